@@ -1,0 +1,73 @@
+//! The one trait behind every capture: advance, then borrow the packet where it lies.
+
+use std::path::PathBuf;
+
+use crate::model::Input;
+use crate::model::Packet;
+
+/// An input that could not be opened, or whose reading went wrong in a way that is not the capture's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The operating system said no.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was being read.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// Not a capture file.
+    #[error("{}: {why}", path.display())]
+    NotACapture {
+        /// The file.
+        path: PathBuf,
+        /// What it is, or how it begins.
+        why: String,
+    },
+    /// A directory without any capture in it.
+    #[error("{}: no capture files in this directory", path.display())]
+    EmptyDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Live capture could not be set up.
+    #[error("{interface}: {why}")]
+    Live {
+        /// The interface.
+        interface: String,
+        /// What went wrong and what to do.
+        why: String,
+    },
+    /// A BPF filter that does not compile, or that this build can't compile.
+    #[error("filter '{filter}': {why}")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// A stream of packets in the order in which they are to be judged.
+pub trait Source {
+    /// Moves on to the next packet; `false` at the end. A capture that breaks off ends there: the reason is in `inputs`.
+    fn advance(&mut self) -> Result<bool, CaptureError>;
+
+    /// The packet moved on to, where it lies.
+    ///
+    /// Before the first [`Source::advance`] and after the end it is an empty packet.
+    fn packet(&self) -> Packet<'_>;
+
+    /// What is known of the inputs so far, in the order of their ids.
+    fn inputs(&self) -> Vec<Input>;
+
+    /// Names of addresses that the capture file itself carries (pcapng name resolution blocks).
+    fn names(&self) -> Vec<(std::net::IpAddr, String)> {
+        Vec::new()
+    }
+
+    /// Bytes read from the inputs so far and their total where known, for a progress bar. Compressed sizes for compressed files.
+    fn progress(&self) -> (u64, Option<u64>) {
+        (0, None)
+    }
+}

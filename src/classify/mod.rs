@@ -1,0 +1,171 @@
+//! What a flow proves to be, from the first bytes of each direction. No protocol sees a port.
+//!
+//! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
+
+use crate::model::EtherKind;
+use crate::model::Facts;
+use crate::model::Statement;
+
+/// What carries the payload that a protocol looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A byte stream.
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Frames of one ethertype.
+    Ethernet(EtherKind),
+}
+
+/// The bounded prefix of what one end sent.
+///
+/// For TCP it is the contiguous stream from the first byte seen; for UDP and Ethernet the first datagrams one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Side<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// Where each segment or datagram ends in `bytes`, ascending. The last may lie before the end of `bytes` for none.
+    pub ends: &'a [u16],
+    /// Whether `bytes` begins with the first byte that this end ever sent on the flow. Always so for UDP and Ethernet.
+    pub from_start: bool,
+    /// Whether the prefix is all there will be: its bound is reached, or the flow has ended.
+    pub complete: bool,
+}
+
+impl<'a> Side<'a> {
+    /// A side that sent exactly these bytes as one message from its start: what tests and single datagrams need.
+    pub fn of(bytes: &'a [u8], ends: &'a [u16]) -> Self {
+        Self { bytes, ends, from_start: true, complete: false }
+    }
+
+    /// Whether nothing was heard from this end.
+    pub fn is_silent(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The datagrams (UDP, Ethernet) or segments (TCP) of the prefix.
+    pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
+        let bytes = self.bytes;
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
+        starts.zip(self.ends.iter().map(|&end| usize::from(end))).filter_map(move |(from, to)| bytes.get(from..to))
+    }
+}
+
+/// One of the two sides of [`Seen`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The side in `Seen::first`.
+    First,
+    /// The side in `Seen::second`.
+    Second,
+}
+
+impl End {
+    /// The other side.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
+/// What there is to judge by: the prefixes of both ends.
+///
+/// `first` is the end that opened the flow where that is known, else the end heard first; a protocol must not
+/// rely on it to tell client from server, but tells it in [`Proof::client`] where its messages do.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// What carries it.
+    pub carrier: Carrier,
+    /// The end that opened, or was heard first.
+    pub first: Side<'a>,
+    /// The other end.
+    pub second: Side<'a>,
+}
+
+impl<'a> Seen<'a> {
+    /// One side.
+    pub fn side(&self, end: End) -> &Side<'a> {
+        match end {
+            End::First => &self.first,
+            End::Second => &self.second,
+        }
+    }
+
+    /// Both sides, the first first.
+    pub fn sides(&self) -> [(End, &Side<'a>); 2] {
+        [(End::First, &self.first), (End::Second, &self.second)]
+    }
+}
+
+/// What a protocol concludes from a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It is not this protocol, and no further bytes can make it so. Final.
+    No,
+    /// It may be, more bytes are needed.
+    NeedMore,
+    /// It is.
+    Proven(Proof),
+}
+
+/// The proof that a flow speaks a protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Layers above the transport, outermost first, the protocol itself included: `["dce-rpc", "profinet-cm"]`, `["smtp", "tls"]`.
+    /// Empty stands for the protocol's own name alone.
+    pub layers: Vec<&'static str>,
+    /// Which end is the client (asks, opens the session, polls), where the messages tell.
+    pub client: Option<End>,
+    /// What the payload said.
+    pub facts: Facts,
+    /// Whether further bytes may add facts or layers (a ServerHello still to come, a STARTTLS still possible).
+    /// While true and the prefix grows, this protocol alone is asked again and its newer proof replaces the older.
+    pub open: bool,
+}
+
+/// What a protocol says about itself.
+#[derive(Debug)]
+pub struct About {
+    /// Its name in the contract: `modbus`.
+    pub name: &'static str,
+    /// Its full name: `Modbus/TCP`.
+    pub title: &'static str,
+    /// The specification that the classifier follows.
+    pub spec: &'static str,
+    /// Its usual ports as `tcp/502`, for documentation and hints to people; never shown to `probe`.
+    pub usual: &'static [&'static str],
+    /// Whether a datagram of it asks for an answer, so that silence means something. One-way protocols (syslog, traps) do not.
+    pub answers: bool,
+    /// The fact keys that it can state, each with its meaning.
+    pub facts: &'static [(&'static str, &'static str)],
+}
+
+/// A protocol: knows its own messages and nothing else.
+pub trait Protocol: Sync {
+    /// Its name, specification and facts.
+    fn about(&self) -> &'static About;
+
+    /// Judges the prefixes. Must not panic on any bytes, must be monotone (`No` is final), and must judge nothing by
+    /// silence: empty prefixes are `NeedMore`.
+    fn probe(&self, seen: &Seen<'_>) -> Probe;
+
+    /// Whether every further message of a proven flow is to be shown to [`Protocol::hear`].
+    fn listens(&self) -> bool {
+        false
+    }
+
+    /// Reads one message (datagram, or TCP segment payload) of a proven flow for what it states beyond the flow.
+    fn hear(&self, carrier: Carrier, message: &[u8], heard: &mut Vec<Statement>) {
+        let _ = (carrier, message, heard);
+    }
+}
+
+/// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
+pub static PROTOCOLS: &[&dyn Protocol] = &[];
+
+/// The protocol of that name.
+pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
+    PROTOCOLS.iter().copied().find(|protocol| protocol.about().name == name)
+}

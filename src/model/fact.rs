@@ -1,0 +1,78 @@
+//! What a payload said beyond its protocol's name: versions, names, functions.
+
+use super::PacketRef;
+
+/// The most facts that one flow keeps; a flow that states more has its later ones counted, not kept.
+pub const MOST_FACTS: usize = 64;
+/// The longest value kept, in bytes; longer text is cut at a character boundary.
+pub const LONGEST_VALUE: usize = 255;
+
+/// One fact: a dotted key (`tls.version`) and its value in plain words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fact {
+    /// `protocol.property`, one of the keys that a protocol documents.
+    pub key: &'static str,
+    /// The value as text. It comes from the wire: printing it is the formats' job to make safe.
+    pub value: String,
+    /// The packet that first showed it, once the pipeline has tied it to one.
+    pub at: Option<PacketRef>,
+}
+
+/// The facts of one flow, in the order they were learnt, without repetitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts(Vec<Fact>);
+
+impl Facts {
+    /// No facts yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a fact unless it is known already or the bound is reached.
+    pub fn add(&mut self, key: &'static str, value: impl Into<String>) {
+        let mut value = value.into();
+        if value.len() > LONGEST_VALUE {
+            let cut = (0..=LONGEST_VALUE).rev().find(|&at| value.is_char_boundary(at)).unwrap_or(0);
+            value.truncate(cut);
+        }
+        if self.0.len() < MOST_FACTS && !self.0.iter().any(|fact| fact.key == key && fact.value == value) {
+            self.0.push(Fact { key, value, at: None });
+        }
+    }
+
+    /// The first value under a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.all(key).next()
+    }
+
+    /// The first fact under a key, with its packet.
+    pub fn fact(&self, key: &str) -> Option<&Fact> {
+        self.0.iter().find(|fact| fact.key == key)
+    }
+
+    /// All values under a key.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |fact| fact.key == key).map(|fact| fact.value.as_str())
+    }
+
+    /// All facts.
+    pub fn iter(&self) -> impl Iterator<Item = &Fact> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes over another list, tying what is new to the packet that showed it.
+    pub fn learn(&mut self, news: &Facts, at: PacketRef) {
+        for fact in &news.0 {
+            let known = self.0.len();
+            self.add(fact.key, fact.value.clone());
+            if let Some(added) = self.0.get_mut(known) {
+                added.at = fact.at.or(Some(at));
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! One input of a run: a file, a stream or an interface, and what became of reading it.
+
+use super::{PacketRef, Timestamp};
+
+/// One input as the report tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// Its name as given (`-` for standard input).
+    pub name: String,
+    /// `pcap`, `pcapng`, `live`, with the compression in front: `gzip pcap`.
+    pub format: String,
+    /// Packets read.
+    pub packets: u64,
+    /// Captured bytes.
+    pub bytes: u64,
+    /// First and last packet's time.
+    pub first: Option<Timestamp>,
+    /// The last packet's time.
+    pub last: Option<Timestamp>,
+    /// Packets cut by a snap length.
+    pub cut_packets: u64,
+    /// Packets that the capturing machine says it lost (pcapng statistics, libpcap statistics).
+    pub dropped: Option<u64>,
+    /// Packets stamped earlier than the one before them in the same input.
+    pub time_reversals: u64,
+    /// Where reading stopped early and why, in words that name the packet.
+    pub stopped: Option<Stop>,
+    /// SHA-256 of the input, where asked for.
+    pub sha256: Option<String>,
+}
+
+/// Why an input could not be read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The last packet that was read, where there was one.
+    pub after: Option<PacketRef>,
+    /// In plain words.
+    pub why: String,
+}

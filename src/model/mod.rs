@@ -1,0 +1,27 @@
+//! DESIGN's words as plain data. No bytes, no I/O, no serialisation: every other module speaks in these.
+
+mod address;
+mod conversation;
+mod fact;
+mod flow;
+mod input;
+mod name;
+mod packet;
+mod report;
+mod tally;
+mod time;
+mod transport;
+mod verdict;
+
+pub use address::*;
+pub use conversation::*;
+pub use fact::*;
+pub use flow::*;
+pub use input::*;
+pub use name::*;
+pub use packet::*;
+pub use report::*;
+pub use tally::*;
+pub use time::*;
+pub use transport::*;
+pub use verdict::*;

@@ -1,0 +1,1 @@
+//! Text to rulesets and sites. Knows no packet.
