@@ -1,7 +1,7 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
 .PHONY: help demo test setup build lint rules scores fuzz bench
 
-DEMO := testdata/cases/blocked-drop
+DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
 
 help:
