@@ -10,4 +10,5 @@ pub mod capture;
 pub mod classify;
 pub mod decode;
 pub mod flow;
+pub mod pipeline;
 pub mod rules;

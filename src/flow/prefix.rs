@@ -94,6 +94,11 @@ impl Prefix {
         !self.held.is_empty()
     }
 
+    /// Bytes kept, those waiting for their turn included.
+    pub fn kept(&self) -> usize {
+        self.bytes.len() + self.held.iter().map(|held| held.bytes.len()).sum::<usize>()
+    }
+
     /// The messages and their packets.
     pub fn messages(&self) -> impl Iterator<Item = (PacketRef, &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
