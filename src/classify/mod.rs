@@ -2,6 +2,9 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+pub mod ber;
+pub mod bytes;
+
 use crate::model::EtherKind;
 use crate::model::Facts;
 use crate::model::Statement;
