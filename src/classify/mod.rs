@@ -4,6 +4,10 @@
 
 pub mod ber;
 pub mod bytes;
+#[cfg(test)]
+pub(crate) mod harness;
+#[cfg(test)]
+mod tests;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -50,7 +54,9 @@ impl<'a> Side<'a> {
     pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
         let bytes = self.bytes;
         let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
-        starts.zip(self.ends.iter().map(|&end| usize::from(end))).filter_map(move |(from, to)| bytes.get(from..to))
+        starts
+            .zip(self.ends.iter().map(|&end| usize::from(end)))
+            .filter_map(move |(from, to)| bytes.get(from..to))
     }
 }
 
