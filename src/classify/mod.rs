@@ -6,8 +6,12 @@ pub mod ber;
 pub mod bytes;
 #[cfg(test)]
 pub(crate) mod harness;
+pub mod look;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tls_hello;
+mod tls_record;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -172,7 +176,7 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&tls::Tls];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
