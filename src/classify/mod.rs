@@ -7,6 +7,7 @@ pub mod bytes;
 #[cfg(test)]
 pub(crate) mod harness;
 pub mod look;
+mod ssh;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -176,7 +177,7 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&tls::Tls];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&ssh::Ssh, &tls::Tls];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
