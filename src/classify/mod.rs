@@ -2,6 +2,7 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+mod amqp;
 pub mod ber;
 pub mod bytes;
 #[cfg(test)]
@@ -177,7 +178,7 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&ssh::Ssh, &tls::Tls];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&amqp::Amqp, &ssh::Ssh, &tls::Tls];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
