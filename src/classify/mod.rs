@@ -8,7 +8,9 @@ pub mod bytes;
 #[cfg(test)]
 pub(crate) mod harness;
 pub mod look;
+mod ntp;
 mod ssh;
+mod syslog;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -178,7 +180,7 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&amqp::Amqp, &ssh::Ssh, &tls::Tls];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&amqp::Amqp, &ntp::Ntp, &ssh::Ssh, &syslog::Syslog, &tls::Tls];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
