@@ -5,9 +5,13 @@
 mod amqp;
 pub mod ber;
 pub mod bytes;
+mod dns;
+mod dns_message;
 #[cfg(test)]
 pub(crate) mod harness;
+mod llmnr;
 pub mod look;
+mod mdns;
 mod ntp;
 mod ssh;
 mod syslog;
@@ -180,7 +184,8 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&amqp::Amqp, &ntp::Ntp, &ssh::Ssh, &syslog::Syslog, &tls::Tls];
+pub static PROTOCOLS: &[&dyn Protocol] =
+    &[&amqp::Amqp, &dns::Dns, &llmnr::Llmnr, &mdns::Mdns, &ntp::Ntp, &ssh::Ssh, &syslog::Syslog, &tls::Tls];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
