@@ -9,4 +9,5 @@ pub mod model;
 pub mod capture;
 pub mod classify;
 pub mod decode;
+pub mod report;
 pub mod rules;
