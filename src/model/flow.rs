@@ -219,6 +219,8 @@ pub struct SideRecord {
     pub ttl: Option<u8>,
     /// Source MAC of the first packet that was not a reset.
     pub mac: Option<MacAddr>,
+    /// Destination MAC of the first packet: the neighbour to which this end hands its packets.
+    pub neighbour: Option<MacAddr>,
 }
 
 /// One flow, told.
