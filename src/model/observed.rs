@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{CellId, Conversation, ConversationKey, FlowRecord, Host, Input, Lookup, MacAddr, PacketRef, Series, Tally};
+use super::{
+    CellId, Conversation, ConversationKey, FlowRecord, Host, Input, Lookup, MacAddr, PacketRef, Series, Tally,
+};
 use super::{Transport, Vantage};
 
 /// The outcome of the ordered merge.

@@ -120,14 +120,38 @@ mod tests {
         check(ICMP, "192.168.0.1", "192.168.0.89", 0, 8, "1:X0snYXpgwiv9TZtqg64sgzUn6Dk=");
         check(ICMP, "192.168.0.89", "192.168.0.1", 20, 0, "1:3o2RFccXzUgjl7zDpqmY7yJi8rI=");
         check(ICMP, "192.168.0.89", "192.168.0.1", 20, 1, "1:tz/fHIDUHs19NkixVVoOZywde+I=");
-        check(ICMPV6, "fe80::200:86ff:fe05:80da", "fe80::260:97ff:fe07:69ea", 135, 0, "1:dGHyGvjMfljg6Bppwm3bg0LO8TY=");
-        check(ICMPV6, "3ffe:507:0:1:200:86ff:fe05:80da", "3ffe:507:0:1:260:97ff:fe07:69ea", 3, 0, "1:/OGBt9BN1ofenrmSPWYicpij2Vc=");
-        check(ICMPV6, "3ffe:501:0:1802:260:97ff:feb6:7ff0", "3ffe:507:0:1:200:86ff:fe05:80da", 3, 0, "1:bnQKq8A2r//dWnkRW2EYcMhShjc=");
+        check(
+            ICMPV6,
+            "fe80::200:86ff:fe05:80da",
+            "fe80::260:97ff:fe07:69ea",
+            135,
+            0,
+            "1:dGHyGvjMfljg6Bppwm3bg0LO8TY=",
+        );
+        check(
+            ICMPV6,
+            "3ffe:507:0:1:200:86ff:fe05:80da",
+            "3ffe:507:0:1:260:97ff:fe07:69ea",
+            3,
+            0,
+            "1:/OGBt9BN1ofenrmSPWYicpij2Vc=",
+        );
+        check(
+            ICMPV6,
+            "3ffe:501:0:1802:260:97ff:feb6:7ff0",
+            "3ffe:507:0:1:200:86ff:fe05:80da",
+            3,
+            0,
+            "1:bnQKq8A2r//dWnkRW2EYcMhShjc=",
+        );
     }
 
     /// RSVP between 1.2.3.4 and 5.6.7.8 in the same collection: a protocol without ports.
     #[test]
     fn protocols_without_ports() {
-        assert_eq!(of("1.2.3.4".parse().unwrap(), "5.6.7.8".parse().unwrap(), 46, None), "1:ikv3kmf89luf73WPz1jOs49S768=");
+        assert_eq!(
+            of("1.2.3.4".parse().unwrap(), "5.6.7.8".parse().unwrap(), 46, None),
+            "1:ikv3kmf89luf73WPz1jOs49S768="
+        );
     }
 }

@@ -169,7 +169,11 @@ impl Totals {
             in_flows: tally.in_flows,
             duplicates: tally.duplicates,
             fragments_pending: tally.fragments_pending,
-            undecodable: tally.undecodable.iter().map(|(&reason, counted)| (reason, counted.packets)).collect(),
+            undecodable: tally
+                .undecodable
+                .iter()
+                .map(|(&reason, counted)| (reason, counted.packets))
+                .collect(),
             flows: tally.flows,
             evicted: tally.evicted,
         }
@@ -193,7 +197,8 @@ mod tests {
         let mut out = Vec::new();
         samples::with_flows(|list| Json.write(list, &Style::default(), &mut out).unwrap());
         let text = String::from_utf8(out).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(lines.last().unwrap().get("totals").is_some());
         assert!(lines.iter().rev().skip(1).all(|line| line.get("transport").is_some()));
     }

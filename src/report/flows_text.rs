@@ -24,16 +24,28 @@ use super::time::time_of_day;
 /// A table for people.
 pub struct Text;
 
-const COLUMNS: &[Column] = &[
+/// From this width on the numbers have columns of their own; below it they go with the protocol under the flow's ends.
+const ROOMY: usize = 110;
+
+const WIDE: &[Column] = &[
     Column::words("time (UTC)", 23),
     Column::words("transport", 15),
-    Column::words("client", 41),
+    Column::words("client", 60),
     Column::words("", 1),
-    Column::words("server", 47),
+    Column::words("server", 60),
     Column::words("outcome", 11),
     Column::numbers("packets"),
     Column::numbers("bytes"),
     Column::words("protocol", 400),
+];
+const NARROW: &[Column] = &[
+    Column::words("time (UTC)", 19),
+    Column::words("transport", 15),
+    Column::words("client", 60),
+    Column::words("", 1),
+    Column::words("server", 60),
+    Column::words("outcome", 11),
+    Column::words("", 400),
 ];
 
 impl FlowFormat for Text {
@@ -52,34 +64,53 @@ impl FlowFormat for Text {
         mirror::write(page, list.inputs, list.vantage, list.tally)?;
         if !list.flows.is_empty() {
             page.heading("FLOWS")?;
-            table(list).write(page)?;
+            table(list, style.width).write(page)?;
         }
         page.heading("NEXT")?;
         let file = list.inputs.first().map_or("CAPTURE", |input| input.name.as_str());
-        page.paragraph(2, "To hold this traffic against a vendor's document, say which address plays which role:", Paint::Plain)?;
-        let command = format!("spanaudit audit {file} --ruleset ID --role ROLE=ADDRESS   (spanaudit rules list: the rulesets)");
+        page.paragraph(
+            2,
+            "To hold this traffic against a vendor's document, say which address plays which role:",
+            Paint::Plain,
+        )?;
+        let command = format!(
+            "spanaudit audit {file} --ruleset ID --role ROLE=ADDRESS   (spanaudit rules list: the rulesets)"
+        );
         page.line(4, &[(&command, Paint::Plain)])
     }
 }
 
-fn table(list: &FlowList<'_>) -> Table {
-    // The date is told once above the table where all flows began on the same day.
-    let days = list.flows.first().map(|flow| date(flow.first.time)) == list.flows.last().map(|flow| date(flow.first.time));
-    let mut table = Table::new(COLUMNS, 2);
+fn table(list: &FlowList<'_>, width: usize) -> Table {
+    let wide = width >= ROOMY;
+    // The date is of no use where all flows began on the same day: the page has told it above.
+    let one_day = list.flows.first().map(|flow| date(flow.first.time))
+        == list.flows.last().map(|flow| date(flow.first.time));
+    let mut table = Table::new(if wide { WIDE } else { NARROW }, 2);
     for flow in list.flows {
-        let time = if days { time_of_day(flow.first.time) } else { date_and_time(flow.first.time) };
+        let mut time = if one_day { time_of_day(flow.first.time) } else { date_and_time(flow.first.time) };
+        if !wide {
+            time.truncate(time.len().saturating_sub(".000".len()));
+        }
+        let transport = match flow.transport {
+            Transport::Ethernet(kind) => format!("eth 0x{:04x}", kind.number()),
+            other => other.to_string(),
+        };
         let cell = list.cell_name(flow).map(|name| format!(" @{name}")).unwrap_or_default();
-        table.row(vec![
+        let mut cells: Vec<Cell> = vec![
             Cell::painted(time, Paint::Dim),
-            flow.transport.to_string().into(),
+            transport.into(),
             format!("{}{cell}", flow.client).into(),
             "→".into(),
             flow.server.to_string().into(),
             Cell::painted(flow.outcome.name(), paint(flow.outcome)),
-            number(flow.packets()).into(),
-            number(flow.bytes()).into(),
-            protocol(flow).into(),
-        ]);
+        ];
+        if wide {
+            cells.extend([number(flow.packets()).into(), number(flow.bytes()).into(), protocol(flow).into()]);
+        } else {
+            let sums = format!("{}, {}", count(flow.packets(), "packet"), count(flow.bytes(), "byte"));
+            cells.push(format!("{}; {sums}", protocol(flow)).into());
+        }
+        table.row(cells);
     }
     table
 }
@@ -93,35 +124,49 @@ fn paint(outcome: Outcome) -> Paint {
     }
 }
 
-/// The protocol, what lies around it, and the facts that say most: `amqp in tls 1.3, sm.plant.example`.
+/// The protocol, what lies around it, and what says most about it: `tls 1.3, sm.plant.example`.
 fn protocol(flow: &FlowRecord) -> String {
     let classified = &flow.classification;
-    let mut told = match (classified.protocol, flow.transport) {
+    let facts = &classified.facts;
+    let silent = flow.from_client.payload_packets + flow.from_server.payload_packets == 0;
+    let mut name = match (classified.protocol, flow.transport) {
         (Some(name), _) => name.to_owned(),
-        // Nothing was said, so there is nothing to be told by.
-        (None, _) if flow.from_client.payload_packets + flow.from_server.payload_packets == 0 => "–".to_owned(),
+        // Nothing was said that a protocol could be told by, or the transport says it all.
         (None, Transport::Icmp | Transport::Icmpv6 | Transport::Ip(_)) => "–".to_owned(),
+        (None, _) if silent => "–".to_owned(),
         (None, _) => "unknown".to_owned(),
     };
-    let around: Vec<_> = classified.layers.iter().filter(|&&layer| Some(layer) != classified.protocol).copied().collect();
+    let around: Vec<_> =
+        classified.layers.iter().filter(|&&layer| Some(layer) != classified.protocol).copied().collect();
     if !around.is_empty() {
-        told.push_str(&format!(" with {}", around.join(", ")));
+        name.push_str(&format!(" with {}", around.join(", ")));
     }
-    let facts = &classified.facts;
     if let Some(version) = facts.get("tls.version") {
-        told.push_str(&format!(" {version}"));
+        name.push_str(&format!(" {version}"));
     }
-    if let Some(name) = facts.get("tls.sni").or_else(|| flow.hosts.first().map(String::as_str)) {
-        told.push_str(&format!(" {name}"));
-    }
+    let mut told = vec![name];
+    told.extend(facts.get("tls.sni").or_else(|| flow.hosts.first().map(String::as_str)).map(str::to_owned));
     // One fact of the protocol's own says more than a dozen.
-    if let Some(fact) = facts.iter().find(|fact| !fact.key.starts_with("tls.")) {
-        told.push_str(&format!(" ({}: {})", fact.key, fact.value));
-    }
+    told.extend(
+        facts
+            .iter()
+            .find(|fact| !fact.key.starts_with("tls."))
+            .map(|fact| format!("{} {}", fact.key, shortened(&fact.value))),
+    );
+    let mut told = told.join(", ");
     if let Some(reason) = &flow.reason {
         told.push_str(&format!("; {reason}"));
     }
     told
+}
+
+/// A value's first characters: the JSON format tells the whole.
+fn shortened(value: &str) -> String {
+    const MOST: usize = 48;
+    match value.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", value.get(..at).unwrap_or_default()),
+        None => value.to_owned(),
+    }
 }
 
 #[cfg(test)]

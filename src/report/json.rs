@@ -50,8 +50,14 @@ impl Format for Json {
             result: report.conclusion.name(),
             because: &report.because,
             summary: Map(counts.collect()),
-            requirements: Each { items: &report.requirements, view: &|told| RequirementView::of(told, report) },
-            conversations: Each { items: &report.conversations, view: &|told| ConversationView::of(told, report) },
+            requirements: Each {
+                items: &report.requirements,
+                view: &|told| RequirementView::of(told, report),
+            },
+            conversations: Each {
+                items: &report.conversations,
+                view: &|told| ConversationView::of(told, report),
+            },
             findings: Each { items: &report.findings, view: &|told| FindingView::of(told, report) },
             totals: Totals::of(&report.tally),
         };
@@ -172,7 +178,8 @@ impl<'a> VantageView<'a> {
             dropped: vantage.dropped,
             pairs: vantage.pairs,
             one_sided_pairs: vantage.one_sided_pairs,
-            one_sided_share: (vantage.pairs > 0).then(|| vantage.one_sided_pairs as f64 / vantage.pairs as f64),
+            one_sided_share: (vantage.pairs > 0)
+                .then(|| vantage.one_sided_pairs as f64 / vantage.pairs as f64),
             duplicates: vantage.duplicates,
             cut_packets: vantage.cut_packets,
             encapsulations: &vantage.encapsulations,
@@ -217,7 +224,9 @@ impl<'a> SiteView<'a> {
         Self {
             name: &site.name,
             file: site.file.as_deref(),
-            rulesets: rulesets.map(|set| RulesetView { id: &set.id, title: &set.title, revision: &set.revision }).collect(),
+            rulesets: rulesets
+                .map(|set| RulesetView { id: &set.id, title: &set.title, revision: &set.revision })
+                .collect(),
             features: &site.features,
             roles: roles
                 .map(|told| RoleView {
@@ -295,7 +304,9 @@ impl<'a> RequirementView<'a> {
             cadence: &told.cadence,
             verdict: told.verdict.name(),
             mechanism: failure.map(|failure| failure.mechanism.name()),
-            by: failure.and_then(|failure| failure.by.as_ref()).map(|by| ByView { who: &by.who, kind: by.kind }),
+            by: failure
+                .and_then(|failure| failure.by.as_ref())
+                .map(|by| ByView { who: &by.who, kind: by.kind }),
             grade: failure.map(|failure| failure.grade.name()),
             addressee: failure.map(|failure| failure.mechanism.addressee().name()),
             reason: &told.reason,
@@ -465,8 +476,21 @@ mod tests {
 
     #[test]
     fn keys_are_in_the_order_of_the_contract() {
-        let whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&told(&samples::report())).unwrap();
-        let wanted = ["schema", "tool", "inputs", "vantage", "site", "result", "summary", "requirements", "conversations", "findings", "totals"];
+        let whole: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&told(&samples::report())).unwrap();
+        let wanted = [
+            "schema",
+            "tool",
+            "inputs",
+            "vantage",
+            "site",
+            "result",
+            "summary",
+            "requirements",
+            "conversations",
+            "findings",
+            "totals",
+        ];
         let keys: Vec<_> = whole.keys().filter(|key| wanted.contains(&key.as_str())).collect();
         assert_eq!(keys, wanted);
     }

@@ -27,7 +27,11 @@ struct Safe<F>(F);
 
 impl<F: Formatter> Formatter for Safe<F> {
     /// serde_json has taken care of quotation marks, backslashes and C0 controls when this is called with what lies between them.
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         let mut told = 0;
         for (at, c) in fragment.char_indices().filter(|&(_, c)| is_hostile(c)) {
             writer.write_all(fragment.get(told..at).unwrap_or_default().as_bytes())?;

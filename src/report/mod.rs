@@ -80,7 +80,10 @@ pub struct FlowList<'a> {
 impl FlowList<'_> {
     /// The name of the input that a packet stands in.
     fn input_name(&self, at: PacketRef) -> &str {
-        usize::try_from(at.input.0).ok().and_then(|index| self.inputs.get(index)).map_or("?", |input| &input.name)
+        usize::try_from(at.input.0)
+            .ok()
+            .and_then(|index| self.inputs.get(index))
+            .map_or("?", |input| &input.name)
     }
 
     /// The cell's name; `None` for the plant itself.
@@ -114,7 +117,10 @@ mod tests {
         let flows = FLOW_FORMATS.iter().map(|format| (format.name(), format.about()));
         for registry in [audits.collect::<Vec<_>>(), flows.collect()] {
             for (index, (name, about)) in registry.iter().enumerate() {
-                assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
+                assert!(
+                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                    "{name}"
+                );
                 assert!(!about.is_empty() && !about.ends_with('.'), "{name}: {about}");
                 assert!(registry.iter().skip(index + 1).all(|(other, _)| other != name), "{name} twice");
             }

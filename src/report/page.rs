@@ -49,6 +49,8 @@ pub struct Page<'a> {
 
 /// The narrowest column into which prose is wrapped; a narrower terminal gets long lines rather than shreds.
 const NARROWEST: usize = 24;
+/// Behind these a long word may be broken: the parts of names, addresses and paths. All are one byte long.
+const JOINTS: [char; 6] = ['-', '_', '.', ':', '/', '@'];
 
 impl<'a> Page<'a> {
     /// A page in a style.
@@ -91,15 +93,31 @@ impl<'a> Page<'a> {
         self.labelled(indent, label, Paint::Dim, column, text, Paint::Plain)
     }
 
-    fn labelled(&mut self, indent: usize, label: &str, label_paint: Paint, column: usize, text: &str, paint: Paint) -> io::Result<()> {
+    fn labelled(
+        &mut self,
+        indent: usize,
+        label: &str,
+        label_paint: Paint,
+        column: usize,
+        text: &str,
+        paint: Paint,
+    ) -> io::Result<()> {
         let label = plain(label);
-        let hang = indent + column.max(label.width());
+        // A label that fills its column still keeps its distance.
+        let gutter =
+            usize::from(label.width() >= column && column > 0 && !label.ends_with(' ') && !label.is_empty());
+        let hang = indent + column.max(label.width() + gutter);
         let lines = wrapped(&plain(text), self.style.width.saturating_sub(hang).max(NARROWEST));
         for (index, line) in lines.iter().enumerate() {
             if index == 0 {
                 write!(self.out, "{:indent$}", "")?;
                 self.painted(&label, label_paint)?;
-                write!(self.out, "{:1$}", "", if line.is_empty() { 0 } else { hang - indent - label.width() })?;
+                write!(
+                    self.out,
+                    "{:1$}",
+                    "",
+                    if line.is_empty() { 0 } else { hang - indent - label.width() }
+                )?;
             } else {
                 write!(self.out, "{:hang$}", "")?;
             }
@@ -140,12 +158,17 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
             used += needed;
             continue;
         }
-        // A word longer than a line (a long host name) is broken where the line ends.
+        // A word longer than a line (a long host name) is broken behind its last joint that fits, or where the line ends.
         for c in word.chars() {
             let wide = c.width().unwrap_or(0);
             if used > 0 && used + wide > width {
-                lines.push(std::mem::take(&mut line));
-                used = 0;
+                let rest = line.rfind(JOINTS).map(|at| line.split_off(at + 1)).unwrap_or_default();
+                if line.width() * 2 >= width {
+                    lines.push(std::mem::replace(&mut line, rest));
+                } else {
+                    lines.push(std::mem::take(&mut line) + &rest);
+                }
+                used = line.width();
             }
             line.push(c);
             used += wide;
@@ -169,6 +192,8 @@ mod tests {
         check("one two three", 80, &["one two three"]);
         check("one two three", 7, &["one two", "three"]);
         check("abcdefghij kl", 4, &["abcd", "efgh", "ij", "kl"]);
+        check("queue-sensor-to-site", 15, &["queue-sensor-", "to-site"]);
+        check("2001:db8::9:5", 8, &["2001:", "db8::9:5"]);
         check("大きさ 大", 6, &["大きさ", "大"]);
         check("大きさ", 1, &["大", "き", "さ"]);
     }

@@ -5,7 +5,7 @@ pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -39,7 +39,9 @@ pub fn list(parts: &[String]) -> String {
 /// `a, b, c and 7 more`.
 pub fn list_some(parts: &[String], at_most: usize) -> String {
     match parts.get(..at_most) {
-        Some(told) if parts.len() > at_most => format!("{} and {} more", told.join(", "), number((parts.len() - at_most) as u64)),
+        Some(told) if parts.len() > at_most => {
+            format!("{} and {} more", told.join(", "), number((parts.len() - at_most) as u64))
+        }
         _ => list(parts),
     }
 }

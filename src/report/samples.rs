@@ -50,10 +50,15 @@ fn vantage() -> Vantage {
         one_sided_pairs: 1,
         duplicates: 3,
         cut_packets: 2,
-        encapsulations: BTreeMap::from([("vlan 20".into(), 1_200), ("erspan 10.0.0.1 > 10.0.0.2".into(), 1_273)]),
+        encapsulations: BTreeMap::from([
+            ("vlan 20".into(), 1_200),
+            ("erspan 10.0.0.1 > 10.0.0.2".into(), 1_273),
+        ]),
         overlapping: vec!["10.1.2.10".into()],
         heard: BTreeMap::from([((CellId(0), ip("10.1.2.10")), heard(400, at(1, 0), at(1_200, 300_000)))]),
-        notes: vec!["One pair of hosts was heard in one direction only: what it says is capped at undecided.".into()],
+        notes: vec![
+            "One pair of hosts was heard in one direction only: what it says is capped at undecided.".into(),
+        ],
     }
 }
 
@@ -67,7 +72,8 @@ fn end(host: &str, port: Option<u16>) -> Endpoint {
 
 /// A flow of eight packets.
 pub fn flow(transport: Transport, client: Endpoint, server: Endpoint, outcome: Outcome) -> FlowRecord {
-    let side = |packets, bytes| SideRecord { packets, bytes, payload_packets: packets / 2, ..SideRecord::default() };
+    let side =
+        |packets, bytes| SideRecord { packets, bytes, payload_packets: packets / 2, ..SideRecord::default() };
     FlowRecord {
         transport,
         cell: CellId(0),
@@ -89,20 +95,31 @@ pub fn flow(transport: Transport, client: Endpoint, server: Endpoint, outcome: O
 }
 
 fn flows() -> Vec<FlowRecord> {
-    let mut amqp = flow(Transport::Tcp, end("10.1.2.10", Some(51_234)), end("10.1.9.5", Some(5_672)), Outcome::Established);
+    let mut amqp = flow(
+        Transport::Tcp,
+        end("10.1.2.10", Some(51_234)),
+        end("10.1.9.5", Some(5_672)),
+        Outcome::Established,
+    );
     amqp.classification.protocol = Some("tls");
     amqp.classification.layers = vec!["tls"];
     amqp.classification.facts.add("tls.version", "1.3");
     amqp.classification.facts.add("tls.sni", "sm.plant.example");
     amqp.hosts = vec!["sm.plant.example".into()];
 
-    let mut hostile = flow(Transport::Tcp, end("10.1.2.11", Some(40_000)), end("2001:db8::9:5", Some(443)), Outcome::Unanswered);
+    let mut hostile = flow(
+        Transport::Tcp,
+        end("10.1.2.11", Some(40_000)),
+        end("2001:db8::9:5", Some(443)),
+        Outcome::Unanswered,
+    );
     hostile.reason = Some("3 SYNs in 7 s and nothing back".into());
     hostile.classification.facts.add("tls.sni", "x\u{1b}[2Jy\u{202e}z");
     hostile.from_server = SideRecord::default();
     hostile.cell = CellId(1);
 
-    let mut ping = flow(Transport::Icmp, end("192.168.0.89", None), end("192.168.0.1", None), Outcome::Answered);
+    let mut ping =
+        flow(Transport::Icmp, end("192.168.0.89", None), end("192.168.0.1", None), Outcome::Answered);
     ping.classification.facts.add("icmp.type", "8");
     ping.classification.facts.add("icmp.code", "0");
 
@@ -117,11 +134,19 @@ fn flows() -> Vec<FlowRecord> {
 
 /// Shows a small list of flows to a format.
 pub fn with_flows(show: impl FnOnce(&FlowList<'_>)) {
-    let (inputs, vantage, cells, flows, tally) = ([input()], vantage(), ["cell-2".to_owned()], flows(), tally());
+    let (inputs, vantage, cells, flows, tally) =
+        ([input()], vantage(), ["cell-2".to_owned()], flows(), tally());
     show(&FlowList { inputs: &inputs, vantage: &vantage, cells: &cells, flows: &flows, tally: &tally });
 }
 
-fn requirement(id: &str, rule: &str, ends: [&str; 4], ports: &str, verdict: Verdict, reason: &str) -> Requirement {
+fn requirement(
+    id: &str,
+    rule: &str,
+    ends: [&str; 4],
+    ports: &str,
+    verdict: Verdict,
+    reason: &str,
+) -> Requirement {
     let [from, to, source, target] = ends.map(str::to_owned);
     Requirement {
         id: id.into(),
@@ -148,9 +173,11 @@ fn requirement(id: &str, rule: &str, ends: [&str; 4], ports: &str, verdict: Verd
 }
 
 fn failure(mechanism: Mechanism, grade: Grade) -> Failure {
-    let evidence = Proofs::new(at(17, 0), "SYN from the sensor")
-        .and(at(22, 1_003), "the same SYN again")
-        .and(at(31, 3_010), "and again; nothing came back, although the sensor heard others answer meanwhile");
+    let evidence =
+        Proofs::new(at(17, 0), "SYN from the sensor").and(at(22, 1_003), "the same SYN again").and(
+            at(31, 3_010),
+            "and again; nothing came back, although the sensor heard others answer meanwhile",
+        );
     Failure { mechanism, grade, by: None, evidence }
 }
 
@@ -158,20 +185,63 @@ fn requirements() -> Vec<Requirement> {
     let sensor = ["network-sensor", "site-manager", "10.1.2.10", "10.1.9.5"];
     let proved = Proofs::new(at(60, 4_000), "the server's Connection.Tune was acknowledged");
     let mut all = vec![
-        requirement("5a10", "queue-sensor-to-site", sensor, "5672", Verdict::Blocked(failure(Mechanism::Dropped, Grade::B)),
-            "dropped: 3 SYNs in 3 s, nothing back"),
-        requirement("5a11", "api-sensor-to-site", sensor, "3006", Verdict::Satisfied(proved), "TLS 1.3; the inside was not seen"),
-        requirement("5a12", "console-site", ["user", "site-manager", "10.1.50.4", "10.1.9.5"], "443",
-            Verdict::Violated(failure(Mechanism::WeakTls, Grade::B)), "TLS 1.2 where the document asks for 1.3"),
-        requirement("5a13", "queue-site-to-enterprise", ["site-manager", "enterprise-manager", "10.1.9.5", "10.2.0.7"], "5673",
-            Verdict::Unseen, "the source was heard for 6 min and never tried"),
-        requirement("5a14", "enterprise-to-site", ["enterprise-manager", "site-manager", "10.2.0.7", "10.1.9.5"], "3006",
-            Verdict::NotApplicable, "bidirectional is off"),
-        requirement("5a15", "ldap", ["network-sensor", "ldap-server", "10.1.2.10", "10.1.6.51"], "389", Verdict::Undecided,
-            "one attempt in the last second of the capture"),
+        requirement(
+            "5a10",
+            "queue-sensor-to-site",
+            sensor,
+            "5672",
+            Verdict::Blocked(failure(Mechanism::Dropped, Grade::B)),
+            "dropped: 3 SYNs in 3 s, nothing back",
+        ),
+        requirement(
+            "5a11",
+            "api-sensor-to-site",
+            sensor,
+            "3006",
+            Verdict::Satisfied(proved),
+            "TLS 1.3; the inside was not seen",
+        ),
+        requirement(
+            "5a12",
+            "console-site",
+            ["user", "site-manager", "10.1.50.4", "10.1.9.5"],
+            "443",
+            Verdict::Violated(failure(Mechanism::WeakTls, Grade::B)),
+            "TLS 1.2 where the document asks for 1.3",
+        ),
+        requirement(
+            "5a13",
+            "queue-site-to-enterprise",
+            ["site-manager", "enterprise-manager", "10.1.9.5", "10.2.0.7"],
+            "5673",
+            Verdict::Unseen,
+            "the source was heard for 6 min and never tried",
+        ),
+        requirement(
+            "5a14",
+            "enterprise-to-site",
+            ["enterprise-manager", "site-manager", "10.2.0.7", "10.1.9.5"],
+            "3006",
+            Verdict::NotApplicable,
+            "bidirectional is off",
+        ),
+        requirement(
+            "5a15",
+            "ldap",
+            ["network-sensor", "ldap-server", "10.1.2.10", "10.1.6.51"],
+            "389",
+            Verdict::Undecided,
+            "one attempt in the last second of the capture",
+        ),
     ];
-    let mut human = requirement("5a16", "activation", ["site-manager", "opswat-activation", "10.1.9.5", "activation.dl.opswat.com"], "443",
-        Verdict::Unseen, "the source was heard for 6 min and never tried");
+    let mut human = requirement(
+        "5a16",
+        "activation",
+        ["site-manager", "opswat-activation", "10.1.9.5", "activation.dl.opswat.com"],
+        "443",
+        Verdict::Unseen,
+        "the source was heard for 6 min and never tried",
+    );
     human.cadence = "rare".into();
     human.protocol = vec!["tls".into()];
     all.push(human);
@@ -184,7 +254,13 @@ fn requirements() -> Vec<Requirement> {
     all
 }
 
-fn conversation(id: &str, server: &str, port: u16, protocol: &'static str, verdict: ConversationVerdict) -> JudgedConversation {
+fn conversation(
+    id: &str,
+    server: &str,
+    port: u16,
+    protocol: &'static str,
+    verdict: ConversationVerdict,
+) -> JudgedConversation {
     JudgedConversation {
         id: id.into(),
         cell: None,
@@ -258,8 +334,16 @@ pub fn report() -> Report {
             }],
             features: vec!["ldap".into()],
             roles: vec![
-                RoleSummary { role: "network-sensor".into(), endpoints: vec!["10.1.2.10".into()], guessed: None },
-                RoleSummary { role: "site-manager".into(), endpoints: vec!["10.1.9.5".into()], guessed: None },
+                RoleSummary {
+                    role: "network-sensor".into(),
+                    endpoints: vec!["10.1.2.10".into()],
+                    guessed: None,
+                },
+                RoleSummary {
+                    role: "site-manager".into(),
+                    endpoints: vec!["10.1.9.5".into()],
+                    guessed: None,
+                },
             ],
             assumptions: vec!["No mode was given: unidirectional is assumed.".into()],
             provisional: false,
@@ -285,7 +369,8 @@ pub fn provisional_report() -> Report {
     report.site.provisional = true;
     report.site.name = "unnamed".into();
     for role in &mut report.site.roles {
-        role.guessed = Some(Evidence { at: at(17, 0), note: "queues to 10.1.9.5:5672, as only a sensor does".into() });
+        role.guessed =
+            Some(Evidence { at: at(17, 0), note: "queues to 10.1.9.5:5672, as only a sensor does".into() });
     }
     report.conclusion = Conclusion::Inconclusive;
     report.because = vec!["The roles were guessed from the traffic: no site file was given.".into()];

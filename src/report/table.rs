@@ -90,29 +90,51 @@ impl Table {
         let used: usize = widths.iter().map(|width| width + GUTTER).sum();
         // Prose that would be squeezed beside the other columns goes below them instead.
         let below = prose > room.saturating_sub(used) && room.saturating_sub(used) < BESIDE;
-        widths.push(if below { room.saturating_sub(GUTTER) } else { room.saturating_sub(used) }.max(NARROWEST));
+        widths
+            .push(if below { room.saturating_sub(GUTTER) } else { room.saturating_sub(used) }.max(NARROWEST));
         if self.columns.iter().any(|column| !column.head.is_empty()) {
-            let heads: Vec<_> = self.columns.iter().map(|column| Cell::painted(column.head, Paint::Dim)).collect();
-            self.write_row(page, if below { heads.get(..fixed.len()).unwrap_or_default() } else { &heads }, &widths, false)?;
+            let heads: Vec<_> =
+                self.columns.iter().map(|column| Cell::painted(column.head, Paint::Dim)).collect();
+            self.write_row(
+                page,
+                if below { heads.get(..fixed.len()).unwrap_or_default() } else { &heads },
+                &widths,
+                false,
+            )?;
         }
         self.rows.iter().try_for_each(|row| self.write_row(page, row, &widths, below))
     }
 
     /// The widths of all columns but the last, made to fit the room, and the width that the last would like.
     fn widths(&self, fixed: &[Column], room: usize) -> (Vec<usize>, usize) {
-        let wanted = |index: usize| self.rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.text.width()).max().unwrap_or(0);
-        let mut widths: Vec<usize> =
-            fixed.iter().enumerate().map(|(index, column)| wanted(index).min(column.at_most).max(column.head.width())).collect();
+        let wanted = |index: usize| {
+            self.rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.text.width()).max().unwrap_or(0)
+        };
+        let mut widths: Vec<usize> = fixed
+            .iter()
+            .enumerate()
+            .map(|(index, column)| wanted(index).min(column.at_most).max(column.head.width()))
+            .collect();
         let mut over = (widths.iter().sum::<usize>() + GUTTER * widths.len()).saturating_sub(room);
         while over > 0 {
-            let Some(widest) = widths.iter_mut().max_by_key(|width| **width).filter(|width| **width > NARROWEST) else { break };
+            let Some(widest) =
+                widths.iter_mut().max_by_key(|width| **width).filter(|width| **width > NARROWEST)
+            else {
+                break;
+            };
             *widest -= 1;
             over -= 1;
         }
         (widths, wanted(fixed.len()))
     }
 
-    fn write_row(&self, page: &mut Page<'_>, cells: &[Cell], widths: &[usize], below: bool) -> io::Result<()> {
+    fn write_row(
+        &self,
+        page: &mut Page<'_>,
+        cells: &[Cell],
+        widths: &[usize],
+        below: bool,
+    ) -> io::Result<()> {
         let beside = if below { widths.len().saturating_sub(1) } else { widths.len() };
         let columns: Vec<Vec<String>> =
             cells.iter().zip(widths).take(beside).map(|(cell, &width)| wrapped(&cell.text, width)).collect();
@@ -134,11 +156,14 @@ impl Table {
                 }
                 pending += after + GUTTER;
             }
-            let parts: Vec<(&str, Paint)> = parts.iter().map(|(text, paint)| (text.as_str(), *paint)).collect();
+            let parts: Vec<(&str, Paint)> =
+                parts.iter().map(|(text, paint)| (text.as_str(), *paint)).collect();
             page.line(if parts.is_empty() { 0 } else { self.indent }, &parts)?;
         }
         match cells.get(beside) {
-            Some(prose) if !prose.text.is_empty() => page.paragraph(self.indent + GUTTER, &prose.text, prose.paint),
+            Some(prose) if !prose.text.is_empty() => {
+                page.paragraph(self.indent + GUTTER, &prose.text, prose.paint)
+            }
             _ => Ok(()),
         }
     }
@@ -149,12 +174,17 @@ mod tests {
     use super::super::Style;
     use super::*;
 
-    const COLUMNS: &[Column] = &[Column::words("who", 30), Column::numbers("packets"), Column::words("why", 200)];
+    const COLUMNS: &[Column] =
+        &[Column::words("who", 30), Column::numbers("packets"), Column::words("why", 200)];
 
     fn told(width: usize) -> String {
         let mut table = Table::new(COLUMNS, 2);
         table.row(vec!["10.1.2.3".into(), "7".into(), "short".into()]);
-        table.row(vec!["a.very.long.host.name.example.org".into(), "1,234".into(), "nothing came back although the client was heard".into()]);
+        table.row(vec![
+            "a.very.long.host.name.example.org".into(),
+            "1,234".into(),
+            "nothing came back although the client was heard".into(),
+        ]);
         table.row(vec!["b".into(), "".into(), "".into()]);
         let (mut out, style) = (Vec::new(), Style { width, ..Style::default() });
         table.write(&mut Page::new(&mut out, &style)).unwrap();

@@ -56,19 +56,30 @@ mod tests {
 
     #[test]
     fn times_are_utc_with_nine_digits() {
-        assert_eq!(rfc3339(Timestamp::from_nanos(1_795_166_043_112_345_678)), "2026-11-20T09:14:03.112345678Z");
+        assert_eq!(
+            rfc3339(Timestamp::from_nanos(1_795_166_043_112_345_678)),
+            "2026-11-20T09:14:03.112345678Z"
+        );
         assert_eq!(rfc3339(Timestamp::from_nanos(0)), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(rfc3339(Timestamp::from_nanos(-1)), "1969-12-31T23:59:59.999999999Z");
-        assert_eq!(date_and_time(Timestamp::from_nanos(1_795_166_043_112_945_678)), "2026-11-20 09:14:03.112");
+        assert_eq!(
+            date_and_time(Timestamp::from_nanos(1_795_166_043_112_945_678)),
+            "2026-11-20 09:14:03.112"
+        );
         assert_eq!(rfc3339(Timestamp::MIN), "1677-09-21T00:12:43.145224192Z");
         assert_eq!(rfc3339(Timestamp::MAX), "2262-04-11T23:47:16.854775807Z");
     }
 
     #[test]
     fn spans_read_well() {
-        for (millis, expected) in
-            [(12, "12 ms"), (3_250, "3.25 s"), (12_340, "12.3 s"), (368_000, "6 min 8 s"), (7_500_000, "2 h 5 min"), (90_000_000, "1 d 1 h")]
-        {
+        for (millis, expected) in [
+            (12, "12 ms"),
+            (3_250, "3.25 s"),
+            (12_340, "12.3 s"),
+            (368_000, "6 min 8 s"),
+            (7_500_000, "2 h 5 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
             assert_eq!(span(Duration::from_millis(millis)), expected);
         }
     }

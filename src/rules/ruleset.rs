@@ -73,7 +73,9 @@ impl HostPattern {
         host.len()
             .checked_sub(self.name.len())
             .and_then(|at| Some((host.get(..at)?, host.get(at..)?)))
-            .is_some_and(|(head, tail)| head.len() > 1 && head.ends_with('.') && tail.eq_ignore_ascii_case(&self.name))
+            .is_some_and(|(head, tail)| {
+                head.len() > 1 && head.ends_with('.') && tail.eq_ignore_ascii_case(&self.name)
+            })
     }
 }
 

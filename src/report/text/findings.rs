@@ -25,7 +25,7 @@ use super::grade;
 /// Where a finding's text stands.
 const INDENT: usize = 4;
 /// The column of the labels.
-const LABELS: usize = 14;
+const LABELS: usize = 15;
 /// More packets, requirements or conversations than this are told only with `--verbose`, and always in the JSON report.
 const SHORT: usize = 8;
 
@@ -62,7 +62,13 @@ impl<'a> Names<'a> {
     }
 }
 
-fn one(page: &mut Page<'_>, report: &Report, names: &Names<'_>, number: usize, finding: &Finding) -> io::Result<()> {
+fn one(
+    page: &mut Page<'_>,
+    report: &Report,
+    names: &Names<'_>,
+    number: usize,
+    finding: &Finding,
+) -> io::Result<()> {
     let paint = match finding.severity {
         Severity::High => Paint::Bad,
         Severity::Medium => Paint::Warning,
@@ -79,15 +85,24 @@ fn one(page: &mut Page<'_>, report: &Report, names: &Names<'_>, number: usize, f
     requirements(page, names, finding)?;
     conversations(page, names, finding)?;
     packets(page, report, &finding.evidence)?;
-    page.field(INDENT, "Finding", LABELS, &format!("{} ({}, {}{weight})", finding.id, finding.kind.name(), finding.severity.name()))
+    page.field(
+        INDENT,
+        "Finding",
+        LABELS,
+        &format!("{} ({}, {}{weight})", finding.id, finding.kind.name(), finding.severity.name()),
+    )
 }
 
 /// The documented rows that the finding is about.
 fn requirements(page: &mut Page<'_>, names: &Names<'_>, finding: &Finding) -> io::Result<()> {
-    let known: Vec<_> = finding.requirements.iter().filter_map(|id| names.requirements.get(id.as_str()).copied()).collect();
+    let known: Vec<_> =
+        finding.requirements.iter().filter_map(|id| names.requirements.get(id.as_str()).copied()).collect();
     let mut label = "Documented as";
     for told in short(page, &known) {
-        let row = format!("{} → {} {}/{}: {} (rule {}, {})", told.source, told.target, told.transport, told.ports, told.purpose, told.rule, told.cite);
+        let row = format!(
+            "{} → {} {}/{}: {} (rule {}, {})",
+            told.source, told.target, told.transport, told.ports, told.purpose, told.rule, told.cite
+        );
         page.field(INDENT, label, LABELS, &row)?;
         label = "";
     }
@@ -96,7 +111,8 @@ fn requirements(page: &mut Page<'_>, names: &Names<'_>, finding: &Finding) -> io
 
 /// The traffic that the finding is about.
 fn conversations(page: &mut Page<'_>, names: &Names<'_>, finding: &Finding) -> io::Result<()> {
-    let known: Vec<_> = finding.conversations.iter().filter_map(|id| names.conversations.get(id.as_str()).copied()).collect();
+    let known: Vec<_> =
+        finding.conversations.iter().filter_map(|id| names.conversations.get(id.as_str()).copied()).collect();
     let mut label = "Traffic";
     for told in short(page, &known) {
         page.field(INDENT, label, LABELS, &conversation(told))?;
@@ -109,9 +125,15 @@ fn conversations(page: &mut Page<'_>, names: &Names<'_>, finding: &Finding) -> i
 pub fn conversation(told: &JudgedConversation) -> String {
     let cell = told.cell.as_ref().map(|name| format!(" @{name}")).unwrap_or_default();
     let port = told.port.map(|port| format!("/{port}")).unwrap_or_default();
-    let protocols = if told.protocols.is_empty() { "unknown protocol".to_owned() } else { told.protocols.join("+") };
-    let hosts = if told.hosts.is_empty() { String::new() } else { format!(" ({})", list_some(&told.hosts, 2)) };
-    let outcomes: Vec<_> = told.outcomes.iter().map(|(outcome, &flows)| format!("{} {}", number(flows), outcome.name())).collect();
+    let protocols =
+        if told.protocols.is_empty() { "unknown protocol".to_owned() } else { told.protocols.join("+") };
+    let hosts =
+        if told.hosts.is_empty() { String::new() } else { format!(" ({})", list_some(&told.hosts, 2)) };
+    let outcomes: Vec<_> = told
+        .outcomes
+        .iter()
+        .map(|(outcome, &flows)| format!("{} {}", number(flows), outcome.name()))
+        .collect();
     format!(
         "{} → {}{hosts}{cell} {}{port} {protocols}, {}, {} ({})",
         told.client,
@@ -131,11 +153,16 @@ fn packets(page: &mut Page<'_>, report: &Report, evidence: &[Evidence]) -> io::R
     }
     for pieces in files.values() {
         let Some(first) = pieces.first() else { continue };
-        page.field(INDENT, "Packets", LABELS, &format!("in {}, times in UTC", report.input_name(first.at)))?;
+        let day = time::date(first.at.time);
+        let one_day = pieces.iter().all(|piece| time::date(piece.at.time) == day);
+        let days = if one_day { format!("{day}, times in UTC") } else { "times in UTC".to_owned() };
+        page.field(INDENT, "Packets", LABELS, &format!("in {}, {days}", report.input_name(first.at)))?;
         let mut table = Table::new(PACKETS, INDENT + LABELS);
         for piece in short(page, pieces) {
+            let when =
+                if one_day { time::time_of_day(piece.at.time) } else { time::date_and_time(piece.at.time) };
             let mark = Cell::painted(format!("#{}", piece.at.number), Paint::Bold);
-            table.row(vec![mark, Cell::painted(time::date_and_time(piece.at.time), Paint::Dim), (&piece.note).into()]);
+            table.row(vec![mark, Cell::painted(when, Paint::Dim), (&piece.note).into()]);
         }
         table.write(page)?;
         more(page, pieces.len(), "packet")?;
@@ -144,7 +171,10 @@ fn packets(page: &mut Page<'_>, report: &Report, evidence: &[Evidence]) -> io::R
         numbers.dedup();
         let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
         let label = format!("{:<LABELS$}", "In Wireshark");
-        page.line(INDENT, &[(&label, Paint::Dim), (&format!("frame.number in {{{}}}", numbers.join(", ")), Paint::Plain)])?;
+        page.line(
+            INDENT,
+            &[(&label, Paint::Dim), (&format!("frame.number in {{{}}}", numbers.join(", ")), Paint::Plain)],
+        )?;
     }
     Ok(())
 }
@@ -158,6 +188,11 @@ fn more(page: &mut Page<'_>, all: usize, noun: &str) -> io::Result<()> {
     match all.saturating_sub(SHORT) {
         0 => Ok(()),
         _ if page.style.verbose => Ok(()),
-        rest => page.field(INDENT, "", LABELS, &format!("and {} (--verbose tells them)", count(rest as u64, &format!("more {noun}")))),
+        rest => page.field(
+            INDENT,
+            "",
+            LABELS,
+            &format!("and {} (--verbose tells them)", count(rest as u64, &format!("more {noun}"))),
+        ),
     }
 }

@@ -16,7 +16,7 @@ use crate::report::time;
 
 const INDENT: usize = 2;
 /// The column of the labels.
-const LABELS: usize = 14;
+const LABELS: usize = 16;
 /// More inputs than this are told by their number alone, unless `--verbose`.
 const MOST_INPUTS: usize = 6;
 
@@ -25,24 +25,40 @@ pub fn write(page: &mut Page<'_>, inputs: &[Input], vantage: &Vantage, tally: &T
     page.heading("WHAT THE MIRROR SAW")?;
     let mut field = |label: &str, text: String| page.field(INDENT, label, LABELS, &text);
     if let (Some(first), Some(last)) = (vantage.first, vantage.last) {
-        let until = if time::date(first) == time::date(last) { time::time_of_day(last) } else { time::date_and_time(last) };
-        field("Time", format!("{} to {until} UTC ({})", time::date_and_time(first), time::span(last.since(first))))?;
+        let until = if time::date(first) == time::date(last) {
+            time::time_of_day(last)
+        } else {
+            time::date_and_time(last)
+        };
+        field(
+            "Time",
+            format!("{} to {until} UTC ({})", time::date_and_time(first), time::span(last.since(first))),
+        )?;
     }
     field("Packets", packets(tally))?;
     field("Loss", loss(vantage))?;
     if vantage.pairs > 0 {
         let of = format!("{} of hosts", count(vantage.pairs, "pair"));
-        field("Directions", match vantage.one_sided_pairs {
-            0 => format!("{of}, each heard in both directions"),
-            n => format!("{} of {of} heard in one direction only", number(n)),
-        })?;
+        field(
+            "Directions",
+            match vantage.one_sided_pairs {
+                0 => format!("{of}, each heard in both directions"),
+                n => format!("{} of {of} heard in one direction only", number(n)),
+            },
+        )?;
     }
     if vantage.cut_packets > 0 {
-        field("Cut packets", format!("{} cut short by the capture's snap length", count(vantage.cut_packets, "packet")))?;
+        field(
+            "Cut packets",
+            format!("{} cut short by the capture's snap length", count(vantage.cut_packets, "packet")),
+        )?;
     }
     if !vantage.encapsulations.is_empty() {
-        let told: Vec<_> =
-            vantage.encapsulations.iter().map(|(name, &n)| format!("{name} ({})", count(n, "packet"))).collect();
+        let told: Vec<_> = vantage
+            .encapsulations
+            .iter()
+            .map(|(name, &n)| format!("{name} ({})", count(n, "packet")))
+            .collect();
         field("Wrapped in", list_some(&told, 6))?;
     }
     if !tally.undecodable.is_empty() {
@@ -50,20 +66,34 @@ pub fn write(page: &mut Page<'_>, inputs: &[Input], vantage: &Vantage, tally: &T
             .undecodable
             .iter()
             .map(|(reason, counted)| {
-                format!("{reason}: {}, the first is {}", count(counted.packets, "packet"), place(inputs, counted.first))
+                format!(
+                    "{reason}: {}, the first is {}",
+                    count(counted.packets, "packet"),
+                    place(inputs, counted.first)
+                )
             })
             .collect();
         field("Unreadable", told.join("; "))?;
     }
     if !vantage.overlapping.is_empty() {
-        field("Shared", format!("more than one machine seems to use {}", list_some(&vantage.overlapping, 6)))?;
+        field(
+            "Shared",
+            format!("more than one machine seems to use {}", list_some(&vantage.overlapping, 6)),
+        )?;
     }
     for input in inputs {
         if let Some(stop) = &input.stopped {
             field("Broke off", format!("{}: {}", input.name, stop.why))?;
         }
         if input.time_reversals > 0 {
-            field("Time order", format!("{}: {} stamped earlier than the one before", input.name, count(input.time_reversals, "packet")))?;
+            field(
+                "Time order",
+                format!(
+                    "{}: {} stamped earlier than the one before",
+                    input.name,
+                    count(input.time_reversals, "packet")
+                ),
+            )?;
         }
     }
     captures(page, inputs)?;
@@ -108,18 +138,29 @@ fn captures(page: &mut Page<'_>, inputs: &[Input]) -> io::Result<()> {
     let mut label = if inputs.len() == 1 { "Capture" } else { "Captures" };
     for input in told {
         let hash = input.sha256.as_ref().map(|hash| format!(", sha256 {hash}")).unwrap_or_default();
-        page.field(INDENT, label, LABELS, &format!("{} ({}, {}{hash})", input.name, input.format, count(input.packets, "packet")))?;
+        page.field(
+            INDENT,
+            label,
+            LABELS,
+            &format!("{} ({}, {}{hash})", input.name, input.format, count(input.packets, "packet")),
+        )?;
         label = "";
     }
     match inputs.len() - told.len() {
         0 => Ok(()),
-        rest => page.field(INDENT, "", LABELS, &format!("and {} (--verbose names them)", count(rest as u64, "more capture"))),
+        rest => page.field(
+            INDENT,
+            "",
+            LABELS,
+            &format!("and {} (--verbose names them)", count(rest as u64, "more capture")),
+        ),
     }
 }
 
 /// `#40`, with its file where there are several.
 fn place(inputs: &[Input], at: PacketRef) -> String {
-    let name = usize::try_from(at.input.0).ok().and_then(|index| inputs.get(index)).map(|input| input.name.as_str());
+    let name =
+        usize::try_from(at.input.0).ok().and_then(|index| inputs.get(index)).map(|input| input.name.as_str());
     match name {
         Some(name) if inputs.len() > 1 => format!("#{} of {name}", at.number),
         _ => format!("#{}", at.number),

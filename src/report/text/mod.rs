@@ -113,7 +113,10 @@ mod tests {
     fn prose_fits_the_page() {
         for width in [72, 80, 100, 160] {
             for line in told(&samples::report(), Style { width, ..Style::default() }).lines() {
-                assert!(line.width() <= width || line.contains("frame.number") || line.contains("spanaudit "), "{width}: {line}");
+                assert!(
+                    line.width() <= width || line.contains("frame.number") || line.contains("spanaudit "),
+                    "{width}: {line}"
+                );
                 assert!(!line.ends_with(' '), "{line:?}");
             }
         }

@@ -84,8 +84,10 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     }
     for ((_, mark, words, paint), rules) in folded {
         let all: u64 = rules.iter().map(|(_, n)| n).sum();
-        let names: Vec<_> =
-            rules.iter().map(|(rule, n)| if *n == 1 { rule.clone() } else { format!("{rule} ×{}", number(*n)) }).collect();
+        let names: Vec<_> = rules
+            .iter()
+            .map(|(rule, n)| if *n == 1 { rule.clone() } else { format!("{rule} ×{}", number(*n)) })
+            .collect();
         page.hanging(2, &format!("{mark} {} {words}: ", number(all)), &names.join(", "), paint)?;
     }
     if !page.style.verbose && report.requirements.iter().any(|told| !worth_a_row(told)) {
@@ -111,7 +113,9 @@ fn by_rule<'a>(all: impl Iterator<Item = &'a Requirement>) -> Vec<Vec<&'a Requir
 /// Silence is worth a row only where the document expects the flow to run by itself, all the time or by the clock.
 fn worth_a_row(told: &Requirement) -> bool {
     match told.verdict.name() {
-        "unseen" | "not-visible" => told.need == "required" && matches!(told.cadence.as_str(), "continuous" | "periodic"),
+        "unseen" | "not-visible" => {
+            told.need == "required" && matches!(told.cadence.as_str(), "continuous" | "periodic")
+        }
         "not-applicable" => false,
         _ => true,
     }
@@ -151,7 +155,13 @@ fn many((_, mark, words, paint): Told, told: &[&Requirement], wide: bool) -> Vec
     cells(mark, [&source, &target, &list_some(&services, 2)], &protocols, &why, wide)
 }
 
-fn cells(verdict: Cell, [source, target, service]: [&String; 3], protocol: &str, why: &str, wide: bool) -> Vec<Cell> {
+fn cells(
+    verdict: Cell,
+    [source, target, service]: [&String; 3],
+    protocol: &str,
+    why: &str,
+    wide: bool,
+) -> Vec<Cell> {
     let mut cells = vec![verdict, source.into(), "→".into(), target.into(), service.into()];
     if wide {
         cells.push(protocol.into());
@@ -160,7 +170,7 @@ fn cells(verdict: Cell, [source, target, service]: [&String; 3], protocol: &str,
     cells
 }
 
-/// How it changed: ` (satisfied from 09:13:03.112, blocked: dropped from 09:14:03.112 on)`.
+/// How it changed: `; it changed: satisfied from 09:13:03.112 and blocked (dropped) from 09:14:03.112`.
 fn history(told: &Requirement) -> String {
     if told.history.len() < 2 {
         return String::new();
@@ -169,11 +179,11 @@ fn history(told: &Requirement) -> String {
         .history
         .iter()
         .map(|phase| {
-            let how = phase.mechanism.map(|mechanism| format!(": {mechanism}")).unwrap_or_default();
-            format!("{}{how} from {} on", phase.verdict, time::time_of_day(phase.since.time))
+            let how = phase.mechanism.map(|mechanism| format!(" ({mechanism})")).unwrap_or_default();
+            format!("{}{how} from {}", phase.verdict, time::time_of_day(phase.since.time))
         })
         .collect();
-    format!(" ({})", list_some(&phases, 6))
+    format!("; it changed: {}", list_some(&phases, 6))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::findings::conversation;
 
 const INDENT: usize = 2;
 /// The column of the labels.
-const LABELS: usize = 14;
+const LABELS: usize = 16;
 /// More endpoints of one role than this are told by their number.
 const MOST_ENDPOINTS: usize = 8;
 
@@ -30,13 +30,19 @@ pub fn conversations(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         if n == 0 {
             continue;
         }
-        let words = format!("{}, {}: {}", count(n, "conversation"), count(packets, "packet"), meaning(verdict));
+        let words =
+            format!("{}, {}: {}", count(n, "conversation"), count(packets, "packet"), meaning(verdict));
         page.field(INDENT, verdict.name(), LABELS, &words)?;
         // Someone answers for what is waived, so the reader is always told who and why.
         if page.style.verbose || verdict == ConversationVerdict::Waived {
             for told in all() {
                 let rule = told.rule.as_ref().map(|rule| format!(" [{rule}]")).unwrap_or_default();
-                page.hanging(INDENT + LABELS, "", &format!("{}{rule}: {}", conversation(told), told.reason), Paint::Plain)?;
+                page.hanging(
+                    INDENT + LABELS,
+                    "",
+                    &format!("{}{rule}: {}", conversation(told), told.reason),
+                    Paint::Plain,
+                )?;
             }
         }
     }
@@ -51,7 +57,9 @@ fn meaning(verdict: ConversationVerdict) -> &'static str {
         ConversationVerdict::Violating => "a rule covers their ends and port, but not what they are",
         ConversationVerdict::Waived => "not documented, but somebody answers for them",
         ConversationVerdict::Infrastructure => "network housekeeping, outside any vendor's document",
-        ConversationVerdict::OutOfScope => "between machines that the documents say nothing about: counted, not judged",
+        ConversationVerdict::OutOfScope => {
+            "between machines that the documents say nothing about: counted, not judged"
+        }
     }
 }
 
@@ -66,14 +74,27 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         (None, false) => field("Site file", "none: the roles were given on the command line")?,
     }
     for set in &site.rulesets {
-        let revision = if set.revision.is_empty() { String::new() } else { format!(", revision {}", set.revision) };
+        let revision =
+            if set.revision.is_empty() { String::new() } else { format!(", revision {}", set.revision) };
         field("Ruleset", &format!("{}: {}{revision}", set.id, set.title))?;
     }
-    field("Features on", &if site.features.is_empty() { "none".to_owned() } else { site.features.join(", ") })?;
+    field(
+        "Features on",
+        &if site.features.is_empty() { "none".to_owned() } else { site.features.join(", ") },
+    )?;
     for role in &site.roles {
-        let endpoints = if role.endpoints.is_empty() { "nobody".to_owned() } else { list_some(&role.endpoints, MOST_ENDPOINTS) };
+        let endpoints = if role.endpoints.is_empty() {
+            "nobody".to_owned()
+        } else {
+            list_some(&role.endpoints, MOST_ENDPOINTS)
+        };
         let guess = match &role.guessed {
-            Some(why) => format!(" (a guess by packet #{} of {}: {})", why.at.number, report.input_name(why.at), why.note),
+            Some(why) => format!(
+                " (a guess by packet #{} of {}: {})",
+                why.at.number,
+                report.input_name(why.at),
+                why.note
+            ),
             None => String::new(),
         };
         field("Role", &format!("{} = {endpoints}{guess}", role.role))?;
@@ -92,7 +113,9 @@ pub fn next(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     page.heading("NEXT")?;
     if report.site.file.is_none() {
         let name = "site.toml";
-        let words = format!("To write a site file: save the lines below as {name}, put right what is wrong, and audit again with --site {name}.");
+        let words = format!(
+            "To write a site file: save the lines below as {name}, put right what is wrong, and audit again with --site {name}."
+        );
         page.paragraph(INDENT, &words, Paint::Plain)?;
         page.gap()?;
         let quoted = |all: &[String]| all.iter().map(|text| toml_string(text)).collect::<Vec<_>>().join(", ");
@@ -104,8 +127,12 @@ pub fn next(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         lines.push(format!("features = [{}]", quoted(&report.site.features)));
         lines.push(String::new());
         lines.push("[roles]".to_owned());
-        lines.extend(report.site.roles.iter().map(|role| format!("{} = [{}]", role.role, quoted(&role.endpoints))));
-        return lines.iter().try_for_each(|line| page.line(if line.is_empty() { 0 } else { INDENT + 2 }, &[(line, Paint::Plain)]));
+        lines.extend(
+            report.site.roles.iter().map(|role| format!("{} = [{}]", role.role, quoted(&role.endpoints))),
+        );
+        return lines.iter().try_for_each(|line| {
+            page.line(if line.is_empty() { 0 } else { INDENT + 2 }, &[(line, Paint::Plain)])
+        });
     }
     let step = if report.findings.is_empty() {
         "Nothing to act on. Keep this report; --format json -o FILE writes one that programs can read."
