@@ -8,6 +8,7 @@ pub mod model;
 
 pub mod capture;
 pub mod classify;
+pub mod cli;
 pub mod decode;
 pub mod report;
 pub mod rules;

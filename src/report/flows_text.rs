@@ -26,6 +26,8 @@ pub struct Text;
 
 /// From this width on the numbers have columns of their own; below it they go with the protocol under the flow's ends.
 const ROOMY: usize = 110;
+/// After so many rows the heads are repeated and the columns measured anew.
+const CHUNK: usize = 2_000;
 
 const WIDE: &[Column] = &[
     Column::words("time (UTC)", 23),
@@ -64,7 +66,8 @@ impl FlowFormat for Text {
         mirror::write(page, list.inputs, list.vantage, list.tally)?;
         if !list.flows.is_empty() {
             page.heading("FLOWS")?;
-            table(list, style.width).write(page)?;
+            // Long lists repeat the heads and need not be held as a whole.
+            list.flows.chunks(CHUNK).try_for_each(|flows| table(list, flows, style.width).write(page))?;
         }
         page.heading("NEXT")?;
         let file = list.inputs.first().map_or("CAPTURE", |input| input.name.as_str());
@@ -80,13 +83,13 @@ impl FlowFormat for Text {
     }
 }
 
-fn table(list: &FlowList<'_>, width: usize) -> Table {
+fn table(list: &FlowList<'_>, flows: &[FlowRecord], width: usize) -> Table {
     let wide = width >= ROOMY;
     // The date is of no use where all flows began on the same day: the page has told it above.
     let one_day = list.flows.first().map(|flow| date(flow.first.time))
         == list.flows.last().map(|flow| date(flow.first.time));
     let mut table = Table::new(if wide { WIDE } else { NARROW }, 2);
-    for flow in list.flows {
+    for flow in flows {
         let mut time = if one_day { time_of_day(flow.first.time) } else { date_and_time(flow.first.time) };
         if !wide {
             time.truncate(time.len().saturating_sub(".000".len()));

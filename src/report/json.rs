@@ -97,6 +97,8 @@ struct InputView<'a> {
     sha256: Option<&'a str>,
     format: &'a str,
     bytes: u64,
+    /// Packets, counted in `packets`, that a filter left out.
+    filtered: u64,
     cut_packets: u64,
     dropped: Option<u64>,
     time_reversals: u64,
@@ -119,6 +121,7 @@ impl<'a> InputView<'a> {
             sha256: input.sha256.as_deref(),
             format: &input.format,
             bytes: input.bytes,
+            filtered: input.filtered,
             cut_packets: input.cut_packets,
             dropped: input.dropped,
             time_reversals: input.time_reversals,

@@ -111,6 +111,37 @@ pub const FLOW_FORMATS: &[&dyn FlowFormat] = &[&flows_text::Text, &flows_json::J
 mod tests {
     use super::*;
 
+    /// Whatever a capture holds, no format lets it reach the eye or the terminal: newcomers to the registries are tested unasked.
+    #[test]
+    fn hostile_text_gets_through_no_format() {
+        let report = samples::hostile_report();
+        for verbose in [false, true] {
+            let style = Style { verbose, ..Style::default() };
+            for format in FORMATS {
+                let mut out = Vec::new();
+                format.write(&report, &style, &mut out).unwrap();
+                let told = String::from_utf8(out).unwrap();
+                assert_eq!(
+                    told.chars().find(|&c| c != '\n' && escape::is_hostile(c)),
+                    None,
+                    "{}",
+                    format.name()
+                );
+            }
+            for format in FLOW_FORMATS {
+                let mut out = Vec::new();
+                samples::with_flows(|list| format.write(list, &style, &mut out).unwrap());
+                let told = String::from_utf8(out).unwrap();
+                assert_eq!(
+                    told.chars().find(|&c| c != '\n' && escape::is_hostile(c)),
+                    None,
+                    "{}",
+                    format.name()
+                );
+            }
+        }
+    }
+
     #[test]
     fn names_are_words_and_unique() {
         let audits = FORMATS.iter().map(|format| (format.name(), format.about()));

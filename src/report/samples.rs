@@ -19,6 +19,7 @@ fn input() -> Input {
         format: "pcap".into(),
         packets: 1_273,
         bytes: 204_800,
+        filtered: 0,
         first: Some(at(1, 0).time),
         last: Some(at(1_273, 368_000).time),
         cut_packets: 2,
@@ -373,8 +374,53 @@ pub fn provisional_report() -> Report {
             Some(Evidence { at: at(17, 0), note: "queues to 10.1.9.5:5672, as only a sensor does".into() });
     }
     report.conclusion = Conclusion::Inconclusive;
-    report.because = vec!["The roles were guessed from the traffic: no site file was given.".into()];
+    report.because = vec!["the roles were guessed from the traffic".into()];
     report.findings.truncate(1);
+    report
+}
+
+/// The report with hostile text wherever a capture, a file name or a file's author can put it.
+pub fn hostile_report() -> Report {
+    let mut report = report();
+    let poison = |text: &mut String| text.push_str("\u{1b}]0;x\u{7}\r\n\u{9b}2J\u{202e}\u{200b}");
+    report.inputs.iter_mut().for_each(|input| poison(&mut input.name));
+    report.because.push("x\u{1b}[2J".into());
+    let site = &mut report.site;
+    site.rulesets
+        .iter_mut()
+        .for_each(|set| [&mut set.id, &mut set.title, &mut set.revision].into_iter().for_each(poison));
+    site.roles.iter_mut().for_each(|role| role.endpoints.iter_mut().chain([&mut role.role]).for_each(poison));
+    site.features
+        .iter_mut()
+        .chain(&mut site.assumptions)
+        .chain(&mut site.warnings)
+        .chain([&mut site.name])
+        .for_each(poison);
+    site.file.iter_mut().for_each(poison);
+    report.vantage.notes.iter_mut().chain(&mut report.vantage.overlapping).for_each(poison);
+    report.vantage.encapsulations = BTreeMap::from([("vlan\u{1b}c".into(), 1)]);
+    for told in &mut report.requirements {
+        let all = [
+            &mut told.rule,
+            &mut told.cite,
+            &mut told.purpose,
+            &mut told.source,
+            &mut told.target,
+            &mut told.ports,
+            &mut told.reason,
+        ];
+        all.into_iter().chain(&mut told.protocol).for_each(poison);
+    }
+    for told in &mut report.conversations {
+        told.hosts.push("h\u{1b}[2J".into());
+        told.rule = Some("r\u{7f}".into());
+        [&mut told.client, &mut told.server, &mut told.reason].into_iter().for_each(poison);
+        told.evidence.iter_mut().for_each(|piece| poison(&mut piece.note));
+    }
+    for told in &mut report.findings {
+        [&mut told.title, &mut told.detail, &mut told.advice].into_iter().for_each(poison);
+        told.evidence.iter_mut().for_each(|piece| poison(&mut piece.note));
+    }
     report
 }
 

@@ -31,7 +31,7 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     page.paragraph(0, &answer(report), paint)?;
     page.paragraph(0, &shown(report), Paint::Bold)?;
     for reason in &report.because {
-        page.hanging(0, "  because: ", reason, Paint::Plain)?;
+        page.hanging(2, "because ", reason, Paint::Plain)?;
     }
     page.paragraph(0, &subject(report), Paint::Dim)
 }

@@ -81,6 +81,14 @@ pub fn write(page: &mut Page<'_>, inputs: &[Input], vantage: &Vantage, tally: &T
             format!("more than one machine seems to use {}", list_some(&vantage.overlapping, 6)),
         )?;
     }
+    let filtered: u64 = inputs.iter().map(|input| input.filtered).sum();
+    if filtered > 0 {
+        let words = format!(
+            "{} more left out by the filter: whatever they would have shown counts as silence",
+            count(filtered, "packet")
+        );
+        field("Filter", words)?;
+    }
     for input in inputs {
         if let Some(stop) = &input.stopped {
             field("Broke off", format!("{}: {}", input.name, stop.why))?;
