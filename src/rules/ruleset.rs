@@ -15,6 +15,8 @@ pub struct Ruleset {
     pub document: String,
     /// The document's revision as read.
     pub revision: String,
+    /// What the document says, or leaves open, as a whole.
+    pub notes: Vec<String>,
     /// Its features by name.
     pub features: BTreeMap<String, Feature>,
     /// Its roles by name.
@@ -73,7 +75,9 @@ impl HostPattern {
         host.len()
             .checked_sub(self.name.len())
             .and_then(|at| Some((host.get(..at)?, host.get(at..)?)))
-            .is_some_and(|(head, tail)| head.len() > 1 && head.ends_with('.') && tail.eq_ignore_ascii_case(&self.name))
+            .is_some_and(|(head, tail)| {
+                head.len() > 1 && head.ends_with('.') && tail.eq_ignore_ascii_case(&self.name)
+            })
     }
 }
 
