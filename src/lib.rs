@@ -6,6 +6,7 @@
 
 pub mod model;
 
+pub mod audit;
 pub mod capture;
 pub mod classify;
 pub mod cli;
