@@ -278,4 +278,14 @@ impl FlowRecord {
     pub fn bytes(&self) -> u64 {
         self.from_client.bytes.saturating_add(self.from_server.bytes)
     }
+
+    /// The same flow with client and server exchanged, for a flow of which nothing says who opened it.
+    pub fn turned_round(mut self) -> Self {
+        std::mem::swap(&mut self.client, &mut self.server);
+        std::mem::swap(&mut self.from_client, &mut self.from_server);
+        for error in &mut self.errors {
+            error.quotes = error.quotes.other();
+        }
+        self
+    }
 }
