@@ -2,6 +2,27 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+mod amqp;
+pub mod ber;
+pub mod bytes;
+mod dns;
+mod dns_message;
+#[cfg(test)]
+pub(crate) mod harness;
+mod http;
+mod http_head;
+mod llmnr;
+pub mod look;
+mod mdns;
+mod ntp;
+mod ssh;
+mod syslog;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod tls_hello;
+mod tls_record;
+
 use crate::model::EtherKind;
 use crate::model::Facts;
 use crate::model::Statement;
@@ -165,7 +186,19 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[];
+// One entry a line whatever fits on it, so that additions merge.
+#[rustfmt::skip]
+pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &amqp::Amqp,
+    &dns::Dns,
+    &http::Http,
+    &llmnr::Llmnr,
+    &mdns::Mdns,
+    &ntp::Ntp,
+    &ssh::Ssh,
+    &syslog::Syslog,
+    &tls::Tls,
+];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

@@ -15,6 +15,8 @@ pub struct Ruleset {
     pub document: String,
     /// The document's revision as read.
     pub revision: String,
+    /// What the document says, or leaves open, as a whole.
+    pub notes: Vec<String>,
     /// Its features by name.
     pub features: BTreeMap<String, Feature>,
     /// Its roles by name.
