@@ -9,6 +9,8 @@ mod dns;
 mod dns_message;
 #[cfg(test)]
 pub(crate) mod harness;
+mod http;
+mod http_head;
 mod llmnr;
 pub mod look;
 mod mdns;
@@ -184,8 +186,19 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] =
-    &[&amqp::Amqp, &dns::Dns, &llmnr::Llmnr, &mdns::Mdns, &ntp::Ntp, &ssh::Ssh, &syslog::Syslog, &tls::Tls];
+// One entry a line whatever fits on it, so that additions merge.
+#[rustfmt::skip]
+pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &amqp::Amqp,
+    &dns::Dns,
+    &http::Http,
+    &llmnr::Llmnr,
+    &mdns::Mdns,
+    &ntp::Ntp,
+    &ssh::Ssh,
+    &syslog::Syslog,
+    &tls::Tls,
+];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

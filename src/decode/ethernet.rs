@@ -210,17 +210,28 @@ fn arp(part: Part<'_>) -> Result<Step<'_>, Undecodable> {
     ))
 }
 
-/// Whether bytes look like an Ethernet frame, where nothing but a guess says that they are one (RFC 4928).
-pub(super) fn is_plausible(part: Part<'_>) -> bool {
-    let Ok((head, rest)) = part.split::<14>(Header::Ethernet) else { return false };
+/// How much bytes look like an Ethernet frame, where nothing but a guess says that they are one (RFC 4928).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Likeness {
+    /// Not at all.
+    None,
+    /// A length that fits stands where 802.3 has it.
+    Length,
+    /// A known ethertype stands in its place, and IP or ARP behind it where it says so.
+    Ethertype,
+}
+
+/// Looks at bytes as an Ethernet frame.
+pub(super) fn likeness(part: Part<'_>) -> Likeness {
+    let Ok((head, rest)) = part.split::<14>(Header::Ethernet) else { return Likeness::None };
     // A group address can't have sent it.
     if head[6] & 1 == 1 {
-        return false;
+        return Likeness::None;
     }
-    match u16::from_be_bytes([head[12], head[13]]) {
+    let is_known = match u16::from_be_bytes([head[12], head[13]]) {
         ethertype::IPV4 | ethertype::IPV6 => ip::is_plausible(rest),
         ethertype::ARP => rest.bytes.starts_with(&[0, 1, 0x08, 0x00, 6, 4]),
-        number @ 0..=LONGEST_802_3 => number >= 3 && u32::from(number) <= rest.length,
+        number @ 3..=LONGEST_802_3 if u32::from(number) <= rest.length => return Likeness::Length,
         number => matches!(
             number,
             ethertype::VLAN
@@ -239,5 +250,6 @@ pub(super) fn is_plausible(part: Part<'_>) -> bool {
                 | 0x88e5 // MACsec
                 | 0x88f7 // PTP
         ),
-    }
+    };
+    if is_known { Likeness::Ethertype } else { Likeness::None }
 }

@@ -216,12 +216,10 @@ pub(super) fn quoted(bytes: &[u8]) -> Option<Quoted<'_>> {
 /// Whether bytes look like an IP packet, where no field says that they are one.
 pub(super) fn is_plausible(part: Part<'_>) -> bool {
     match part.bytes.first().map(|first| first >> 4) {
-        Some(4) => v4_header(part).is_ok_and(|(header, _)| {
-            header.total_len() != 0 && u32::from(header.total_len()) <= part.length && header.ttl() != 0
-        }),
-        Some(6) => v6_header(part).is_ok_and(|(header, _)| {
-            u32::from(header.payload_length()) + IPV6_LENGTH as u32 <= part.length && header.hop_limit() != 0
-        }),
+        Some(4) => v4_header(part)
+            .is_ok_and(|(header, _)| header.total_len() != 0 && u32::from(header.total_len()) <= part.length),
+        Some(6) => v6_header(part)
+            .is_ok_and(|(header, _)| u32::from(header.payload_length()) + IPV6_LENGTH as u32 <= part.length),
         _ => false,
     }
 }

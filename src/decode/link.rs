@@ -76,25 +76,23 @@ fn loopback(part: Part<'_>) -> Result<Layer<'_>, Undecodable> {
 /// Linux cooked capture, version 1: packet type, ARPHRD, address length, address, protocol.
 fn cooked<'a>(context: &mut Context, part: Part<'a>) -> Result<Layer<'a>, Undecodable> {
     let (head, rest) = part.split::<16>(Header::LinuxCooked)?;
-    let [_, kind, _, _, _, length, a, b, c, d, e, f, _, _, high, low] = *head;
-    cooked_address(context, kind, length, MacAddr([a, b, c, d, e, f]));
+    let [_, _, _, _, _, length, a, b, c, d, e, f, _, _, high, low] = *head;
+    cooked_address(context, length, MacAddr([a, b, c, d, e, f]));
     cooked_payload(u16::from_be_bytes([high, low]), rest)
 }
 
 /// Linux cooked capture, version 2: protocol, reserved, interface, ARPHRD, packet type, address length, address.
 fn cooked2<'a>(context: &mut Context, part: Part<'a>) -> Result<Layer<'a>, Undecodable> {
     let (head, rest) = part.split::<20>(Header::LinuxCooked)?;
-    let [high, low, _, _, _, _, _, _, _, _, kind, length, a, b, c, d, e, f, _, _] = *head;
-    cooked_address(context, kind, length, MacAddr([a, b, c, d, e, f]));
+    let [high, low, _, _, _, _, _, _, _, _, _, length, a, b, c, d, e, f, _, _] = *head;
+    cooked_address(context, length, MacAddr([a, b, c, d, e, f]));
     cooked_payload(u16::from_be_bytes([high, low]), rest)
 }
 
-/// Keeps the sender's address. The destination is not told, except that a broadcast was one.
-fn cooked_address(context: &mut Context, kind: u8, length: u8, source: MacAddr) {
-    const BROADCAST: u8 = 1;
+/// Keeps the sender's address. The destination is not told: it stays all zero.
+fn cooked_address(context: &mut Context, length: u8, source: MacAddr) {
     if length == 6 {
-        let destination = if kind == BROADCAST { MacAddr([0xff; 6]) } else { MacAddr::default() };
-        context.ethernet = Some(EthernetAddresses { source, destination });
+        context.ethernet = Some(EthernetAddresses { source, destination: MacAddr::default() });
     }
 }
 

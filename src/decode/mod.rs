@@ -22,6 +22,7 @@ mod tests;
 pub use fragment::*;
 pub use frame::*;
 pub use shard::shard_of;
+pub use shard::shard_of_pair;
 pub use undecodable::*;
 
 use crate::model::Packet;

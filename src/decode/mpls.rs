@@ -7,7 +7,7 @@ use super::Header;
 use super::Tunnel;
 use super::TunnelKind;
 use super::Undecodable;
-use super::ethernet;
+use super::ethernet::{self, Likeness};
 use super::ip;
 use super::part::Part;
 use super::walk::{Layer, Step};
@@ -38,14 +38,16 @@ pub(super) fn stack(number: u16, part: Part<'_>) -> Result<Step<'_>, Undecodable
 /// What stands behind the stack, by its first nibble and by whether the rest agrees.
 fn behind(part: Part<'_>) -> Option<Layer<'_>> {
     let first = part.bytes.first()? >> 4;
+    let (bare, controlled) = (ethernet::likeness(part), ethernet::likeness(part.skip(4)));
     match first {
         // An Ethernet address may begin with these nibbles as well.
-        4 | 6 if ip::is_plausible(part) && (ip::is_checked(part) || !ethernet::is_plausible(part)) => {
+        4 | 6 if ip::is_plausible(part) && (ip::is_checked(part) || bare != Likeness::Ethertype) => {
             Some(Layer::Ip(part))
         }
-        // The control word of a pseudowire (RFC 4385 section 3); its length field is of no use here.
-        0 if ethernet::is_plausible(part.skip(4)) => Some(Layer::Ethernet(part.skip(4))),
-        _ if ethernet::is_plausible(part) => Some(Layer::Ethernet(part)),
+        // The control word of a pseudowire (RFC 4385 section 3). A tagged frame whose first four bytes were taken for one
+        // would look like an untagged frame; the other way round nothing fits.
+        0 if controlled > bare => Some(Layer::Ethernet(part.skip(4))),
+        _ if bare != Likeness::None => Some(Layer::Ethernet(part)),
         // Too little was captured to tell by more than the nibble.
         4 if part.is_cut() && part.bytes.len() < 20 => Some(Layer::Ip(part)),
         6 if part.is_cut() && part.bytes.len() < 40 => Some(Layer::Ip(part)),

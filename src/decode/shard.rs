@@ -20,6 +20,11 @@ pub fn shard_of(frame: &Frame<'_>) -> u64 {
         _ => None,
     };
     let Some((one, other)) = quoted.or_else(|| frame.hosts()) else { return 0 };
+    shard_of_pair(one, other)
+}
+
+/// The same hash for a pair of hosts, whatever names them.
+pub fn shard_of_pair(one: Host, other: Host) -> u64 {
     let (one, other) = (number(one), number(other));
     let mut hasher = FixedState::default().build_hasher();
     hasher.write_u128(one.min(other));
