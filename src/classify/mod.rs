@@ -4,6 +4,8 @@
 
 pub mod ber;
 pub mod bytes;
+pub mod framed;
+pub mod tpkt;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -50,7 +52,9 @@ impl<'a> Side<'a> {
     pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
         let bytes = self.bytes;
         let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
-        starts.zip(self.ends.iter().map(|&end| usize::from(end))).filter_map(move |(from, to)| bytes.get(from..to))
+        starts
+            .zip(self.ends.iter().map(|&end| usize::from(end)))
+            .filter_map(move |(from, to)| bytes.get(from..to))
     }
 }
 
