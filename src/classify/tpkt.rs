@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use arrayvec::ArrayVec;
 
 use super::Carrier;
+use super::End;
 use super::Side;
 use super::framed::Cut;
 use super::framed::MOST_MESSAGES;
@@ -155,6 +156,14 @@ impl<'a> Talk<'a> {
         }
         talk
     }
+}
+
+/// Which end asked for the connection, where a CR or CC was seen.
+pub fn caller(first: &Talk<'_>, second: &Talk<'_>) -> Option<End> {
+    if first.request.is_some() || second.confirm.is_some() {
+        return Some(End::First);
+    }
+    (second.request.is_some() || first.confirm.is_some()).then_some(End::Second)
 }
 
 #[cfg(test)]
