@@ -5,6 +5,12 @@
 pub mod ber;
 pub mod bytes;
 pub mod framed;
+#[cfg(test)]
+pub(crate) mod harness;
+pub mod s7comm;
+pub mod s7comm_plus;
+#[cfg(test)]
+mod tests;
 pub mod tpkt;
 
 use crate::model::EtherKind;
@@ -170,7 +176,7 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&s7comm::S7comm, &s7comm_plus::S7commPlus];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

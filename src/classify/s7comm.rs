@@ -167,7 +167,11 @@ mod tests {
 
     fn probe(first: &[u8], second: &[u8]) -> Probe {
         let (a, b) = ([first.len() as u16], [second.len() as u16]);
-        S7comm.probe(&Seen { carrier: Carrier::Tcp, first: Side::of(first, &a), second: Side::of(second, &b) })
+        S7comm.probe(&Seen {
+            carrier: Carrier::Tcp,
+            first: Side::of(first, &a),
+            second: Side::of(second, &b),
+        })
     }
 
     #[test]

@@ -203,7 +203,10 @@ mod tests {
     fn a_create_object_request_proves_it() {
         let bytes = message(1, &[REQUEST, 0, 0, 0x04, 0xca, 0, 0, 0, 1], &[PROTOCOL_ID, 1, 0, 0]);
         let Probe::Proven(proof) = probe(&bytes) else { panic!("not proven") };
-        assert_eq!((proof.client, proof.facts.get("s7plus.function")), (Some(End::First), Some("create-object")));
+        assert_eq!(
+            (proof.client, proof.facts.get("s7plus.function")),
+            (Some(End::First), Some("create-object"))
+        );
     }
 
     #[test]
