@@ -7,6 +7,9 @@ pub mod bytes;
 pub mod framed;
 #[cfg(test)]
 pub(crate) mod harness;
+pub mod modbus;
+#[cfg(test)]
+mod ot_tests;
 pub mod s7comm;
 pub mod s7comm_plus;
 #[cfg(test)]
@@ -176,7 +179,7 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&s7comm::S7comm, &s7comm_plus::S7commPlus];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&modbus::Modbus, &s7comm::S7comm, &s7comm_plus::S7commPlus];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
