@@ -2,9 +2,11 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+pub mod bacnet;
 pub mod ber;
 pub mod bytes;
 pub mod framed;
+pub mod ge_srtp;
 #[cfg(test)]
 pub(crate) mod harness;
 pub mod modbus;
@@ -179,7 +181,8 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[&modbus::Modbus, &s7comm::S7comm, &s7comm_plus::S7commPlus];
+pub static PROTOCOLS: &[&dyn Protocol] =
+    &[&bacnet::Bacnet, &ge_srtp::GeSrtp, &modbus::Modbus, &s7comm::S7comm, &s7comm_plus::S7commPlus];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

@@ -101,7 +101,8 @@ fn cut(bytes: &[u8]) -> Cut<Adu> {
     if [p0, p1] != [0, 0] || !fits || function & !EXCEPTION == 0 {
         return Cut::Wrong;
     }
-    if function & EXCEPTION != 0 && function & !EXCEPTION != UMAS && length != 3 {
+    // Unit, function and exception code; some devices pad it to four bytes, which then proves little.
+    if function & EXCEPTION != 0 && function & !EXCEPTION != UMAS && !(3..=4).contains(&length) {
         return Cut::Wrong;
     }
     let Some(data) = bytes.get(8..BEFORE_LENGTH + length) else { return Cut::Short };
@@ -155,7 +156,8 @@ fn is_request(function: u8, data: &[u8]) -> bool {
                 && values.len() == usize::from(count)
         }
         (24, data) => data.len() == 2,
-        (43, [0x0e, 1..=4, _]) => true,
+        // Some clients pad the three bytes of section 6.21 with one more.
+        (43, [0x0e, 1..=4, _] | [0x0e, 1..=4, _, 0]) => true,
         _ => false,
     }
 }
