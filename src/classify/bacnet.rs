@@ -41,6 +41,12 @@ const LLC_SAP: u8 = 0x82;
 /// Network layer protocol version (6.2.1).
 const NETWORK_VERSION: u8 = 1;
 
+/// Services whose parameters, or results, may be none (clauses 13 and 16).
+const WHO_IS: u8 = 8;
+const GET_ALARM_SUMMARY: u8 = 3;
+const GET_ENROLLMENT_SUMMARY: u8 = 4;
+const GET_EVENT_INFORMATION: u8 = 29;
+
 /// What one datagram says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Message {
@@ -104,23 +110,13 @@ impl Apdu {
                 if head & 0x01 != 0 || limits & 0x80 != 0 || limits & 0x0f > 5 {
                     return None;
                 }
-                // Sequence number and window of a segmented request precede the service.
-                match (head & 0x08 != 0, rest) {
-                    (false, [service, ..]) | (true, [_, _, service, ..]) => Some(*service),
-                    _ => return None,
-                }
+                Some(service_of(head, rest)?)
             }
-            [0x10, service, ..] => Some(service),
+            [0x10, service, ref parameters @ ..] if tags_fit(parameters) => {
+                (service == WHO_IS || !parameters.is_empty()).then_some(Some(service))?
+            }
             [0x20, _, service] => Some(service),
-            [head, _, ref rest @ ..] if kind == 3 => {
-                if head & 0x03 != 0 {
-                    return None;
-                }
-                match (head & 0x08 != 0, rest) {
-                    (false, [service, ..]) | (true, [_, _, service, ..]) => Some(*service),
-                    _ => return None,
-                }
-            }
+            [head, _, ref rest @ ..] if kind == 3 && head & 0x03 == 0 => Some(service_of(head, rest)?),
             [0x40..=0x43, _, _, _] => None,
             // An error says class and code, both enumerated, perhaps within constructed tags.
             [0x50, _, service, _, _, ..] => Some(service),
@@ -149,6 +145,59 @@ impl Apdu {
         let service = self.service?;
         let names = if self.kind == 1 { UNCONFIRMED } else { CONFIRMED };
         Some(names.get(usize::from(service)).map_or_else(|| service.to_string(), |&name| name.to_owned()))
+    }
+}
+
+/// The service of a confirmed request or complex ack: after sequence number and window where it is segmented, and
+/// before parameters that can be checked where it is not.
+fn service_of(head: u8, rest: &[u8]) -> Option<u8> {
+    match (head & 0x08 != 0, rest) {
+        (true, &[_, _, service, ..]) => Some(service),
+        (false, &[service, ref parameters @ ..]) if tags_fit(parameters) => {
+            let may_be_empty =
+                matches!(service, GET_ALARM_SUMMARY | GET_ENROLLMENT_SUMMARY | GET_EVENT_INFORMATION);
+            (may_be_empty || !parameters.is_empty()).then_some(service)
+        }
+        _ => None,
+    }
+}
+
+/// Whether service parameters are a row of tags (20.2.1) that ends where the PDU does.
+///
+/// Every service begins with one of its first context tags or an application value other than Null; zeros are no parameters.
+fn tags_fit(parameters: &[u8]) -> bool {
+    if let Some(&tag) = parameters.first()
+        && !matches!((tag & 0x08 != 0, tag >> 4), (true, 0..=3) | (false, 2..=12))
+    {
+        return false;
+    }
+    let mut reader = Reader::new(parameters);
+    while let Some(tag) = reader.u8() {
+        if tag >> 4 == 0x0f && reader.u8().is_none() {
+            return false;
+        }
+        let is_context = tag & 0x08 != 0;
+        let length = match tag & 0x07 {
+            // An application boolean has its value there; 6 and 7 open and close a context tag.
+            _ if !is_context && tag >> 4 == 1 => Some(0),
+            6 | 7 if is_context => Some(0),
+            6 | 7 => None,
+            5 => extended_length(&mut reader),
+            length => Some(usize::from(length)),
+        };
+        if length.and_then(|length| reader.skip(length)).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+/// The length of a value of five bytes and more (20.2.1.3.1).
+fn extended_length(reader: &mut Reader<'_>) -> Option<usize> {
+    match reader.u8()? {
+        254 => reader.be16().map(usize::from),
+        255 => reader.be32().and_then(|length| usize::try_from(length).ok()),
+        length => Some(usize::from(length)),
     }
 }
 
@@ -389,7 +438,7 @@ mod tests {
     fn who_is_and_i_am() {
         let who_is = proof(check(Carrier::Udp, "810b000c 0120ffff00ff 1008", ""));
         assert_eq!((who_is.client, who_is.facts.get("bacnet.service")), (Some(End::First), Some("who-is")));
-        let i_am = proof(check(Carrier::Udp, "810b0015 0100 1000 c4020000 7b2201e0 910321 00 01", ""));
+        let i_am = proof(check(Carrier::Udp, "810b0014 0100 1000 c4020000 7b 2201e0 9103 2100", ""));
         assert_eq!((i_am.client, i_am.facts.get("bacnet.service")), (None, Some("i-am")));
     }
 
