@@ -5,10 +5,12 @@
 pub mod bacnet;
 pub mod ber;
 pub mod bytes;
+pub mod enip;
 pub mod framed;
 pub mod ge_srtp;
 #[cfg(test)]
 pub(crate) mod harness;
+pub mod melsec;
 pub mod modbus;
 #[cfg(test)]
 mod ot_tests;
@@ -181,8 +183,15 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] =
-    &[&bacnet::Bacnet, &ge_srtp::GeSrtp, &modbus::Modbus, &s7comm::S7comm, &s7comm_plus::S7commPlus];
+pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &bacnet::Bacnet,
+    &enip::Enip,
+    &ge_srtp::GeSrtp,
+    &melsec::Melsec,
+    &modbus::Modbus,
+    &s7comm::S7comm,
+    &s7comm_plus::S7commPlus,
+];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

@@ -7,7 +7,7 @@ use super::by_name;
 use super::harness;
 
 /// The protocols, and how many labelled flows each may miss.
-const PROTOCOLS: &[&str] = &["bacnet", "ge-srtp", "modbus", "s7comm", "s7comm-plus"];
+const PROTOCOLS: &[&str] = &["bacnet", "enip", "ge-srtp", "melsec", "modbus", "s7comm", "s7comm-plus"];
 
 fn each(check: impl Fn(&'static dyn Protocol)) {
     if harness::present() {
