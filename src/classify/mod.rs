@@ -5,6 +5,7 @@
 pub mod bacnet;
 pub mod ber;
 pub mod bytes;
+pub mod dce_rpc;
 pub mod enip;
 pub mod framed;
 pub mod ge_srtp;
@@ -14,6 +15,11 @@ pub mod melsec;
 pub mod modbus;
 #[cfg(test)]
 mod ot_tests;
+pub mod profinet_cm;
+pub mod profinet_dcp;
+pub mod profinet_ptcp;
+pub mod profinet_rt;
+mod rpc_endpoint;
 pub mod s7comm;
 pub mod s7comm_plus;
 #[cfg(test)]
@@ -185,10 +191,15 @@ pub trait Protocol: Sync {
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
 pub static PROTOCOLS: &[&dyn Protocol] = &[
     &bacnet::Bacnet,
+    &dce_rpc::DceRpc,
     &enip::Enip,
     &ge_srtp::GeSrtp,
     &melsec::Melsec,
     &modbus::Modbus,
+    &profinet_cm::ProfinetCm,
+    &profinet_dcp::ProfinetDcp,
+    &profinet_ptcp::ProfinetPtcp,
+    &profinet_rt::ProfinetRt,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
 ];
