@@ -4,6 +4,13 @@
 
 pub mod ber;
 pub mod bytes;
+mod dnp3;
+mod ethercat;
+mod goose;
+mod hart_ip;
+mod iec104;
+mod sv;
+pub mod weigh;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -166,7 +173,14 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[];
+pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &dnp3::Dnp3,
+    &ethercat::EtherCat,
+    &goose::Goose,
+    &hart_ip::HartIp,
+    &iec104::Iec104,
+    &sv::Sv,
+];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
