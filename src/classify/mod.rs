@@ -7,9 +7,13 @@ pub mod bytes;
 mod dnp3;
 mod ethercat;
 mod goose;
+#[cfg(test)]
+pub(crate) mod harness;
 mod hart_ip;
 mod iec104;
 mod sv;
+#[cfg(test)]
+mod tests;
 pub mod weigh;
 
 use crate::model::EtherKind;
@@ -57,7 +61,9 @@ impl<'a> Side<'a> {
     pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
         let bytes = self.bytes;
         let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
-        starts.zip(self.ends.iter().map(|&end| usize::from(end))).filter_map(move |(from, to)| bytes.get(from..to))
+        starts
+            .zip(self.ends.iter().map(|&end| usize::from(end)))
+            .filter_map(move |(from, to)| bytes.get(from..to))
     }
 }
 

@@ -223,8 +223,16 @@ pub enum Verdict {
 
 impl Verdict {
     /// The words of all verdicts, in the order of a report's summary.
-    pub const NAMES: [&'static str; 8] =
-        ["satisfied", "violated", "blocked", "failed", "undecided", "unseen", "not-visible", "not-applicable"];
+    pub const NAMES: [&'static str; 8] = [
+        "satisfied",
+        "violated",
+        "blocked",
+        "failed",
+        "undecided",
+        "unseen",
+        "not-visible",
+        "not-applicable",
+    ];
 
     /// Its word in reports.
     pub fn name(&self) -> &'static str {
