@@ -6,14 +6,18 @@ pub mod ber;
 pub mod bytes;
 mod dnp3;
 mod ethercat;
+pub mod framed;
 mod goose;
 #[cfg(test)]
 pub(crate) mod harness;
 mod hart_ip;
 mod iec104;
+pub mod s7comm;
+pub mod s7comm_plus;
 mod sv;
 #[cfg(test)]
 mod tests;
+pub mod tpkt;
 pub mod weigh;
 
 use crate::model::EtherKind;
@@ -187,6 +191,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &iec104::Iec104,
     &sv::Sv,
 ];
+pub static PROTOCOLS: &[&dyn Protocol] = &[&s7comm::S7comm, &s7comm_plus::S7commPlus];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {
