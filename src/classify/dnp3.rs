@@ -147,6 +147,7 @@ fn function_name(code: u8) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::super::Side;
+    use super::super::harness;
     use super::*;
 
     /// A link status request and a read of class data, built by the rules of clause 9.
@@ -190,5 +191,11 @@ mod tests {
         assert_eq!(step(&frame(0xc7, &[])), Step::Wrong);
         assert_eq!(step(b"\x05"), Step::Cut(0));
         assert_eq!(step(b"\x05d\x00"), Step::Cut(0));
+    }
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Dnp3, 0, 0);
+        harness::check_steps(&Dnp3);
     }
 }

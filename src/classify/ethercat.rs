@@ -92,6 +92,7 @@ fn tell(_: End, frame: &[u8], proof: &mut Proof) {
 #[cfg(test)]
 mod tests {
     use super::super::Side;
+    use super::super::harness;
     use super::*;
 
     /// Two datagrams: BRD of two bytes, more follows, then LRW of one.
@@ -116,5 +117,11 @@ mod tests {
         frame = FRAME;
         frame[2] = 15;
         assert_eq!(step(&frame), Step::Wrong);
+    }
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&EtherCat, 0, 0);
+        harness::check_steps(&EtherCat);
     }
 }

@@ -95,6 +95,7 @@ fn tell(_: End, frame: &[u8], proof: &mut Proof) {
 #[cfg(test)]
 mod tests {
     use super::super::Side;
+    use super::super::harness;
     use super::*;
 
     const FRAME: [u8; 31] = [
@@ -120,5 +121,11 @@ mod tests {
         let mut frame = FRAME;
         frame[3] = 20;
         assert_eq!(step(&frame), Step::Wrong);
+    }
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Goose, 0, 0);
+        harness::check_steps(&Goose);
     }
 }

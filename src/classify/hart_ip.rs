@@ -136,6 +136,7 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
 #[cfg(test)]
 mod tests {
     use super::super::Side;
+    use super::super::harness;
     use super::*;
 
     const SESSION: [u8; 13] = [1, 0, 0, 0, 0, 1, 0, 13, 1, 0, 0, 0x75, 0x30];
@@ -164,5 +165,11 @@ mod tests {
         assert_eq!(step(&[1, 0, 0, 0, 0, 6, 1, 3, 0, 0, 0, 10]), Step::Wrong);
         assert_eq!(step(&[1, 1, 0]), Step::Cut(0));
         assert_eq!(step(&[1, 3]), Step::Wrong);
+    }
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&HartIp, 0, 0);
+        harness::check_steps(&HartIp);
     }
 }

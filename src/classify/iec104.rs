@@ -213,6 +213,7 @@ fn type_of(kind: u8) -> Option<(Option<usize>, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::super::Side;
+    use super::super::harness;
     use super::*;
 
     const STARTDT: [u8; 6] = [0x68, 4, 7, 0, 0, 0];
@@ -253,5 +254,11 @@ mod tests {
         assert_eq!(step(b"host: example.com, and more text than this"), Step::Wrong);
         assert_eq!(step(&[0x68, 4, 7, 0, 0, 1]), Step::Wrong);
         assert_eq!(step(&[0x68]), Step::Cut(0));
+    }
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Iec104, 0, 0);
+        harness::check_steps(&Iec104);
     }
 }

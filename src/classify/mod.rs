@@ -189,9 +189,10 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &goose::Goose,
     &hart_ip::HartIp,
     &iec104::Iec104,
+    &s7comm::S7comm,
+    &s7comm_plus::S7commPlus,
     &sv::Sv,
 ];
-pub static PROTOCOLS: &[&dyn Protocol] = &[&s7comm::S7comm, &s7comm_plus::S7commPlus];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

@@ -90,6 +90,7 @@ fn tell(_: End, frame: &[u8], proof: &mut Proof) {
 #[cfg(test)]
 mod tests {
     use super::super::Side;
+    use super::super::harness;
     use super::*;
 
     const FRAME: [u8; 24] =
@@ -108,5 +109,11 @@ mod tests {
         let mut frame = FRAME;
         frame[12] = 0;
         assert_eq!(step(&frame), Step::Wrong);
+    }
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Sv, 0, 0);
+        harness::check_steps(&Sv);
     }
 }
