@@ -179,7 +179,9 @@ mod tests {
         assert_eq!(proof.client, Some(End::First));
         assert_eq!(proof.facts.get("dnp3.function"), Some("read"));
         assert_eq!(proof.facts.get("dnp3.destination"), Some("3"));
-        let Probe::Proven(proof) = probe(Carrier::Udp, &frame(0x44, &[0xc0, 0xc1, 129, 0, 0])) else { panic!() };
+        let Probe::Proven(proof) = probe(Carrier::Udp, &frame(0x44, &[0xc0, 0xc1, 129, 0, 0])) else {
+            panic!()
+        };
         assert_eq!(proof.client, Some(End::Second));
     }
 

@@ -45,7 +45,8 @@ const ETHERTYPE: u16 = 0x88a4;
 const COMMANDS: u16 = 1;
 /// Command names by number (clause 5.4.1).
 const NAMES: [&str; 15] = [
-    "NOP", "APRD", "APWR", "APRW", "FPRD", "FPWR", "FPRW", "BRD", "BWR", "BRW", "LRD", "LWR", "LRW", "ARMW", "FRMW",
+    "NOP", "APRD", "APWR", "APRW", "FPRD", "FPWR", "FPRW", "BRD", "BWR", "BRW", "LRD", "LWR", "LRW", "ARMW",
+    "FRMW",
 ];
 /// Datagrams in one frame; the shortest takes twelve bytes of at most 1498.
 const MOST_DATAGRAMS: usize = 125;
@@ -96,9 +97,8 @@ mod tests {
     use super::*;
 
     /// Two datagrams: BRD of two bytes, more follows, then LRW of one.
-    const FRAME: [u8; 29] = [
-        27, 0x10, 7, 1, 0, 0, 0x30, 1, 2, 0x80, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0, 0,
-    ];
+    const FRAME: [u8; 29] =
+        [27, 0x10, 7, 1, 0, 0, 0x30, 1, 2, 0x80, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0, 0];
 
     #[test]
     fn a_chain_of_commands() {

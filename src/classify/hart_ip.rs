@@ -23,7 +23,10 @@ static ABOUT: About = About {
     answers: true,
     facts: &[
         ("hart-ip.version", "protocol version, 1 or 2"),
-        ("hart-ip.message", "message id: session-initiate, session-close, keep-alive, token-passing, direct, audit-log"),
+        (
+            "hart-ip.message",
+            "message id: session-initiate, session-close, keep-alive, token-passing, direct, audit-log",
+        ),
         ("hart-ip.command", "number of a tunnelled HART command, decimal"),
     ],
 };
@@ -95,7 +98,8 @@ fn step(bytes: &[u8]) -> Step {
 
 /// A HART frame from its delimiter on, its check byte the exclusive or of all before it (HCF_SPEC-081).
 fn frame_fits(frame: &[u8]) -> bool {
-    command(frame).is_some_and(|(_, rest)| !rest.is_empty()) && frame.iter().fold(0, |sum, byte| sum ^ byte) == 0
+    command(frame).is_some_and(|(_, rest)| !rest.is_empty())
+        && frame.iter().fold(0, |sum, byte| sum ^ byte) == 0
 }
 
 /// The command number of a HART frame and what follows it: delimiter with the address size in bit 7 and the count of

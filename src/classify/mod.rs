@@ -2,19 +2,32 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+mod ads;
+mod arp;
 pub mod ber;
 pub mod bytes;
+mod cdp;
 mod dnp3;
 mod ethercat;
+mod fins;
+mod fox;
 pub mod framed;
 mod goose;
 #[cfg(test)]
 pub(crate) mod harness;
 mod hart_ip;
 mod iec104;
+mod lldp;
+mod mqtt;
+mod netbios;
+mod opc_ua;
+mod rdp;
 pub mod s7comm;
 pub mod s7comm_plus;
+mod smb;
+mod stp;
 mod sv;
+mod synchrophasor;
 #[cfg(test)]
 mod tests;
 pub mod tpkt;
@@ -184,14 +197,27 @@ pub trait Protocol: Sync {
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
 pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &ads::Ads,
+    &arp::Arp,
+    &cdp::Cdp,
     &dnp3::Dnp3,
     &ethercat::EtherCat,
+    &fins::Fins,
+    &fox::Fox,
     &goose::Goose,
     &hart_ip::HartIp,
     &iec104::Iec104,
+    &lldp::Lldp,
+    &mqtt::Mqtt,
+    &netbios::Netbios,
+    &opc_ua::OpcUa,
+    &rdp::Rdp,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
+    &smb::Smb,
+    &stp::Stp,
     &sv::Sv,
+    &synchrophasor::Synchrophasor,
 ];
 
 /// The protocol of that name.

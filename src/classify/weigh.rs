@@ -101,7 +101,8 @@ fn weigh_stream<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighe
         return Weighed::default();
     }
     let later = if side.from_start { 0 } else { MOST_STARTS - 1 };
-    let bounds = side.ends.iter().map(|&end| usize::from(end)).filter(|&end| end < side.bytes.len()).take(later);
+    let bounds =
+        side.ends.iter().map(|&end| usize::from(end)).filter(|&end| end < side.bytes.len()).take(later);
     let mut best = Weighed { out: true, ..Weighed::default() };
     let mut tried = 0;
     for start in std::iter::once(0).chain(bounds) {
@@ -223,7 +224,9 @@ mod tests {
     /// 0xaa, length of the rest, the rest.
     fn step(bytes: &[u8]) -> Step {
         match bytes {
-            [0xaa, length, rest @ ..] if rest.len() >= usize::from(*length) => Step::Whole(2 + usize::from(*length), 30),
+            [0xaa, length, rest @ ..] if rest.len() >= usize::from(*length) => {
+                Step::Whole(2 + usize::from(*length), 30)
+            }
             [0xaa, ..] => Step::Cut(0),
             _ => Step::Wrong,
         }
