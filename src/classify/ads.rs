@@ -35,8 +35,8 @@ impl Protocol for Ads {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Tcp => weigh::probe(seen, |bytes| step_ams(bytes), tell_ams),
-            Carrier::Udp => weigh::probe(seen, |bytes| step_discovery(bytes), tell_discovery),
+            Carrier::Tcp => weigh::probe(seen, step_ams, tell_ams),
+            Carrier::Udp => weigh::probe(seen, step_discovery, tell_discovery),
             Carrier::Ethernet(_) => Probe::No,
         }
     }

@@ -31,8 +31,8 @@ impl Protocol for Fins {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Udp => weigh::probe(seen, |bytes| step_frame(bytes), tell_frame),
-            Carrier::Tcp => weigh::probe(seen, |bytes| step_tcp(bytes), tell_tcp),
+            Carrier::Udp => weigh::probe(seen, step_frame, tell_frame),
+            Carrier::Tcp => weigh::probe(seen, step_tcp, tell_tcp),
             Carrier::Ethernet(_) => Probe::No,
         }
     }

@@ -4,23 +4,30 @@
 
 mod ads;
 mod arp;
+pub mod bacnet;
 pub mod ber;
 pub mod bytes;
 mod cdp;
 mod dnp3;
+pub mod enip;
 mod ethercat;
 mod fins;
 mod fox;
 pub mod framed;
+pub mod ge_srtp;
 mod goose;
 #[cfg(test)]
 pub(crate) mod harness;
 mod hart_ip;
 mod iec104;
 mod lldp;
+pub mod melsec;
+pub mod modbus;
 mod mqtt;
 mod netbios;
 mod opc_ua;
+#[cfg(test)]
+mod ot_tests;
 mod rdp;
 pub mod s7comm;
 pub mod s7comm_plus;
@@ -199,15 +206,20 @@ pub trait Protocol: Sync {
 pub static PROTOCOLS: &[&dyn Protocol] = &[
     &ads::Ads,
     &arp::Arp,
+    &bacnet::Bacnet,
     &cdp::Cdp,
     &dnp3::Dnp3,
+    &enip::Enip,
     &ethercat::EtherCat,
     &fins::Fins,
     &fox::Fox,
+    &ge_srtp::GeSrtp,
     &goose::Goose,
     &hart_ip::HartIp,
     &iec104::Iec104,
     &lldp::Lldp,
+    &melsec::Melsec,
+    &modbus::Modbus,
     &mqtt::Mqtt,
     &netbios::Netbios,
     &opc_ua::OpcUa,

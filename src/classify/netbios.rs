@@ -63,9 +63,10 @@ fn probe_session(seen: &Seen<'_>) -> Probe {
             _ => {}
         },
     );
+    let over = seen.first.complete && seen.second.complete;
     match probe {
         Probe::Proven(_) if smb => Probe::No,
-        Probe::Proven(_) if !data && !(seen.first.complete && seen.second.complete) => Probe::NeedMore,
+        Probe::Proven(_) if !data && !over => Probe::NeedMore,
         other => other,
     }
 }

@@ -5,7 +5,6 @@
 
 use super::About;
 use super::Carrier;
-use super::End;
 use super::Probe;
 use super::Proof;
 use super::Protocol;
@@ -158,6 +157,7 @@ impl Protocol for S7comm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::End;
     use crate::classify::Side;
 
     const SETUP: [u8; 25] =
