@@ -22,6 +22,7 @@ mod hart_ip;
 mod iec104;
 mod lldp;
 pub mod melsec;
+mod mms;
 pub mod modbus;
 mod mqtt;
 mod netbios;
@@ -219,6 +220,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &iec104::Iec104,
     &lldp::Lldp,
     &melsec::Melsec,
+    &mms::Mms,
     &modbus::Modbus,
     &mqtt::Mqtt,
     &netbios::Netbios,
