@@ -12,6 +12,7 @@ use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
+use super::weigh::client_is;
 
 /// Beckhoff ADS.
 pub struct Ads;
@@ -137,7 +138,7 @@ fn tell_ams(end: End, packet: &[u8], proof: &mut Proof) {
     let response = header.states & RESPONSE != 0;
     // A notification is sent unasked by the device.
     let asks = !response && header.command != 8;
-    proof.client.get_or_insert(if asks { end } else { end.other() });
+    client_is(proof, if asks { end } else { end.other() });
     proof.facts.add("ads.net-id", net_id(&header.target));
     proof.facts.add("ads.net-id", net_id(&header.source));
     if let Some(name) = COMMANDS.get(usize::from(header.command)) {
@@ -148,7 +149,7 @@ fn tell_ams(end: End, packet: &[u8], proof: &mut Proof) {
 fn tell_discovery(end: End, datagram: &[u8], proof: &mut Proof) {
     let mut reader = Reader::new(datagram);
     let Some(service) = reader.skip(8).and_then(|()| reader.le32()) else { return };
-    proof.client.get_or_insert(if service & 0x8000_0000 == 0 { end } else { end.other() });
+    client_is(proof, if service & 0x8000_0000 == 0 { end } else { end.other() });
     if let Some(id) = reader.array::<6>() {
         proof.facts.add("ads.net-id", net_id(id));
     }

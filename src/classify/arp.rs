@@ -12,6 +12,7 @@ use super::Seen;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// ARP.
 pub struct Arp;
@@ -61,8 +62,8 @@ fn step(frame: &[u8]) -> Step {
 
 fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     match frame.get(HEADER - 1) {
-        Some(&REQUEST) => drop(proof.client.get_or_insert(end)),
-        Some(&REPLY) => drop(proof.client.get_or_insert(end.other())),
+        Some(&REQUEST) => client_is(proof, end),
+        Some(&REPLY) => client_is(proof, end.other()),
         _ => {}
     }
 }

@@ -11,6 +11,7 @@ use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
+use super::weigh::client_is;
 
 /// DNP3 (IEEE 1815).
 pub struct Dnp3;
@@ -88,7 +89,7 @@ fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     let Some((header, user)) = frame.split_first_chunk::<HEADER>() else { return };
     // DIR is set in what a master sends (9.2.4.1.3.1).
     let master = header[3] & 0x80 != 0;
-    proof.client.get_or_insert(if master { end } else { end.other() });
+    client_is(proof, if master { end } else { end.other() });
     proof.facts.add("dnp3.destination", u16::from_le_bytes([header[4], header[5]]).to_string());
     proof.facts.add("dnp3.source", u16::from_le_bytes([header[6], header[7]]).to_string());
     // Transport octet with FIR (8.2.1), application control, function code (4.2.2).

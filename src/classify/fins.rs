@@ -11,6 +11,7 @@ use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
+use super::weigh::client_is;
 
 /// OMRON FINS.
 pub struct Fins;
@@ -99,7 +100,7 @@ fn step_tcp(bytes: &[u8]) -> Step {
 
 fn tell_frame(end: End, frame: &[u8], proof: &mut Proof) {
     let Some(header) = frame.first_chunk::<HEADER>() else { return };
-    proof.client.get_or_insert(if header[0] & RESPONSE == 0 { end } else { end.other() });
+    client_is(proof, if header[0] & RESPONSE == 0 { end } else { end.other() });
     if let Some(name) = command_name(header[10], header[11]) {
         proof.facts.add("fins.command", name);
     }
@@ -108,8 +109,8 @@ fn tell_frame(end: End, frame: &[u8], proof: &mut Proof) {
 fn tell_tcp(end: End, bytes: &[u8], proof: &mut Proof) {
     let Some((header, frame)) = bytes.split_first_chunk::<TCP_HEADER>() else { return };
     match header[11] {
-        0 => drop(proof.client.get_or_insert(end)),
-        1 => drop(proof.client.get_or_insert(end.other())),
+        0 => client_is(proof, end),
+        1 => client_is(proof, end.other()),
         2 => tell_frame(end, frame, proof),
         _ => {}
     }

@@ -14,6 +14,7 @@ use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
+use super::weigh::client_is;
 
 /// Niagara Fox.
 pub struct Fox;
@@ -86,8 +87,8 @@ fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     let Some((_, sequence, "hello")) = head(first) else { return };
     // The caller's hello is numbered 1, the station's answer 0.
     match sequence {
-        "1" => drop(proof.client.get_or_insert(end)),
-        "0" => drop(proof.client.get_or_insert(end.other())),
+        "1" => client_is(proof, end),
+        "0" => client_is(proof, end.other()),
         _ => {}
     }
     let mut parts = [("", ""); 2];

@@ -11,6 +11,7 @@ use super::bytes::Reader;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// HART-IP.
 pub struct HartIp;
@@ -118,8 +119,8 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
     let Some((&[version, kind, id, ..], body)) = message.split_first_chunk::<HEADER>() else { return };
     proof.facts.add("hart-ip.version", version.to_string());
     match kind {
-        REQUEST => drop(proof.client.get_or_insert(end)),
-        _ => drop(proof.client.get_or_insert(end.other())),
+        REQUEST => client_is(proof, end),
+        _ => client_is(proof, end.other()),
     }
     let name = match id {
         INITIATE => "session-initiate",

@@ -11,6 +11,7 @@ use super::bytes::Reader;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// IEC 60870-5-104.
 pub struct Iec104;
@@ -113,8 +114,8 @@ fn tell(end: End, apdu: &[u8], proof: &mut Proof) {
     if control & 0x03 == 3 {
         match control {
             // STARTDT act and STOPDT act come from the controlling station, the confirmations from the controlled one (clause 5.3).
-            0x07 | 0x13 => drop(proof.client.get_or_insert(end)),
-            0x0b | 0x23 => drop(proof.client.get_or_insert(end.other())),
+            0x07 | 0x13 => client_is(proof, end),
+            0x0b | 0x23 => client_is(proof, end.other()),
             _ => {}
         }
         return;
@@ -127,9 +128,9 @@ fn tell(end: End, apdu: &[u8], proof: &mut Proof) {
     }
     // Monitor direction is from the controlled station; commands are activated (6) or deactivated (8) by the controlling one.
     match (kind, cause & 0x3f) {
-        (1..=40 | 70, _) => drop(proof.client.get_or_insert(end.other())),
-        (45..=113, 6 | 8) => drop(proof.client.get_or_insert(end)),
-        (45..=113, 7 | 9 | 10) => drop(proof.client.get_or_insert(end.other())),
+        (1..=40 | 70, _) => client_is(proof, end.other()),
+        (45..=113, 6 | 8) => client_is(proof, end),
+        (45..=113, 7 | 9 | 10) => client_is(proof, end.other()),
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ use super::tpkt::Tpdu;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// Manufacturing messages.
 pub struct Mms;
@@ -137,21 +138,21 @@ fn body_fits(tag: u8, body: &[u8]) -> bool {
 fn tell(end: End, packet: &[u8], proof: &mut Proof) {
     let Cut::Whole(tpdu, _) = tpkt::cut(packet) else { return };
     let user = match tpdu {
-        Tpdu::Request(_) => return drop(proof.client.get_or_insert(end)),
-        Tpdu::Confirm(_) => return drop(proof.client.get_or_insert(end.other())),
+        Tpdu::Request(_) => return client_is(proof, end),
+        Tpdu::Confirm(_) => return client_is(proof, end.other()),
         Tpdu::Data { user, .. } => user,
         Tpdu::Refusal => return,
     };
     match user.first() {
-        Some(&CONNECT) => return drop(proof.client.get_or_insert(end)),
-        Some(&ACCEPT) => return drop(proof.client.get_or_insert(end.other())),
+        Some(&CONNECT) => return client_is(proof, end),
+        Some(&ACCEPT) => return client_is(proof, end.other()),
         _ => {}
     }
     let Some((tag, body, _)) = pdu(user) else { return };
     match tag {
-        CONFIRMED_REQUEST | INITIATE_REQUEST | CONCLUDE_REQUEST => drop(proof.client.get_or_insert(end)),
+        CONFIRMED_REQUEST | INITIATE_REQUEST | CONCLUDE_REQUEST => client_is(proof, end),
         CONFIRMED_RESPONSE | CONFIRMED_ERROR | UNCONFIRMED | INITIATE_RESPONSE | INITIATE_ERROR
-        | CONCLUDE_RESPONSE => drop(proof.client.get_or_insert(end.other())),
+        | CONCLUDE_RESPONSE => client_is(proof, end.other()),
         _ => {}
     }
     if matches!(tag, CONFIRMED_REQUEST | CONFIRMED_RESPONSE)

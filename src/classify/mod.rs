@@ -17,6 +17,8 @@ pub mod framed;
 pub mod ge_srtp;
 mod goose;
 #[cfg(test)]
+mod halves;
+#[cfg(test)]
 pub(crate) mod harness;
 mod hart_ip;
 mod iec104;

@@ -12,6 +12,7 @@ use super::bytes::text;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// MQTT.
 pub struct Mqtt;
@@ -258,8 +259,8 @@ fn list(bytes: &[u8], kind: u8) -> Option<Vec<&[u8]>> {
 fn tell(end: End, packet: &[u8], proof: &mut Proof) {
     let Ok(fixed) = fixed(packet) else { return };
     match fixed.kind {
-        CONNECT | SUBSCRIBE | UNSUBSCRIBE | PINGREQ => drop(proof.client.get_or_insert(end)),
-        CONNACK | SUBACK | UNSUBACK | PINGRESP => drop(proof.client.get_or_insert(end.other())),
+        CONNECT | SUBSCRIBE | UNSUBSCRIBE | PINGREQ => client_is(proof, end),
+        CONNACK | SUBACK | UNSUBACK | PINGRESP => client_is(proof, end.other()),
         _ => {}
     }
     let body = packet.get(fixed.size..).unwrap_or_default();

@@ -11,6 +11,7 @@ use super::bytes::Reader;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// NetBIOS over TCP/IP.
 pub struct Netbios;
@@ -52,11 +53,11 @@ fn probe_session(seen: &Seen<'_>) -> Probe {
             [SESSION_MESSAGE, _, _, _, _, _, _, _, ..] => data = true,
             [SESSION_REFUSED, ..] => {
                 data = true;
-                proof.client.get_or_insert(end.other());
+                client_is(proof, end.other());
             }
-            [SESSION_GRANTED, ..] => drop(proof.client.get_or_insert(end.other())),
+            [SESSION_GRANTED, ..] => client_is(proof, end.other()),
             [SESSION_REQUEST, _, _, _, names @ ..] => {
-                proof.client.get_or_insert(end);
+                client_is(proof, end);
                 proof.facts.add("netbios.service", "session");
                 add_name(names, proof);
             }
@@ -199,7 +200,7 @@ fn add_name(bytes: &[u8], proof: &mut Proof) {
 
 fn tell_datagram(end: End, bytes: &[u8], proof: &mut Proof) {
     if let Some((response, names)) = name_service(bytes) {
-        proof.client.get_or_insert(if response { end.other() } else { end });
+        client_is(proof, if response { end.other() } else { end });
         proof.facts.add("netbios.service", "name");
         add_name(names, proof);
     } else if let Some(names) = datagram_names(bytes) {

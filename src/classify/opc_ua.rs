@@ -13,6 +13,7 @@ use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
+use super::weigh::client_is;
 
 /// OPC UA.
 pub struct OpcUa;
@@ -105,15 +106,15 @@ fn tell(end: End, chunk: &[u8], proof: &mut Proof) {
     let mut reader = Reader::new(body);
     match kind {
         b"HELF" => {
-            proof.client.get_or_insert(end);
+            client_is(proof, end);
             let _ = reader.skip(20);
             if let Some(url) = string(&mut reader) {
                 proof.facts.add("opc-ua.endpoint", text(url));
             }
         }
-        b"ACKF" => drop(proof.client.get_or_insert(end.other())),
+        b"ACKF" => client_is(proof, end.other()),
         b"RHEF" => {
-            proof.client.get_or_insert(end.other());
+            client_is(proof, end.other());
             for key in ["opc-ua.server", "opc-ua.endpoint"] {
                 if let Some(value) = string(&mut reader) {
                     proof.facts.add(key, text(value));
@@ -138,7 +139,7 @@ fn tell(end: End, chunk: &[u8], proof: &mut Proof) {
                 service(end, reader.rest(), proof);
             }
         }
-        b"CLOF" => drop(proof.client.get_or_insert(end)),
+        b"CLOF" => client_is(proof, end),
         b"MSGF" => service(end, body.get(SYMMETRIC - HEADER..).unwrap_or_default(), proof),
         _ => {}
     }
@@ -153,9 +154,9 @@ fn service(end: End, body: &[u8], proof: &mut Proof) {
     let Some(&[1, 0, low, high]) = body.first_chunk::<4>() else { return };
     let id = u16::from_le_bytes([low, high]);
     if REQUESTS.contains(&id) {
-        proof.client.get_or_insert(end);
+        client_is(proof, end);
     } else if id.checked_sub(3).is_some_and(|request| REQUESTS.contains(&request)) {
-        proof.client.get_or_insert(end.other());
+        client_is(proof, end.other());
     }
 }
 

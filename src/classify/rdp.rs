@@ -12,6 +12,7 @@ use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
+use super::weigh::client_is;
 
 /// RDP.
 pub struct Rdp;
@@ -127,17 +128,17 @@ fn security(protocol: u8) -> Option<&'static str> {
 
 fn tell(end: End, packet: &[u8], proof: &mut Proof) {
     match packet.get(TPKT..) {
-        Some([_, 0xe0, ..]) => drop(proof.client.get_or_insert(end)),
+        Some([_, 0xe0, ..]) => client_is(proof, end),
         Some([_, 0xd0, ..]) => {
-            proof.client.get_or_insert(end.other());
+            client_is(proof, end.other());
             if let Some(&[2, _, 8, 0, protocol, ..]) = packet.get(FIXED..)
                 && let Some(name) = security(protocol)
             {
                 proof.facts.add("rdp.security", name);
             }
         }
-        Some([2, 0xf0, 0x80, 0x7f, 0x65, ..]) => drop(proof.client.get_or_insert(end)),
-        Some([2, 0xf0, 0x80, 0x7f, 0x66, ..]) => drop(proof.client.get_or_insert(end.other())),
+        Some([2, 0xf0, 0x80, 0x7f, 0x65, ..]) => client_is(proof, end),
+        Some([2, 0xf0, 0x80, 0x7f, 0x66, ..]) => client_is(proof, end.other()),
         _ => {}
     }
 }

@@ -12,6 +12,7 @@ use super::netbios;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// SMB.
 pub struct Smb;
@@ -108,7 +109,7 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
 fn tell_smb1(end: End, message: &[u8], proof: &mut Proof) {
     let (Some(&command), Some(&flags)) = (message.get(4), message.get(9)) else { return };
     let reply = flags & 0x80 != 0;
-    proof.client.get_or_insert(if reply { end.other() } else { end });
+    client_is(proof, if reply { end.other() } else { end });
     // NEGOTIATE (0x72): a word count, then the index of the dialect, ffff for none.
     if command == 0x72
         && reply
@@ -127,7 +128,7 @@ fn tell_smb2(end: End, message: &[u8], proof: &mut Proof) {
     let flags = reader.skip(2).and_then(|()| reader.le32());
     let (Some(command), Some(flags)) = (command, flags) else { return };
     let response = flags & 1 != 0;
-    proof.client.get_or_insert(if response { end.other() } else { end });
+    client_is(proof, if response { end.other() } else { end });
     let Some(body) = message.get(SMB2_HEADER..) else { return };
     let mut reader = Reader::new(body);
     match (command, response) {

@@ -13,6 +13,7 @@ use super::bytes::text;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// Synchrophasor data transfer.
 pub struct Synchrophasor;
@@ -87,7 +88,7 @@ fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     let Some(&[_, kind, _, _, high, low]) = reader.array::<6>() else { return };
     let kind = kind >> 4;
     // Commands come from the data concentrator, everything else from the measuring unit (6.1).
-    proof.client.get_or_insert(if kind == COMMAND { end } else { end.other() });
+    client_is(proof, if kind == COMMAND { end } else { end.other() });
     proof.facts.add("synchrophasor.id", u16::from_be_bytes([high, low]).to_string());
     if matches!(kind, CONFIGURATION_1 | CONFIGURATION_2) {
         // Second, fraction, time base, number of units, then the first unit's name of sixteen characters (6.4).

@@ -72,6 +72,11 @@ pub fn probe<'a>(
     Probe::Proven(proof)
 }
 
+/// Notes which end is the client, unless an earlier message told.
+pub fn client_is(proof: &mut Proof, end: End) {
+    proof.client.get_or_insert(end);
+}
+
 /// Whether bytes agree with a fixed beginning as far as both go.
 pub fn agrees(bytes: &[u8], beginning: &[u8]) -> bool {
     bytes.iter().zip(beginning).all(|(is, should)| is == should)
