@@ -33,7 +33,8 @@ impl Protocol for EtherCat {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Udp | Carrier::Ethernet(EtherKind::Type(ETHERTYPE)) => weigh::probe(seen, step, tell),
+            Carrier::Udp => weigh::probe(seen, step, tell),
+            Carrier::Ethernet(EtherKind::Type(ETHERTYPE)) => weigh::probe(seen, step_frame, tell),
             _ => Probe::No,
         }
     }
@@ -43,6 +44,8 @@ impl Protocol for EtherCat {
 const ETHERTYPE: u16 = 0x88a4;
 /// Frame types of the header's upper four bits: commands, network variables, mailbox (clause 5.3.2).
 const COMMANDS: u16 = 1;
+const NETWORK_VARIABLES: u16 = 4;
+const MAILBOX: u16 = 5;
 /// Command names by number (clause 5.4.1).
 const NAMES: [&str; 15] = [
     "NOP", "APRD", "APWR", "APRW", "FPRD", "FPWR", "FPRW", "BRD", "BWR", "BRW", "LRD", "LWR", "LRW", "ARMW",
@@ -54,6 +57,18 @@ const MOST_DATAGRAMS: usize = 125;
 fn step(frame: &[u8]) -> Step {
     let Some(length) = walk(frame, |_| {}) else { return Step::Wrong };
     Step::Whole(length, PROOF)
+}
+
+/// The same where the ethertype has told already: other frame types, and chains that the capture cut.
+fn step_frame(frame: &[u8]) -> Step {
+    let mut reader = Reader::new(frame);
+    match (reader.le16().map(|header| header >> 12), reader.u8()) {
+        (Some(NETWORK_VARIABLES | MAILBOX), _) => Step::Whole(frame.len(), PROOF),
+        (Some(COMMANDS), Some(command)) if usize::from(command) < NAMES.len() => {
+            Step::Whole(frame.len(), PROOF)
+        }
+        _ => Step::Wrong,
+    }
 }
 
 /// Walks the commands of a frame; its length where the chain ends exactly where the header says.

@@ -28,10 +28,6 @@ fn half_a_flow_is_mostly_enough() {
             }
         }
     }
-    println!("{} of {halves} halves missed", missed.len());
-    for line in &missed {
-        println!("  {line}");
-    }
     // Some halves are a lone acknowledgement, or garbage between two keep-alives.
-    assert!(missed.len() * 100 < halves, "{} of {halves}", missed.len());
+    assert!(missed.len() * 100 < halves, "{} of {halves}: {missed:#?}", missed.len());
 }

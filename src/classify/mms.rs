@@ -126,7 +126,7 @@ fn body_fits(tag: u8, body: &[u8]) -> bool {
         (CONFIRMED_ERROR, [0x80, 1..=5, ..]) => true,
         // Information report, unsolicited status, event notification.
         (UNCONFIRMED, [0xa0..=0xa2, ..]) => true,
-        (REJECT, [0x80 | 0x81..=0x8b, 1..=5, ..]) => true,
+        (REJECT, [0x80..=0x8b, 1..=5, ..]) => true,
         // Local detail, then the numbers of services outstanding.
         (INITIATE_REQUEST | INITIATE_RESPONSE, [0x80, 1..=5, ..] | [0x81, 1..=2, ..]) => true,
         (INITIATE_ERROR, [0xa0, ..]) => true,

@@ -20,8 +20,8 @@ pub struct Rdp;
 static ABOUT: About = About {
     name: "rdp",
     title: "Remote Desktop Protocol",
-    spec: "[MS-RDPBCGR] 2.2.1.1 to 2.2.1.4; ITU-T X.224 section 13, T.125",
-    usual: &["tcp/3389"],
+    spec: "[MS-RDPBCGR] 2.2.1.1 to 2.2.1.4; [MS-RDPEUDP] 2.2.2; ITU-T X.224 section 13, T.125",
+    usual: &["tcp/3389", "udp/3389"],
     answers: true,
     facts: &[("rdp.security", "security that the server chose: rdp, tls, credssp, rdstls, credssp-ex, aad")],
 };
@@ -32,8 +32,10 @@ impl Protocol for Rdp {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        if seen.carrier != Carrier::Tcp {
-            return Probe::No;
+        match seen.carrier {
+            Carrier::Tcp => {}
+            Carrier::Udp => return weigh::probe(seen, step_udp, tell_udp),
+            Carrier::Ethernet(_) => return Probe::No,
         }
         let probe = weigh::probe(seen, step, tell);
         let Probe::Proven(mut proof) = probe else { return probe };
@@ -143,6 +145,24 @@ fn tell(end: End, packet: &[u8], proof: &mut Proof) {
     }
 }
 
+/// The datagram that asks for a UDP transport ([MS-RDPEUDP] 2.2.2.1, 2.2.2.5): acknowledges nothing (all ones), has SYN and not
+/// ACK set, names a sequence number and two MTUs of 1132 to 1232 bytes.
+fn step_udp(datagram: &[u8]) -> Step {
+    let Some(&[0xff, 0xff, 0xff, 0xff, _, _, high, low, _, _, _, _, u0, u1, d0, d1]) =
+        datagram.first_chunk::<16>()
+    else {
+        return Step::Wrong;
+    };
+    let flags = u16::from_be_bytes([high, low]);
+    let mtus = [u16::from_be_bytes([u0, u1]), u16::from_be_bytes([d0, d1])];
+    let right = flags & 0x0005 == 1 && mtus.iter().all(|mtu| (1132..=1232).contains(mtu));
+    if right { Step::Whole(datagram.len(), PROOF) } else { Step::Wrong }
+}
+
+fn tell_udp(end: End, _: &[u8], proof: &mut Proof) {
+    client_is(proof, end);
+}
+
 /// Whether a TLS handshake record follows the negotiation.
 fn continues_in_tls(side: &Side<'_>) -> bool {
     let Some(&[3, 0, high, low]) = side.bytes.first_chunk::<TPKT>() else { return false };
@@ -175,6 +195,16 @@ mod tests {
     fn a_cookie_is_proof() {
         let cookie = b"\x03\0\0\x2a\x25\xe0\0\0\0\0\0Cookie: mstshash=pump\r\n\x01\0\x08\0\x03\0\0\0";
         assert_eq!(step(cookie), Step::Whole(cookie.len(), PROOF));
+    }
+
+    #[test]
+    fn a_udp_transport_is_asked_for() {
+        let mut syn = vec![0xff, 0xff, 0xff, 0xff, 0, 64, 2, 1, 1, 2, 3, 4, 0x04, 0xd0, 0x04, 0xd0];
+        syn.resize(1232, 0);
+        let Probe::Proven(proof) = harness::probe_messages(&Rdp, Carrier::Udp, &[&syn]) else { panic!() };
+        assert_eq!(proof.client, Some(End::First));
+        syn[12] = 0x10;
+        assert_eq!(step_udp(&syn), Step::Wrong);
     }
 
     #[test]

@@ -64,10 +64,10 @@ fn step(frame: &[u8]) -> Step {
 fn pdu(frame: &[u8]) -> Option<(u16, &[u8])> {
     let mut reader = Reader::new(frame);
     let appid = reader.be16()?;
-    let length = usize::from(reader.be16()?);
-    reader.skip(4)?;
+    // The length is not held against the PDU: some publishers count it wrongly, and the ethertype has told already.
+    reader.skip(6)?;
     let head = ber::enter(&mut reader, SAV_PDU)?;
-    (8 + head.total() <= length).then(|| (appid, reader.rest().get(..head.length).unwrap_or(reader.rest())))
+    Some((appid, reader.rest().get(..head.length).unwrap_or(reader.rest())))
 }
 
 fn tell(_: End, frame: &[u8], proof: &mut Proof) {

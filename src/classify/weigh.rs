@@ -19,6 +19,8 @@ pub const FITS: u32 = 40;
 const MOST_STARTS: usize = 16;
 /// Messages walked per side; a prefix of 8 KiB holds no more that would matter.
 const MOST_MESSAGES: usize = 512;
+/// Segments of both ends after which a proven flow is not asked for more facts: each asking walks the whole prefix again.
+const MOST_TOLD: usize = 32;
 /// Datagrams that are none of the protocol's, with none before them that was, until the side is given up.
 const MOST_STRAYS: usize = 3;
 
@@ -47,7 +49,9 @@ pub fn probe<'a>(
         let both_done = (first.out || seen.first.complete) && (second.out || seen.second.complete);
         return if both_out || both_done { Probe::No } else { Probe::NeedMore };
     }
-    let mut proof = Proof { open: !(seen.first.complete && seen.second.complete), ..Proof::default() };
+    let complete = seen.first.complete && seen.second.complete;
+    let told = seen.first.ends.len().saturating_add(seen.second.ends.len()) >= MOST_TOLD;
+    let mut proof = Proof { open: !complete && !told, ..Proof::default() };
     for (end, side, weighed) in [(End::First, &seen.first, first), (End::Second, &seen.second, second)] {
         if weighed.weight == 0 {
             continue;
