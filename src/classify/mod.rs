@@ -3,10 +3,15 @@
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
 mod amqp;
+pub mod bacnet;
 pub mod ber;
 pub mod bytes;
+pub mod dce_rpc;
 mod dns;
 mod dns_message;
+pub mod enip;
+pub mod framed;
+pub mod ge_srtp;
 #[cfg(test)]
 pub(crate) mod harness;
 mod http;
@@ -14,7 +19,18 @@ mod http_head;
 mod llmnr;
 pub mod look;
 mod mdns;
+pub mod melsec;
+pub mod modbus;
 mod ntp;
+#[cfg(test)]
+mod ot_tests;
+pub mod profinet_cm;
+pub mod profinet_dcp;
+pub mod profinet_ptcp;
+pub mod profinet_rt;
+mod rpc_endpoint;
+pub mod s7comm;
+pub mod s7comm_plus;
 mod ssh;
 mod syslog;
 #[cfg(test)]
@@ -22,6 +38,7 @@ mod tests;
 mod tls;
 mod tls_hello;
 mod tls_record;
+pub mod tpkt;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -190,11 +207,23 @@ pub trait Protocol: Sync {
 #[rustfmt::skip]
 pub static PROTOCOLS: &[&dyn Protocol] = &[
     &amqp::Amqp,
+    &bacnet::Bacnet,
+    &dce_rpc::DceRpc,
     &dns::Dns,
+    &enip::Enip,
+    &ge_srtp::GeSrtp,
     &http::Http,
     &llmnr::Llmnr,
     &mdns::Mdns,
+    &melsec::Melsec,
+    &modbus::Modbus,
     &ntp::Ntp,
+    &profinet_cm::ProfinetCm,
+    &profinet_dcp::ProfinetDcp,
+    &profinet_ptcp::ProfinetPtcp,
+    &profinet_rt::ProfinetRt,
+    &s7comm::S7comm,
+    &s7comm_plus::S7commPlus,
     &ssh::Ssh,
     &syslog::Syslog,
     &tls::Tls,
