@@ -99,10 +99,8 @@ fn requirements(page: &mut Page<'_>, names: &Names<'_>, finding: &Finding) -> io
         finding.requirements.iter().filter_map(|id| names.requirements.get(id.as_str()).copied()).collect();
     let mut label = "Documented as";
     for told in short(page, &known) {
-        let row = format!(
-            "{} → {} {}/{}: {} (rule {}, {})",
-            told.source, told.target, told.transport, told.ports, told.purpose, told.rule, told.cite
-        );
+        let service = format!("{}/{}", told.transport, told.ports);
+        let row = format!("{} of {}: {} → {} {service}", told.rule, told.ruleset, told.source, told.target);
         page.field(INDENT, label, LABELS, &row)?;
         label = "";
     }
