@@ -2,6 +2,67 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+mod ads;
+mod amqp;
+mod arp;
+pub mod bacnet;
+pub mod ber;
+pub mod bytes;
+mod cdp;
+pub mod dce_rpc;
+mod dnp3;
+mod dns;
+mod dns_message;
+pub mod enip;
+mod ethercat;
+mod fins;
+mod fox;
+pub mod framed;
+pub mod ge_srtp;
+mod goose;
+#[cfg(test)]
+mod halves;
+#[cfg(test)]
+pub(crate) mod harness;
+mod hart_ip;
+mod http;
+mod http_head;
+mod iec104;
+mod lldp;
+mod llmnr;
+pub mod look;
+mod mdns;
+pub mod melsec;
+mod mms;
+pub mod modbus;
+mod mqtt;
+mod netbios;
+mod ntp;
+mod opc_ua;
+#[cfg(test)]
+mod ot_tests;
+pub mod profinet_cm;
+pub mod profinet_dcp;
+pub mod profinet_ptcp;
+pub mod profinet_rt;
+mod rdp;
+mod rpc_endpoint;
+pub mod s7comm;
+pub mod s7comm_plus;
+mod smb;
+mod ssh;
+mod stp;
+mod sv;
+mod synchrophasor;
+mod syslog;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod tls_hello;
+mod tls_record;
+pub mod tpkt;
+pub mod weigh;
+
 use crate::model::EtherKind;
 use crate::model::Facts;
 use crate::model::Statement;
@@ -47,7 +108,9 @@ impl<'a> Side<'a> {
     pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
         let bytes = self.bytes;
         let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
-        starts.zip(self.ends.iter().map(|&end| usize::from(end))).filter_map(move |(from, to)| bytes.get(from..to))
+        starts
+            .zip(self.ends.iter().map(|&end| usize::from(end)))
+            .filter_map(move |(from, to)| bytes.get(from..to))
     }
 }
 
@@ -163,7 +226,51 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
-pub static PROTOCOLS: &[&dyn Protocol] = &[];
+// One entry a line whatever fits on it, so that additions merge.
+#[rustfmt::skip]
+pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &ads::Ads,
+    &amqp::Amqp,
+    &arp::Arp,
+    &bacnet::Bacnet,
+    &cdp::Cdp,
+    &dce_rpc::DceRpc,
+    &dnp3::Dnp3,
+    &dns::Dns,
+    &enip::Enip,
+    &ethercat::EtherCat,
+    &fins::Fins,
+    &fox::Fox,
+    &ge_srtp::GeSrtp,
+    &goose::Goose,
+    &hart_ip::HartIp,
+    &http::Http,
+    &iec104::Iec104,
+    &lldp::Lldp,
+    &llmnr::Llmnr,
+    &mdns::Mdns,
+    &melsec::Melsec,
+    &mms::Mms,
+    &modbus::Modbus,
+    &mqtt::Mqtt,
+    &netbios::Netbios,
+    &ntp::Ntp,
+    &opc_ua::OpcUa,
+    &profinet_cm::ProfinetCm,
+    &profinet_dcp::ProfinetDcp,
+    &profinet_ptcp::ProfinetPtcp,
+    &profinet_rt::ProfinetRt,
+    &rdp::Rdp,
+    &s7comm::S7comm,
+    &s7comm_plus::S7commPlus,
+    &smb::Smb,
+    &ssh::Ssh,
+    &stp::Stp,
+    &sv::Sv,
+    &synchrophasor::Synchrophasor,
+    &syslog::Syslog,
+    &tls::Tls,
+];
 
 /// The protocol of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Protocol> {

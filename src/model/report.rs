@@ -52,7 +52,10 @@ pub struct Report {
 impl Report {
     /// The name of the input that a packet stands in.
     pub fn input_name(&self, at: PacketRef) -> &str {
-        usize::try_from(at.input.0).ok().and_then(|index| self.inputs.get(index)).map_or("?", |input| &input.name)
+        usize::try_from(at.input.0)
+            .ok()
+            .and_then(|index| self.inputs.get(index))
+            .map_or("?", |input| &input.name)
     }
 
     /// How many requirements have each verdict, in the order of [`Verdict::NAMES`].
@@ -60,7 +63,11 @@ impl Report {
         Verdict::NAMES
             .iter()
             .map(|&name| {
-                (name, self.requirements.iter().filter(|requirement| requirement.verdict.name() == name).count() as u64)
+                (
+                    name,
+                    self.requirements.iter().filter(|requirement| requirement.verdict.name() == name).count()
+                        as u64,
+                )
             })
             .collect()
     }
@@ -70,7 +77,10 @@ impl Report {
         ConversationVerdict::ALL
             .iter()
             .map(|&verdict| {
-                (verdict.name(), self.conversations.iter().filter(|told| told.verdict == verdict).count() as u64)
+                (
+                    verdict.name(),
+                    self.conversations.iter().filter(|told| told.verdict == verdict).count() as u64,
+                )
             })
             .collect()
     }

@@ -200,6 +200,18 @@ pub struct Failure {
     pub evidence: Proofs,
 }
 
+impl Failure {
+    /// Who has to act, given who did it: a filter on the target itself is the server's, not the firewall's.
+    pub fn addressee(&self) -> Addressee {
+        match (&self.by, self.mechanism) {
+            (Some(culprit), Mechanism::Prohibited | Mechanism::Rejected) if culprit.kind == "host" => {
+                Addressee::Server
+            }
+            _ => self.mechanism.addressee(),
+        }
+    }
+}
+
 /// The verdict on one requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -223,8 +235,16 @@ pub enum Verdict {
 
 impl Verdict {
     /// The words of all verdicts, in the order of a report's summary.
-    pub const NAMES: [&'static str; 8] =
-        ["satisfied", "violated", "blocked", "failed", "undecided", "unseen", "not-visible", "not-applicable"];
+    pub const NAMES: [&'static str; 8] = [
+        "satisfied",
+        "violated",
+        "blocked",
+        "failed",
+        "undecided",
+        "unseen",
+        "not-visible",
+        "not-applicable",
+    ];
 
     /// Its word in reports.
     pub fn name(&self) -> &'static str {

@@ -1,0 +1,1 @@
+//! Captures made byte by byte for the tests of this module.
