@@ -11,10 +11,13 @@ mod dns_message;
 pub(crate) mod harness;
 mod http;
 mod http_head;
+mod ldap;
 mod llmnr;
 pub mod look;
 mod mdns;
 mod ntp;
+mod smtp;
+mod snmp;
 mod ssh;
 mod syslog;
 #[cfg(test)]
@@ -192,9 +195,12 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &amqp::Amqp,
     &dns::Dns,
     &http::Http,
+    &ldap::Ldap,
     &llmnr::Llmnr,
     &mdns::Mdns,
     &ntp::Ntp,
+    &smtp::Smtp,
+    &snmp::Snmp,
     &ssh::Ssh,
     &syslog::Syslog,
     &tls::Tls,
