@@ -28,6 +28,7 @@ mod hart_ip;
 mod http;
 mod http_head;
 mod iec104;
+mod ldap;
 mod lldp;
 mod llmnr;
 pub mod look;
@@ -50,6 +51,8 @@ mod rpc_endpoint;
 pub mod s7comm;
 pub mod s7comm_plus;
 mod smb;
+mod smtp;
+mod snmp;
 mod ssh;
 mod stp;
 mod sv;
@@ -246,6 +249,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &hart_ip::HartIp,
     &http::Http,
     &iec104::Iec104,
+    &ldap::Ldap,
     &lldp::Lldp,
     &llmnr::Llmnr,
     &mdns::Mdns,
@@ -264,6 +268,8 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
     &smb::Smb,
+    &smtp::Smtp,
+    &snmp::Snmp,
     &ssh::Ssh,
     &stp::Stp,
     &sv::Sv,
