@@ -5,15 +5,20 @@
 mod ads;
 mod arp;
 pub mod bacnet;
+mod snmp;
+mod ldap;
+mod smtp;
 pub mod ber;
 pub mod bytes;
 mod cdp;
 mod dnp3;
+mod ectp;
 pub mod enip;
 mod ethercat;
 mod fins;
 mod fox;
 pub mod framed;
+mod ge_egd;
 pub mod ge_srtp;
 mod goose;
 #[cfg(test)]
@@ -21,7 +26,11 @@ mod halves;
 #[cfg(test)]
 pub(crate) mod harness;
 mod hart_ip;
+mod hsrp;
 mod iec104;
+mod ike;
+mod ipmi;
+mod knxnet_ip;
 mod lldp;
 pub mod melsec;
 mod mms;
@@ -31,7 +40,11 @@ mod netbios;
 mod opc_ua;
 #[cfg(test)]
 mod ot_tests;
+mod ptp;
+mod radius;
 mod rdp;
+mod rip;
+mod ripng;
 pub mod s7comm;
 pub mod s7comm_plus;
 mod smb;
@@ -207,19 +220,28 @@ pub trait Protocol: Sync {
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
 pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &smtp::Smtp,
+    &ldap::Ldap,
+    &snmp::Snmp,
     &ads::Ads,
     &arp::Arp,
     &bacnet::Bacnet,
     &cdp::Cdp,
     &dnp3::Dnp3,
+    &ectp::Ectp,
     &enip::Enip,
     &ethercat::EtherCat,
     &fins::Fins,
     &fox::Fox,
+    &ge_egd::GeEgd,
     &ge_srtp::GeSrtp,
     &goose::Goose,
     &hart_ip::HartIp,
+    &hsrp::Hsrp,
     &iec104::Iec104,
+    &ike::Ike,
+    &ipmi::Ipmi,
+    &knxnet_ip::KnxnetIp,
     &lldp::Lldp,
     &melsec::Melsec,
     &mms::Mms,
@@ -227,7 +249,11 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &mqtt::Mqtt,
     &netbios::Netbios,
     &opc_ua::OpcUa,
+    &ptp::Ptp,
+    &radius::Radius,
     &rdp::Rdp,
+    &rip::Rip,
+    &ripng::Ripng,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
     &smb::Smb,
