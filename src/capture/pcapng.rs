@@ -29,6 +29,10 @@ const SIMPLE_PACKET: u32 = 3;
 const NAME_RESOLUTION: u32 = 4;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+/// Blocks that Wireshark (4.0 on) lists among the packets, so that its numbers count them: journal entries and custom blocks.
+const JOURNAL_EXPORT: u32 = 9;
+const CUSTOM: u32 = 0x0000_0bad;
+const CUSTOM_NOT_COPIED: u32 = 0x4000_0bad;
 
 /// The byte order mark of a section header (section 4.1).
 const BYTE_ORDER_MARK: u32 = 0x1a2b_3c4d;
@@ -199,7 +203,7 @@ impl Pcapng {
             let read_whole = matches!(framing.kind, SECTION_HEADER | INTERFACE_DESCRIPTION..=ENHANCED_PACKET);
             if framing.size > LARGEST_READ && !read_whole {
                 // What nobody here reads need not fit into memory.
-                return Step::Skip(framing.size as u64);
+                return skip(framing);
             }
             if framing.size <= LARGEST_BLOCK {
                 return Step::Need(framing.size);
@@ -225,7 +229,7 @@ impl Pcapng {
             SIMPLE_PACKET => self.simple(body),
             OBSOLETE_PACKET => self.obsolete(body),
             _ => match self.describe(framing, block) {
-                Ok(()) => return Step::Skip(framing.size as u64),
+                Ok(()) => return skip(framing),
                 Err(why) => Err(why),
             },
         };
@@ -457,6 +461,14 @@ fn unknown_version(order: Order, [a, b, c, d]: [u8; 4]) -> Option<String> {
     (major != 1).then(|| format!("{major}.{}", order.u16([c, d])))
 }
 
+/// Passes over a block that is no packet.
+fn skip(framing: Framing) -> Step {
+    match framing.kind {
+        JOURNAL_EXPORT | CUSTOM | CUSTOM_NOT_COPIED => Step::SkipNumbered(framing.size as u64),
+        _ => Step::Skip(framing.size as u64),
+    }
+}
+
 /// The name of a block type, for messages.
 fn name(kind: u32) -> String {
     match kind {
@@ -586,15 +598,24 @@ mod tests {
     #[test]
     fn unknown_blocks_are_passed_over() {
         let large = vec![0; 1 << 20];
-        let file =
-            Writer::new(Order::Little).section().block(0x0bad, |body| body.raw(&[1; 8])).interface(1, 0);
+        let file = Writer::new(Order::Little).section().block(0x0a, |body| body.raw(&[1; 8])).interface(1, 0);
         let file = file.block(0x8000_0001, |body| body.raw(&large)).enhanced(0, 1, &[1]);
         let whole = file.block(10, |body| body.raw(&[0; 12])).enhanced(0, 2, &[2]).bytes;
         let (packets, stopped) = read_all(&whole);
         assert_eq!((packets.len(), stopped), (2, None));
-        let cut = Writer::new(Order::Little).section().u32(0x0bad).u32(1 << 20).raw(&[0; 100]).bytes;
+        let cut = Writer::new(Order::Little).section().u32(0x0fff).u32(1 << 20).raw(&[0; 100]).bytes;
         let why = "cut off in a block before packet 1: it says 1048576 bytes, 108 are there";
         assert_eq!(read_all(&cut), (vec![], Some(why.to_owned())));
+    }
+
+    #[test]
+    fn blocks_that_wireshark_numbers_take_a_number() {
+        let file = Writer::new(Order::Little).section().interface(1, 0).enhanced(0, 1, &[1]);
+        let file = file.block(0x0bad, |body| body.u32(64)).block(9, |body| body.raw(b"A=1\n"));
+        let file = file.block(0x4000_0bad, |body| body.u32(64)).enhanced(0, 2, &[2]).bytes;
+        let (packets, stopped) = read_all(&file);
+        assert_eq!(packets.iter().map(|packet| packet.1).collect::<Vec<_>>(), [1, 5]);
+        assert_eq!(stopped, None);
     }
 
     #[test]
