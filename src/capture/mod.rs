@@ -6,6 +6,7 @@
 
 mod ahead;
 mod block;
+mod clock;
 mod filter;
 mod foreign;
 #[cfg(feature = "live")]
