@@ -358,6 +358,7 @@ fn bounds_are_kept_and_counted() {
 }
 
 /// The captures of the corpus, where it is there.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn corpus() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
     let mut found = Vec::new();
