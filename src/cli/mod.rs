@@ -1,8 +1,12 @@
 //! The command line: words to a plan, the plan to a run, the run to an exit status. Nothing else prints.
 
+mod audit;
 mod completions;
 mod exit;
+mod flows;
+mod input;
 mod output;
+mod progress;
 mod rules;
 mod say;
 mod words;
@@ -45,6 +49,8 @@ Environment:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::Arguments),
+    Flows(flows::Arguments),
     Rules(rules::Arguments),
     Completions(completions::Arguments),
 }
@@ -68,6 +74,8 @@ pub fn run() -> Exit {
         Err(told) => return say::usage(&told),
     };
     let done = match cli.command {
+        Command::Audit(arguments) => audit::run(arguments),
+        Command::Flows(arguments) => flows::run(arguments),
         Command::Rules(arguments) => rules::run(arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

@@ -19,6 +19,7 @@ use super::Problem;
 /// Flags of every command that writes a report.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
+#[group(skip)]
 pub struct Arguments {
     /// Write the report to a file (- is standard output)
     ///
@@ -78,11 +79,6 @@ impl Output {
             None => Target::Stdout,
         };
         Ok(Self { target, style: Style { color, width, verbose: arguments.verbose } })
-    }
-
-    /// The style in which pages are written here.
-    pub fn style(&self) -> &Style {
-        &self.style
     }
 
     /// Writes the report. A reader that closes the pipe early is a normal end.

@@ -1,7 +1,8 @@
 //! Bytes to headers: link types, VLAN tags, tunnels, IP, transports and ICMP quotes, as views that copy nothing.
 //!
-//! Opens nothing, keeps no clock, allocates nothing; the one state it has, [`Defragmenter`], is bounded.
+//! Opens nothing and keeps no clock; decoding allocates nothing. The one state here, [`Defragmenter`], is bounded.
 
+mod datagram;
 mod ethernet;
 mod fragment;
 mod frame;

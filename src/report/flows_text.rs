@@ -150,12 +150,11 @@ fn protocol(flow: &FlowRecord) -> String {
     let mut told = vec![name];
     told.extend(facts.get("tls.sni").or_else(|| flow.hosts.first().map(String::as_str)).map(str::to_owned));
     // One fact of the protocol's own says more than a dozen.
-    told.extend(
-        facts
-            .iter()
-            .find(|fact| !fact.key.starts_with("tls."))
-            .map(|fact| format!("{} {}", fact.key, shortened(&fact.value))),
-    );
+    let telling = facts.iter().find(|fact| !fact.key.starts_with("tls."));
+    told.extend(telling.map(|fact| {
+        let own = classified.protocol.and_then(|name| fact.key.strip_prefix(name)?.strip_prefix('.'));
+        format!("{} {}", own.unwrap_or(fact.key), shortened(&fact.value))
+    }));
     let mut told = told.join(", ");
     if let Some(reason) = &flow.reason {
         told.push_str(&format!("; {reason}"));

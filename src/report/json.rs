@@ -311,7 +311,7 @@ impl<'a> RequirementView<'a> {
                 .and_then(|failure| failure.by.as_ref())
                 .map(|by| ByView { who: &by.who, kind: by.kind }),
             grade: failure.map(|failure| failure.grade.name()),
-            addressee: failure.map(|failure| failure.mechanism.addressee().name()),
+            addressee: failure.map(|failure| failure.addressee().name()),
             reason: &told.reason,
             flows: told.flows,
             first: told.first.map(|at| rfc3339(at.time)),

@@ -85,14 +85,21 @@ impl Diagnostic {
         let level = if self.is_error() { Level::ERROR } else { Level::WARNING };
         let group = level.primary_title(self.message.as_str());
         let mut group = if self.line > 0 {
-            let label = (!self.expected.is_empty()).then_some(self.expected.as_str());
-            let mark = AnnotationKind::Primary.span(self.marked.clone()).label(label);
-            group.element(
+            // The renderer breaks no label: a long one stands below instead of beside the mark.
+            let room = width.saturating_sub(self.marked.end + 10);
+            let beside = Some(self.expected.as_str()).filter(|text| !text.is_empty() && text.len() <= room);
+            let mark = AnnotationKind::Primary.span(self.marked.clone()).label(beside);
+            let group = group.element(
                 Snippet::source(self.excerpt.as_str())
                     .path(self.file.as_str())
                     .line_start(self.line)
                     .annotation(mark),
-            )
+            );
+            if beside.is_none() && !self.expected.is_empty() {
+                group.element(Level::NOTE.message(self.expected.as_str()))
+            } else {
+                group
+            }
         } else {
             let group = group.element(Level::NOTE.message(self.file.as_str()));
             if self.expected.is_empty() {
@@ -181,7 +188,7 @@ impl Source {
         let lines = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, newline)| at + newline.len()))
             .collect();
-        Self { name: name.into(), text, lines }
+        Self { name: disarmed(&name.into()), text, lines }
     }
 
     /// The line that holds this byte, from 1.
@@ -289,6 +296,12 @@ fn blank(level: DiagnosticLevel, file: &str, message: String) -> Diagnostic {
     }
 }
 
+/// The renderer disarms the control characters of ASCII and those that reorder text, but not these (ISO 6429, the C1 set),
+/// which some terminals obey. The replacement is as many bytes long, so places stay what they are.
+fn disarmed(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, '\u{80}'..='\u{9f}') { '·' } else { c }).collect()
+}
+
 /// Fills in line, column and excerpt. A span over several lines is marked on its first.
 fn locate(diagnostic: &mut Diagnostic, source: &Source, span: Range<usize>) {
     let text = source.text.as_str();
@@ -303,6 +316,56 @@ fn locate(diagnostic: &mut Diagnostic, source: &Source, span: Range<usize>) {
     diagnostic.line = line;
     diagnostic.column = text.get(whole.start..start).map_or(0, |before| before.chars().count()) + 1;
     diagnostic.offset = start;
-    diagnostic.excerpt = text.get(from..to).unwrap_or_default().to_owned();
+    diagnostic.excerpt = disarmed(text.get(from..to).unwrap_or_default());
     diagnostic.marked = start - from..end.min(to).max(start) - from;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_shown_cannot_steer_a_terminal() {
+        let source = Source::new("a.toml", "x = 1 # \u{1b}[2J \u{202e} \u{9b}1m\n");
+        let mut sink = Sink::new(&source);
+        sink.error(0..1, "no");
+        let shown = render(&sink.finish(), false, 80);
+        let hostile = |c: &char| (c.is_control() && *c != '\n') || super::super::suggest::is_bidi_control(*c);
+        assert_eq!(shown.chars().find(hostile), None, "{shown}");
+        assert!(shown.contains("a.toml:1:1"), "{shown}");
+    }
+
+    #[test]
+    fn colour_is_only_there_when_asked_for() {
+        let source = Source::new("a.toml", "x = 1\n");
+        let mut sink = Sink::new(&source);
+        sink.error(0..1, "no").expected("yes");
+        let found = sink.finish();
+        assert!(render(&found, true, 80).contains('\u{1b}'));
+        assert!(!render(&found, false, 80).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn spans_anywhere_are_marked_within_their_line() {
+        let text = format!("é = 1\n{}\nlast", "ü".repeat(2000));
+        let source = Source::new("a.toml", text.as_str());
+        for start in 0..text.len() + 3 {
+            let mut sink = Sink::new(&source);
+            sink.error(start..start + 7, "no");
+            let found = sink.finish();
+            let marked = found[0].excerpt.get(found[0].marked.clone());
+            assert!(marked.is_some_and(|marked| !marked.contains('\n')), "{start}");
+            assert!(found[0].excerpt.len() < 1000);
+        }
+    }
+
+    #[test]
+    fn mistakes_without_end_are_cut_off() {
+        let source = Source::new("a.toml", "x = 1\n".repeat(10_000));
+        let mut sink = Sink::new(&source);
+        for at in 0..10_000 {
+            sink.error(at * 6..at * 6 + 1, "no").expected("yes");
+        }
+        assert_eq!(sink.finish().len(), MOST);
+    }
 }

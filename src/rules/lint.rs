@@ -74,7 +74,7 @@ fn wording(sink: &mut Sink<'_>, rule: &Rule, span: &Range<usize>) {
 }
 
 /// More ports than this in one range let in what nobody thought of.
-const BROAD: u16 = 256;
+pub(super) const BROAD: u16 = 256;
 
 /// Ranges too broad to mean anything, and `broad` where nothing is.
 fn breadth(sink: &mut Sink<'_>, rule: &Rule, span: &Range<usize>) {

@@ -35,6 +35,11 @@ pub fn builtin() -> &'static [(&'static str, &'static str)] {
     BUILTIN
 }
 
+/// What a built-in ruleset is called in diagnostics.
+fn built_in_name(id: &str) -> String {
+    format!("rulesets/{id}.toml")
+}
+
 /// A rules file longer than this is no rules file.
 const LONGEST_FILE: u64 = 4 * 1024 * 1024;
 
@@ -56,7 +61,7 @@ impl Library<'_> {
     /// The ruleset of a built-in id, or of a file.
     pub(super) fn ruleset(&self, id_or_path: &str, protocols: &[&str]) -> Result<Found, Slip> {
         if let Some((id, text)) = BUILTIN.iter().find(|(id, _)| *id == id_or_path) {
-            return Ok(read_ruleset(&Source::new(format!("rulesets/{id}.toml"), *text), protocols, &[]));
+            return Ok(read_ruleset(&Source::new(built_in_name(id), *text), protocols, &[]));
         }
         let is_path = id_or_path.contains(['/', '\\']) || id_or_path.ends_with(".toml");
         if !is_path {
@@ -205,19 +210,21 @@ fn read_site(
     judged(site, diagnostics)
 }
 
-/// What `rules check` says of one file, a ruleset or a site, errors and warnings, in the order of the text.
+/// What `rules check` says of a built-in id or of a file, a ruleset or a site: errors and warnings in the order of the text.
 ///
 /// `usual` are the usual ports of each protocol (`tcp/502`), to tell slips of the pen in documents.
-pub fn check_file(path: &Path, protocols: &[&str], usual: &[(&str, &[&str])]) -> Vec<Diagnostic> {
-    let name = path.display().to_string();
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(why) => return of_flag(&name, cannot_read(&name, &why)).diagnostics,
-    };
-    check_text(&name, &text, path.parent().unwrap_or(Path::new("")), protocols, usual)
+pub fn check(id_or_path: &str, protocols: &[&str], usual: &[(&str, &[&str])]) -> Vec<Diagnostic> {
+    if let Some((id, text)) = BUILTIN.iter().find(|(id, _)| *id == id_or_path) {
+        return check_text(&built_in_name(id), text, Path::new(""), protocols, usual);
+    }
+    let path = Path::new(id_or_path);
+    match read_text(path) {
+        Ok(text) => check_text(id_or_path, &text, path.parent().unwrap_or(Path::new("")), protocols, usual),
+        Err(why) => of_flag(id_or_path, cannot_read(id_or_path, &why)).diagnostics,
+    }
 }
 
-/// As [`check_file`], for a text under a name.
+/// As [`check`], for a text under a name.
 pub fn check_text(
     name: &str,
     text: &str,

@@ -11,6 +11,7 @@ use super::diagnostic::Sink;
 use super::diagnostic::Source;
 use super::suggest::did_you_mean;
 use super::suggest::is_bidi_control;
+use super::suggest::nearest;
 use super::suggest::one_of;
 use super::suggest::quoted;
 
@@ -35,14 +36,9 @@ impl Word<'_> {
     }
 }
 
-/// Parses the syntax. `None`, with its errors noted, where the text is no TOML.
+/// Parses the syntax. `None`, with its errors noted, where the text is no TOML. The parser bounds how deep tables nest.
 pub(super) fn parse<'s>(sink: &mut Sink<'s>) -> Option<Spanned<DeTable<'s>>> {
     let source: &'s Source = sink.source;
-    if let Some(line) = deep_key(&source.text) {
-        sink.error(line, "this key has too many parts")
-            .expected(format!("at most {DEEPEST} dots in a line's key"));
-        return None;
-    }
     let (table, errors) = DeTable::parse_recoverable(&source.text);
     if errors.is_empty() {
         return Some(table);
@@ -59,40 +55,6 @@ pub(super) fn parse<'s>(sink: &mut Sink<'s>) -> Option<Spanned<DeTable<'s>>> {
         last = Some(line);
     }
     None
-}
-
-/// Keys nest by dots, and neither the parser nor the drop of what it built bounds that depth.
-const DEEPEST: usize = 64;
-
-/// A line whose part before any `=` and quote has more dots than any key needs.
-fn deep_key(text: &str) -> Option<Range<usize>> {
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        if line.bytes().filter(|&byte| byte == b'.').count() > DEEPEST && has_deep_key(line) {
-            return Some(start..start + line.trim_end().len());
-        }
-        start += line.len();
-    }
-    None
-}
-
-/// Counts dots outside of quotes; a comment ends the count.
-fn has_deep_key(line: &str) -> bool {
-    let (mut dots, mut quote) = (0_usize, None);
-    for byte in line.bytes() {
-        match (quote, byte) {
-            (None, b'#') => break,
-            (None, b'.') => dots += 1,
-            (None, b'=' | b',' | b'{') => dots = 0,
-            (None, b'"' | b'\'') => quote = Some(byte),
-            (Some(open), byte) if open == byte => quote = None,
-            _ => {}
-        }
-        if dots > DEEPEST {
-            return true;
-        }
-    }
-    false
 }
 
 /// `unclosed string, expected '"'` to its two halves.
@@ -112,19 +74,29 @@ pub(super) struct Table<'t> {
     pub(super) span: Range<usize>,
     entries: &'t DeTable<'t>,
     asked: Vec<&'static str>,
+    /// Keys that had to be there and are not, each with a line that shows how it is written.
+    missing: Vec<(&'static str, String)>,
 }
 
 impl<'t> Table<'t> {
     /// The document itself.
     pub(super) fn root(document: &'t Spanned<DeTable<'t>>) -> Self {
-        Self { what: "the file".to_owned(), span: 0..0, entries: document.get_ref(), asked: Vec::new() }
+        Self {
+            what: "the file".to_owned(),
+            span: 0..0,
+            entries: document.get_ref(),
+            asked: Vec::new(),
+            missing: Vec::new(),
+        }
     }
 
     /// A table within another; anything else is noted as a mistake.
     pub(super) fn of(sink: &mut Sink<'_>, value: &'t Value<'t>, what: impl Into<String>) -> Option<Self> {
         let what = what.into();
         match value.get_ref() {
-            DeValue::Table(entries) => Some(Self { what, span: value.span(), entries, asked: Vec::new() }),
+            DeValue::Table(entries) => {
+                Some(Self { what, span: value.span(), entries, asked: Vec::new(), missing: Vec::new() })
+            }
             other => {
                 sink.error(value.span(), format!("{what} is {}", kind(other))).expected("expected a table");
                 None
@@ -138,17 +110,11 @@ impl<'t> Table<'t> {
         self.entries.get(key)
     }
 
-    /// The value of a key that has to be there; `example` shows how it is written.
-    pub(super) fn need(
-        &mut self,
-        sink: &mut Sink<'_>,
-        key: &'static str,
-        example: &str,
-    ) -> Option<&'t Value<'t>> {
+    /// The value of a key that has to be there; `example` shows how it is written. Told by [`Table::finish`].
+    pub(super) fn need(&mut self, key: &'static str, example: &str) -> Option<&'t Value<'t>> {
         let value = self.get(key);
-        if value.is_none() {
-            sink.error(self.span.clone(), format!("{} lacks '{key}'", self.what))
-                .expected(format!("expected a line like: {key} = {example}"));
+        if value.is_none() && !self.missing.iter().any(|(known, _)| *known == key) {
+            self.missing.push((key, format!("{key} = {example}")));
         }
         value
     }
@@ -160,17 +126,23 @@ impl<'t> Table<'t> {
         entries
     }
 
-    /// Notes every key that was never asked for.
+    /// Notes every key that was never asked for, and every key that is missing unless one of those is it misspelt.
     pub(super) fn finish(self, sink: &mut Sink<'_>) {
-        let strangers: Vec<_> =
-            self.named().into_iter().filter(|(key, _)| !self.asked.contains(&key.text)).collect();
-        for (key, _) in strangers {
-            let mut known = self.asked.clone();
-            known.sort_unstable();
-            known.dedup();
+        let mut known = self.asked.clone();
+        known.sort_unstable();
+        known.dedup();
+        let strangers: Vec<Word<'_>> =
+            self.named().into_iter().map(|(key, _)| key).filter(|key| !known.contains(&key.text)).collect();
+        let meant: Vec<&str> =
+            strangers.iter().filter_map(|key| nearest(key.text, known.iter().copied())).collect();
+        for (key, line) in self.missing.iter().filter(|(key, _)| !meant.contains(key)) {
+            sink.error(self.span.clone(), format!("{} lacks '{key}'", self.what))
+                .expected(format!("expected a line like: {line}"));
+        }
+        for key in strangers {
             sink.error(key.span(), format!("{} has no key {}", self.what, quoted(key.text)))
                 .expected(format!("known here: {}", known.join(", ")))
-                .help(did_you_mean(key.text, known));
+                .help(did_you_mean(key.text, known.iter().copied()));
         }
     }
 }

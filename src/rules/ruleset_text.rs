@@ -31,7 +31,10 @@ use super::reader::some_words;
 use super::reader::truth;
 use super::reader::word;
 use super::reader::words;
-use super::suggest::did_you_mean;
+use super::reference::protocol_words;
+use super::reference::service_list;
+use super::reference::slipped;
+use super::reference::unknown;
 use super::suggest::quoted;
 use super::value;
 use super::value::Version;
@@ -98,8 +101,7 @@ pub(super) fn ruleset(sink: &mut Sink<'_>, protocols: &[&str]) -> Option<(Rulese
 
 fn head(sink: &mut Sink<'_>, value: &Value<'_>, set: &mut Ruleset) {
     let Some(mut table) = Table::of(sink, value, "[ruleset]") else { return };
-    if let Some(id) = table.need(sink, "id", "\"opswat-md-ot-security\"").and_then(|value| word(sink, value))
-    {
+    if let Some(id) = table.need("id", "\"opswat-md-ot-security\"").and_then(|value| word(sink, value)) {
         set.id = name(sink, id, "a ruleset").unwrap_or_default().to_owned();
     }
     if let Some(value) = table.get("notes") {
@@ -110,8 +112,8 @@ fn head(sink: &mut Sink<'_>, value: &Value<'_>, set: &mut Ruleset) {
         ("document", &mut set.document, "\"the title of the vendor's page\""),
         ("revision", &mut set.revision, "\"version and date as read\""),
     ] {
-        if let Some(value) = table.need(sink, key, example) {
-            *field = some_sentence(sink, value, key);
+        if let Some(value) = table.need(key, example) {
+            *field = some_sentence(sink, value, &quoted(key));
         }
     }
     table.finish(sink);
@@ -121,12 +123,13 @@ fn head(sink: &mut Sink<'_>, value: &Value<'_>, set: &mut Ruleset) {
 fn notices(sink: &mut Sink<'_>, value: &Value<'_>, set: &mut Ruleset, marks: &mut Marks) {
     for value in elements(value) {
         let Some(mut table) = Table::of(sink, value, "[[notice]]") else { continue };
-        let before = table.need(sink, "before", "\"3.5.0\"").and_then(|value| version(sink, value));
-        let text =
-            table.need(sink, "text", "\"what to know\"").map(|value| some_sentence(sink, value, "the text"));
+        let before = table.need("before", "\"3.5.0\"").and_then(|value| version(sink, value));
+        let text = table.need("text", "\"what to know\"").map(|value| some_sentence(sink, value, "the text"));
         table.finish(sink);
         if let (Some((before, _)), Some(text)) = (before, text) {
-            set.notes.push(format!("{text}."));
+            let mut letters = text.chars();
+            let capital = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+            set.notes.push(format!("{capital}{}.", letters.as_str()));
             marks.notices.push((before, text));
         }
     }
@@ -152,7 +155,7 @@ fn features(sink: &mut Sink<'_>, table: &Table<'_>, set: &mut Ruleset, marks: &m
         if let toml::de::DeValue::String(_) = value.get_ref() {
             feature.about = some_sentence(sink, value, "what the feature means");
         } else if let Some(mut table) = Table::of(sink, value, format!("feature {}", quoted(id))) {
-            if let Some(value) = table.need(sink, "about", "\"what it means\"") {
+            if let Some(value) = table.need("about", "\"what it means\"") {
                 feature.about = some_sentence(sink, value, "what the feature means");
             }
             if let Some(other) = table.get("excludes").and_then(|value| word(sink, value)) {
@@ -195,7 +198,7 @@ fn roles(sink: &mut Sink<'_>, table: &Table<'_>, set: &mut Ruleset, marks: &mut 
             if let Some(value) = table.get("title") {
                 role.title = some_sentence(sink, value, "the title");
             }
-            if let Some(value) = table.need(sink, "kind", "\"component\"") {
+            if let Some(value) = table.need("kind", "\"component\"") {
                 let kinds = [("component", RoleKind::Component), ("peer", RoleKind::Peer)];
                 role.kind = choice(sink, value, &kinds).unwrap_or(role.kind);
             }
@@ -229,7 +232,7 @@ fn rules(sink: &mut Sink<'_>, value: &Value<'_>, protocols: &[&str], set: &mut R
     let mut follows: Vec<(usize, Word<'_>)> = Vec::new();
     for value in elements(value) {
         let Some(mut table) = Table::of(sink, value, "[[rule]]") else { continue };
-        let id = table.need(sink, "id", "\"queue-sensor-to-site\"").and_then(|value| word(sink, value));
+        let id = table.need("id", "\"queue-sensor-to-site\"").and_then(|value| word(sink, value));
         let span = id.map_or(table.span.clone(), |id| id.span());
         let id = id.and_then(|id| name(sink, id, "a rule")).unwrap_or_default();
         if !id.is_empty() {
@@ -280,7 +283,7 @@ fn rule<'t>(
         ("service", main.services.is_empty(), "\"tcp/5672\""),
     ] {
         if missing {
-            table.need(sink, key, example);
+            table.need(key, example);
         }
     }
     let mut readings = vec![main];
@@ -291,12 +294,11 @@ fn rule<'t>(
         table.get("protocol").map(|value| protocol_words(sink, value, protocols)).unwrap_or_default();
     let when = table.get("when").map(|value| when(sink, value, set)).unwrap_or_default();
     let tls = table.get("tls").and_then(|value| choice(sink, value, &TLS_VERSIONS));
-    let need = table.need(sink, "need", "\"required\"").and_then(|value| choice(sink, value, &NEEDS));
-    let cadence =
-        table.need(sink, "cadence", "\"continuous\"").and_then(|value| choice(sink, value, &CADENCES));
+    let need = table.need("need", "\"required\"").and_then(|value| choice(sink, value, &NEEDS));
+    let cadence = table.need("cadence", "\"continuous\"").and_then(|value| choice(sink, value, &CADENCES));
     let certainty = table.get("certainty").and_then(|value| choice(sink, value, &CERTAINTIES));
     let mut required_text = |key: &'static str, example: &str| {
-        table.need(sink, key, example).map(|value| some_sentence(sink, value, key)).unwrap_or_default()
+        table.need(key, example).map(|value| some_sentence(sink, value, &quoted(key))).unwrap_or_default()
     };
     let cite = required_text("cite", "\"Site Manager, inbound, 5672\"");
     let purpose = required_text("purpose", "\"what the flow is for\"");
@@ -372,26 +374,6 @@ fn services(sink: &mut Sink<'_>, table: &mut Table<'_>) -> Option<Vec<Service>> 
     })
 }
 
-/// A service or a list of them, for rules and sites alike.
-pub(super) fn service_list(sink: &mut Sink<'_>, value: &Value<'_>) -> Vec<Service> {
-    let mut services = Vec::new();
-    for text in some_words(sink, value, "'service'") {
-        match value::services(text.text) {
-            Ok(parsed) => {
-                for service in parsed {
-                    if services.contains(&service) {
-                        sink.error(text.span(), format!("{service} is listed twice"));
-                    } else {
-                        services.push(service);
-                    }
-                }
-            }
-            Err(slip) => slipped(sink, text, slip),
-        }
-    }
-    services
-}
-
 /// `[[rule.also]]`: what it leaves out it takes from the rule's main reading.
 fn also(
     sink: &mut Sink<'_>,
@@ -422,27 +404,6 @@ fn also(
         table.finish(sink);
         readings.push(reading);
     }
-}
-
-/// Protocol words, for rules and sites alike.
-pub(super) fn protocol_words(sink: &mut Sink<'_>, value: &Value<'_>, protocols: &[&str]) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for protocol in words(sink, value) {
-        if !protocols.contains(&protocol.text) {
-            let spelled: String = protocol.text.to_lowercase().replace(['/', ' ', '_'], "-");
-            let other_name =
-                PROTOCOL_ALIASES.iter().find(|(alias, _)| *alias == spelled).map(|(_, word)| *word);
-            let help = match other_name.filter(|word| protocols.contains(word)) {
-                Some(word) => Some(format!("did you mean '{word}'?")),
-                None => did_you_mean(protocol.text, protocols.iter().copied()),
-            };
-            sink.error(protocol.span(), format!("no protocol is named {}", quoted(protocol.text))).help(help);
-        } else if found.iter().any(|known| known == protocol.text) {
-            sink.error(protocol.span(), format!("{} is listed twice", quoted(protocol.text)));
-        }
-        found.push(protocol.text.to_owned());
-    }
-    found
 }
 
 fn when(sink: &mut Sink<'_>, value: &Value<'_>, set: &Ruleset) -> Vec<String> {
@@ -488,31 +449,6 @@ fn check_follows(sink: &mut Sink<'_>, follows: &[(usize, Word<'_>)], set: &Rules
 /// Chains of `follows` longer than this are refused; RPC needs one step.
 const FOLLOW_STEPS: usize = 8;
 
-/// Notes a word that names nothing known.
-fn unknown<'k, K: AsRef<str> + 'k + ?Sized>(
-    sink: &mut Sink<'_>,
-    word: Word<'_>,
-    what: &str,
-    known: impl Iterator<Item = &'k K>,
-) {
-    let known: Vec<&str> = known.map(AsRef::as_ref).filter(|word| !word.is_empty()).collect();
-    let listed = if known.is_empty() {
-        format!("there is no {what} at all")
-    } else if known.len() > 24 {
-        String::new()
-    } else {
-        format!("known: {}", known.join(", "))
-    };
-    sink.error(word.span(), format!("no {what} is named {}", quoted(word.text)))
-        .expected(listed)
-        .help(did_you_mean(word.text, known));
-}
-
-/// Notes a word that does not follow its grammar.
-pub(super) fn slipped(sink: &mut Sink<'_>, word: Word<'_>, slip: value::Slip) {
-    sink.error(word.span(), slip.message).expected(slip.expected).help(slip.help);
-}
-
 const TLS_VERSIONS: [(&str, TlsVersion); 6] = [
     ("1.3", TlsVersion::V1_3),
     ("1.2", TlsVersion::V1_2),
@@ -530,24 +466,3 @@ const CADENCES: [(&str, Cadence); 4] = [
 ];
 const CERTAINTIES: [(&str, Certainty); 3] =
     [("firm", Certainty::Firm), ("ambiguous", Certainty::Ambiguous), ("suspect", Certainty::Suspect)];
-
-/// What people call protocols whose word here is another.
-const PROTOCOL_ALIASES: [(&str, &str); 17] = [
-    ("https", "tls"),
-    ("ssl", "tls"),
-    ("ldaps", "tls"),
-    ("amqps", "tls"),
-    ("ethernet-ip", "enip"),
-    ("cip", "enip"),
-    ("bacnet-ip", "bacnet"),
-    ("modbus-tcp", "modbus"),
-    ("s7", "s7comm"),
-    ("s7-plus", "s7comm-plus"),
-    ("s7plus", "s7comm-plus"),
-    ("srtp", "ge-srtp"),
-    ("iec-60870-5-104", "iec104"),
-    ("opcua", "opc-ua"),
-    ("rpc", "dce-rpc"),
-    ("cifs", "smb"),
-    ("profinet", "profinet-cm"),
-];

@@ -139,34 +139,75 @@ fn paragraph(text: &mut String, label: &str, value: &str, width: usize) {
     }
 }
 
-/// Columns as wide as their content, the widest of them narrowed until a line fits; cells wrap.
+/// Columns as wide as their content; where a line does not fit, the columns are narrowed whose cells take it best.
 fn table(text: &mut String, head: &[&str], rows: Vec<Vec<String>>, width: usize) {
     let mut all = vec![head.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()];
     all.extend(rows);
-    let column = |at: usize| all.iter().filter_map(move |row| row.get(at));
-    let mut widths: Vec<usize> =
-        (0..head.len()).map(|at| column(at).map(|cell| cell.width()).max().unwrap_or(0)).collect();
-    // No word is broken unless nothing else helps: the longest word bounds how far a column is narrowed.
-    let least: Vec<usize> = (0..head.len())
-        .map(|at| column(at).flat_map(|cell| cell.split(' ')).map(|word| word.width()).max().unwrap_or(0))
-        .collect();
     let room = width.saturating_sub(2 + GAP * head.len().saturating_sub(1));
-    while widths.iter().sum::<usize>() > room {
-        let spare = widths.iter().zip(&least).enumerate().filter(|(_, (now, least))| now > least);
-        let widest = spare.max_by_key(|(_, (now, _))| **now).map(|(at, _)| at);
-        let widest = widest.or_else(|| {
-            let (at, now) = widths.iter().enumerate().max_by_key(|(_, now)| **now)?;
-            (*now > 8).then_some(at)
-        });
-        let Some(slot) = widest.and_then(|at| widths.get_mut(at)) else { break };
-        *slot -= 1;
+    let mut columns: Vec<Column<'_>> = (0..head.len()).map(|at| Column::of(&all, at)).collect();
+    while columns.iter().map(|column| column.width).sum::<usize>() > room {
+        // What others need anyway costs nothing: only lines beyond the tallest other cell count.
+        let cost = |at: usize, column: &Column<'_>| -> usize {
+            let lower = column.heights(column.width - 1);
+            let others = columns.iter().enumerate().filter(|(other, _)| *other != at);
+            let mut tallest = vec![1; all.len()];
+            for (_, other) in others {
+                for (most, height) in tallest.iter_mut().zip(&other.now) {
+                    *most = (*most).max(*height);
+                }
+            }
+            lower.iter().zip(&tallest).map(|(height, tallest)| height.saturating_sub(*tallest)).sum()
+        };
+        let narrowable = columns.iter().enumerate().filter(|(_, column)| column.width > column.least);
+        let best = narrowable
+            .map(|(at, column)| (cost(at, column), usize::MAX - column.width, at))
+            .min()
+            .map(|(_, _, at)| at);
+        // Nothing but breaking words is left: the widest column gives way.
+        let widest = || columns.iter().enumerate().max_by_key(|(_, column)| column.width).map(|(at, _)| at);
+        let Some(column) = best.or_else(widest).and_then(|at| columns.get_mut(at)) else { break };
+        if column.width <= 8 {
+            break;
+        }
+        column.width -= 1;
+        column.now = column.heights(column.width);
     }
+    let widths: Vec<usize> = columns.iter().map(|column| column.width).collect();
     for (at, row) in all.iter().enumerate() {
         line(text, row, &widths);
         if at == 0 {
             let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
             line(text, &rule, &widths);
         }
+    }
+}
+
+/// A column while its width is being found.
+struct Column<'t> {
+    cells: Vec<&'t str>,
+    width: usize,
+    /// Its longest piece that is not to be broken.
+    least: usize,
+    /// The lines that each cell takes at `width`.
+    now: Vec<usize>,
+}
+
+impl<'t> Column<'t> {
+    fn of(rows: &'t [Vec<String>], at: usize) -> Self {
+        let cells: Vec<&str> = rows.iter().map(|row| row.get(at).map_or("", String::as_str)).collect();
+        let words = cells.iter().flat_map(|cell| cell.split_whitespace());
+        // The first column holds ids, which people search for: they stay whole while they can.
+        let broken = |word| if at == 0 { vec![word] } else { pieces(word) };
+        let least = words.flat_map(broken).map(|piece| piece.width()).max().unwrap_or(0);
+        let width = cells.iter().map(|cell| cell.width()).max().unwrap_or(0);
+        Self { now: vec![1; cells.len()], cells, width, least }
+    }
+
+    fn heights(&self, width: usize) -> Vec<usize> {
+        self.cells
+            .iter()
+            .map(|cell| if cell.width() <= width { 1 } else { wrap(cell, width).len() })
+            .collect()
     }
 }
 
@@ -186,31 +227,54 @@ fn line(text: &mut String, row: &[String], widths: &[usize]) {
     }
 }
 
-/// Breaks text at blanks; a word longer than a line is broken where the line ends.
+/// The parts between which a word may be broken: after hyphens, and before dots.
+fn pieces(word: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = word;
+    while let Some(at) = rest.char_indices().skip(1).find_map(|(at, c)| match c {
+        '-' => Some(at + 1),
+        '.' if at + 1 < rest.len() => Some(at),
+        _ => None,
+    }) {
+        let (piece, tail) = rest.split_at(at);
+        pieces.push(piece);
+        rest = tail;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// Breaks text at blanks, then after hyphens and before dots, and only where that does not help inside words.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
-    let mut lines = vec![String::new()];
+    let mut lines = Vec::new();
+    let mut line = String::new();
     let mut used = 0;
     for word in text.split_whitespace() {
-        if used > 0 && used + 1 + word.width() > width {
-            lines.push(String::new());
+        let word: String = word.chars().filter(|&c| !c.is_control() && !is_bidi_control(c)).collect();
+        if used > 0 && used + 1 + word.width() <= width {
+            line.push(' ');
+            used += 1;
+        } else if used > 0 {
+            lines.push(std::mem::take(&mut line));
             used = 0;
         }
-        let Some(mut last) = lines.pop() else { break };
-        if used > 0 {
-            last.push(' ');
-            used += 1;
-        }
-        for character in word.chars().filter(|&c| !c.is_control() && !is_bidi_control(c)) {
-            let wide = character.width().unwrap_or(0);
-            if used + wide > width && used > 0 {
-                lines.push(std::mem::take(&mut last));
+        for piece in pieces(&word) {
+            if used > 0 && used + piece.width() > width {
+                lines.push(std::mem::take(&mut line));
                 used = 0;
             }
-            last.push(character);
-            used += wide;
+            for character in piece.chars() {
+                let wide = character.width().unwrap_or(0);
+                if used > 0 && used + wide > width {
+                    lines.push(std::mem::take(&mut line));
+                    used = 0;
+                }
+                line.push(character);
+                used += wide;
+            }
         }
-        lines.push(last);
     }
+    lines.push(line);
     lines
 }

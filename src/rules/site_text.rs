@@ -6,18 +6,10 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
-use crate::model::Timestamp;
-
 use super::Binding;
 use super::Cell;
 use super::FeatureSwitch;
-use super::Nat;
-use super::Override;
-use super::Party;
 use super::Site;
-use super::SiteRule;
-use super::Waiver;
-use super::Window;
 use super::diagnostic::Diagnostic;
 use super::diagnostic::Sink;
 use super::load::Library;
@@ -26,7 +18,6 @@ use super::reader::Value;
 use super::reader::Word;
 use super::reader::elements;
 use super::reader::is_empty_list;
-use super::reader::kind;
 use super::reader::name;
 use super::reader::number;
 use super::reader::parse;
@@ -34,14 +25,10 @@ use super::reader::some_sentence;
 use super::reader::some_words;
 use super::reader::word;
 use super::reader::words;
-use super::ruleset_text::protocol_words;
-use super::ruleset_text::service_list;
-use super::ruleset_text::slipped;
+use super::reference::slipped;
 use super::suggest::did_you_mean;
 use super::suggest::quoted;
 use super::value;
-use super::value::DayEnd;
-use super::value::Slip;
 use super::value::Version;
 
 /// What reading a site needs besides its text.
@@ -55,16 +42,16 @@ pub(super) struct Context<'c> {
 }
 
 /// A site while it is read.
-struct Reader<'s, 'k, 'c, 'x> {
-    sink: &'k mut Sink<'s>,
-    context: &'x mut Context<'c>,
-    site: Site,
+pub(super) struct Reader<'s, 'k, 'c, 'x> {
+    pub(super) sink: &'k mut Sink<'s>,
+    pub(super) context: &'x mut Context<'c>,
+    pub(super) site: Site,
     /// Whether every ruleset was read: else what a missing one may define is not called unknown.
-    complete: bool,
+    pub(super) complete: bool,
     /// Where each role is bound.
     role_marks: BTreeMap<String, Range<usize>>,
     /// Roles that the site's own rules name.
-    named: BTreeSet<String>,
+    pub(super) named: BTreeSet<String>,
     /// The product versions that the site states, by ruleset.
     versions: BTreeMap<String, Version>,
 }
@@ -126,12 +113,12 @@ pub(super) fn site(sink: &mut Sink<'_>, context: &mut Context<'_>) -> Option<Sit
 impl Reader<'_, '_, '_, '_> {
     fn head(&mut self, value: &Value<'_>) {
         let Some(mut table) = Table::of(self.sink, value, "[site]") else { return };
-        if let Some(value) = table.need(self.sink, "name", "\"plant-7\"") {
+        if let Some(value) = table.need("name", "\"plant-7\"") {
             self.site.name = some_sentence(self.sink, value, "the site's name");
         }
         let versions = table.get("versions").and_then(|value| Table::of(self.sink, value, "'versions'"));
         let stated = versions.as_ref().map(|versions| self.versions(versions)).unwrap_or_default();
-        match table.need(self.sink, "rulesets", "[\"opswat-md-ot-security\"]") {
+        match table.need("rulesets", "[\"opswat-md-ot-security\"]") {
             Some(value) => self.rulesets(value),
             None => self.complete = false,
         }
@@ -218,10 +205,8 @@ impl Reader<'_, '_, '_, '_> {
         let mut between = None;
         let written = if let DeValue::Table(_) = value.get_ref() {
             let Some(mut table) = Table::of(self.sink, value, "a feature") else { return };
-            let written = table
-                .need(self.sink, "feature", "\"bidirectional\"")
-                .and_then(|value| word(self.sink, value));
-            if let Some(value) = table.need(self.sink, "between", "[\"network-sensor\", \"site-manager\"]") {
+            let written = table.need("feature", "\"bidirectional\"").and_then(|value| word(self.sink, value));
+            if let Some(value) = table.need("between", "[\"network-sensor\", \"site-manager\"]") {
                 between = self.between(value);
             }
             table.finish(self.sink);
@@ -324,9 +309,7 @@ impl Reader<'_, '_, '_, '_> {
         for value in elements(value) {
             let Some(mut table) = Table::of(self.sink, value, "[[cell]]") else { continue };
             let mut cell = Cell::default();
-            if let Some(id) =
-                table.need(self.sink, "name", "\"cell-2\"").and_then(|value| word(self.sink, value))
-            {
+            if let Some(id) = table.need("name", "\"cell-2\"").and_then(|value| word(self.sink, value)) {
                 cell.name = name(self.sink, id, "a cell").unwrap_or_default().to_owned();
                 if self.site.cells.iter().any(|known| !cell.name.is_empty() && known.name == cell.name) {
                     self.sink.error(id.span(), format!("cell {} is there twice", quoted(id.text)));
@@ -432,7 +415,7 @@ impl Reader<'_, '_, '_, '_> {
         found
     }
 
-    fn binding(&mut self, text: Word<'_>) -> Option<Binding> {
+    pub(super) fn binding(&mut self, text: Word<'_>) -> Option<Binding> {
         let cells: Vec<&str> = self.site.cells.iter().map(|cell| cell.name.as_str()).collect();
         match value::binding(text.text, &cells) {
             Ok(binding) => Some(binding),
@@ -440,272 +423,6 @@ impl Reader<'_, '_, '_, '_> {
                 slipped(self.sink, text, slip);
                 None
             }
-        }
-    }
-
-    fn site_rules(&mut self, value: &Value<'_>, what: &'static str) -> Vec<SiteRule> {
-        let mut rules: Vec<SiteRule> = Vec::new();
-        let mut ids: BTreeSet<String> = BTreeSet::new();
-        for (at, value) in elements(value).into_iter().enumerate() {
-            let Some(mut table) = Table::of(self.sink, value, format!("[[{what}]]")) else { continue };
-            let mut id = format!("{what}-{}", at + 1);
-            if let Some(given) = table.get("id").and_then(|value| word(self.sink, value)) {
-                if let Some(given) = name(self.sink, given, "a rule") {
-                    given.clone_into(&mut id);
-                }
-                if ids.contains(&id) {
-                    self.sink.error(given.span(), format!("rule {} is there twice", quoted(&id)));
-                }
-            }
-            ids.insert(id.clone());
-            for key in ["from", "to"] {
-                if table.get(key).is_none() {
-                    table.need(self.sink, key, "\"any\"");
-                }
-            }
-            let found = self.matching(&mut table, &id);
-            if found.first().is_some_and(|rule| rule.reason.is_empty()) && table.get("reason").is_none() {
-                self.sink
-                    .warn(table.span.clone(), format!("[[{what}]] '{id}' gives no reason"))
-                    .help(Some("say who needs it and why, for whoever reviews it".to_owned()));
-            }
-            table.finish(self.sink);
-            rules.extend(found);
-        }
-        rules
-    }
-
-    /// `from`, `to`, `service`, `protocol` and `reason`; lists of parties stand for a rule each.
-    fn matching(&mut self, table: &mut Table<'_>, id: &str) -> Vec<SiteRule> {
-        let from = table.get("from").map_or_else(|| vec![Party::Any], |value| self.parties(value, "from"));
-        let to = table.get("to").map_or_else(|| vec![Party::Any], |value| self.parties(value, "to"));
-        let services = table.get("service").map(|value| service_list(self.sink, value)).unwrap_or_default();
-        let protocol = table
-            .get("protocol")
-            .map(|value| protocol_words(self.sink, value, self.context.protocols))
-            .unwrap_or_default();
-        let reason = table
-            .get("reason")
-            .map(|value| some_sentence(self.sink, value, "the reason"))
-            .unwrap_or_default();
-        if from.len().saturating_mul(to.len()) > PAIRS_MOST {
-            self.sink
-                .error(table.span.clone(), format!("{} times {} parties are too many", from.len(), to.len()))
-                .expected(format!("expected at most {PAIRS_MOST} pairs; write prefixes or bind a role"));
-            return Vec::new();
-        }
-        let mut rules = Vec::with_capacity(from.len() * to.len());
-        for from in &from {
-            for to in &to {
-                rules.push(SiteRule {
-                    id: id.to_owned(),
-                    from: from.clone(),
-                    to: to.clone(),
-                    services: services.clone(),
-                    protocol: protocol.clone(),
-                    reason: reason.clone(),
-                });
-            }
-        }
-        rules
-    }
-
-    fn parties(&mut self, value: &Value<'_>, key: &str) -> Vec<Party> {
-        let parties = some_words(self.sink, value, &format!("'{key}'"));
-        parties.into_iter().filter_map(|text| self.party(text)).collect()
-    }
-
-    /// `any`, a role, or what a role could be bound to.
-    fn party(&mut self, text: Word<'_>) -> Option<Party> {
-        if text.text == "any" {
-            return Some(Party::Any);
-        }
-        let role = self.site.roles.contains_key(text.text)
-            || self.site.rulesets.iter().any(|ruleset| ruleset.roles.contains_key(text.text));
-        if role {
-            self.named.insert(text.text.to_owned());
-            return Some(Party::Role(text.text.to_owned()));
-        }
-        let looks_like_role =
-            text.text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ' '))
-                && text.text.chars().any(|c| !c.is_ascii_hexdigit());
-        if looks_like_role {
-            if self.complete {
-                self.unknown_role(text);
-            }
-            return None;
-        }
-        self.binding(text).map(Party::Bound)
-    }
-
-    fn unknown_role(&mut self, text: Word<'_>) {
-        let known = self.known_roles();
-        self.sink
-            .error(text.span(), format!("nobody defines a role {}", quoted(text.text)))
-            .expected("expected a role of a ruleset or of [roles], an address, a prefix, host:NAME, mac:ADDRESS or any")
-            .help(did_you_mean(text.text, known.iter().map(String::as_str)));
-    }
-
-    fn known_roles(&self) -> BTreeSet<String> {
-        let rulesets = self.site.rulesets.iter().flat_map(|ruleset| ruleset.roles.keys());
-        rulesets.chain(self.site.roles.keys()).cloned().collect()
-    }
-
-    fn waivers(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
-            let Some(mut table) = Table::of(self.sink, value, "[[waive]]") else { continue };
-            let finding =
-                table.get("finding").map(|value| some_sentence(self.sink, value, "the finding's id"));
-            let mut matches = Vec::new();
-            if let Some(mut inner) =
-                table.get("match").and_then(|value| Table::of(self.sink, value, "'match'"))
-            {
-                let id = format!("waive-{}", self.site.waivers.len() + 1);
-                matches = self.matching(&mut inner, &id);
-                if inner.named().is_empty() {
-                    self.sink
-                        .error(inner.span.clone(), "this waives everything")
-                        .expected("expected a from, to or service");
-                }
-                inner.finish(self.sink);
-                if finding.is_some() {
-                    self.sink
-                        .error(table.span.clone(), "[[waive]] has both a finding and a match")
-                        .expected("expected one");
-                }
-            } else if finding.is_none() {
-                self.sink
-                    .error(table.span.clone(), "[[waive]] says not what it waives")
-                    .expected("expected finding = \"...\" or match = { from = \"...\", to = \"...\", service = \"...\" }");
-            }
-            let mut answer = |key: &'static str, example: &str| {
-                let value = table.need(self.sink, key, example);
-                value.map(|value| some_sentence(self.sink, value, key)).unwrap_or_default()
-            };
-            let reason = answer("reason", "\"the historian is replaced in March\"");
-            let owner = answer("owner", "\"j.doe@plant.example\"");
-            let until = table.get("until").and_then(|value| self.moment(value, DayEnd::Last));
-            table.finish(self.sink);
-            let waiver = |finding: Option<String>, matching: Option<SiteRule>| Waiver {
-                finding,
-                matching,
-                reason: reason.clone(),
-                owner: owner.clone(),
-                until,
-            };
-            if finding.is_some() {
-                self.site.waivers.push(waiver(finding, None));
-            }
-            self.site.waivers.extend(matches.into_iter().map(|matching| waiver(None, Some(matching))));
-        }
-    }
-
-    /// A TOML date or a string that is one.
-    fn moment(&mut self, value: &Value<'_>, end: DayEnd) -> Option<Timestamp> {
-        let text = match value.get_ref() {
-            DeValue::Datetime(date) => date.to_string(),
-            DeValue::String(text) => text.to_string(),
-            other => {
-                self.sink
-                    .error(value.span(), format!("expected a date, found {}", kind(other)))
-                    .expected("expected a date like 2027-03-31 or a time like 2027-03-31T18:00:00Z");
-                return None;
-            }
-        };
-        match value::moment(&text, end) {
-            Ok(time) => Some(time),
-            Err(slip) => {
-                self.slip(value.span(), slip);
-                None
-            }
-        }
-    }
-
-    fn slip(&mut self, span: Range<usize>, slip: Slip) {
-        self.sink.error(span, slip.message).expected(slip.expected).help(slip.help);
-    }
-
-    fn nat(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
-            let Some(mut table) = Table::of(self.sink, value, "[[nat]]") else { continue };
-            let mut side = |key: &'static str, example: &str| {
-                let text = table.need(self.sink, key, example).and_then(|value| word(self.sink, value))?;
-                value::address(text.text).map_err(|slip| slipped(self.sink, text, slip)).ok()
-            };
-            let (inside, outside) = (side("inside", "\"10.20.1.10\""), side("outside", "\"192.0.2.10\""));
-            if let (Some(inside), Some(outside)) = (inside, outside) {
-                if inside == outside {
-                    self.sink.error(table.span.clone(), format!("{inside} is translated to itself"));
-                }
-                self.site.nat.push(Nat { inside, outside });
-            }
-            table.finish(self.sink);
-        }
-    }
-
-    fn windows(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
-            let Some(mut table) = Table::of(self.sink, value, "[[window]]") else { continue };
-            let from = table
-                .need(self.sink, "from", "2026-11-20T18:00:00Z")
-                .map(|value| self.moment(value, DayEnd::First));
-            let until = table
-                .need(self.sink, "until", "2026-11-20T22:00:00Z")
-                .map(|value| self.moment(value, DayEnd::Last));
-            let reason = table
-                .need(self.sink, "reason", "\"firewall firmware\"")
-                .map(|value| some_sentence(self.sink, value, "the reason"))
-                .unwrap_or_default();
-            if let (Some(Some(from)), Some(Some(until))) = (from, until) {
-                if from >= until {
-                    self.sink.error(table.span.clone(), "this window ends before it begins");
-                }
-                self.site.windows.push(Window { from, until, reason });
-            }
-            table.finish(self.sink);
-        }
-    }
-
-    fn overrides(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
-            let Some(mut table) = Table::of(self.sink, value, "[[override]]") else { continue };
-            let ruleset = match table.get("ruleset") {
-                Some(value) => word(self.sink, value).map(|id| (id.text.to_owned(), Some(id))),
-                None => match self.site.rulesets.as_slice() {
-                    [only] => Some((only.id.clone(), None)),
-                    _ => {
-                        table.need(self.sink, "ruleset", "\"microsoft-defender-for-iot\"");
-                        None
-                    }
-                },
-            };
-            let rule = table.need(self.sink, "rule", "\"proxy\"").and_then(|value| word(self.sink, value));
-            let services = table
-                .need(self.sink, "service", "\"tcp/3128\"")
-                .map(|value| service_list(self.sink, value))
-                .unwrap_or_default();
-            table.finish(self.sink);
-            let (Some((ruleset, written)), Some(rule)) = (ruleset, rule) else { continue };
-            if !self.complete {
-                continue;
-            }
-            let Some(known) = self.site.rulesets.iter().find(|known| known.id == ruleset) else {
-                if let Some(written) = written {
-                    let ids = self.site.rulesets.iter().map(|known| known.id.as_str());
-                    self.sink
-                        .error(written.span(), format!("this site has no ruleset {}", quoted(&ruleset)))
-                        .help(did_you_mean(&ruleset, ids));
-                }
-                continue;
-            };
-            let ids = || known.rules.iter().map(|rule| rule.id.as_str());
-            if !ids().any(|id| id == rule.text) {
-                self.sink
-                    .error(rule.span(), format!("ruleset '{ruleset}' has no rule {}", quoted(rule.text)))
-                    .help(did_you_mean(rule.text, ids()));
-                continue;
-            }
-            self.site.overrides.push(Override { ruleset, rule: rule.text.to_owned(), services });
         }
     }
 
@@ -728,13 +445,16 @@ impl Reader<'_, '_, '_, '_> {
                 .expected("no rule names this role, so binding it changes nothing")
                 .help(did_you_mean(&role, known.iter().map(String::as_str)));
         }
-        for warning in unbound_components(&self.site) {
-            self.sink.warn_of_file(warning);
+        // A role whose bindings have mistakes is not one that nobody is bound to.
+        if !self.sink.has_errors() {
+            for warning in unbound_components(&self.site) {
+                self.sink.warn_of_file(warning);
+            }
         }
     }
 }
 
-/// One warning for the component roles that rules in force name and nobody is bound to.
+/// A warning for each ruleset some of whose component roles, though rules in force name them, have nobody bound to them.
 pub(super) fn unbound_components(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
     for ruleset in &site.rulesets {
@@ -750,28 +470,22 @@ pub(super) fn unbound_components(site: &Site) -> Vec<String> {
                     .get(feature)
                     .is_some_and(|known| known.assumed && !known.excludes.as_ref().is_some_and(switched))
         };
-        let mut unbound: BTreeMap<&str, usize> = BTreeMap::new();
+        let (mut unbound, mut rules) = (BTreeSet::new(), 0_usize);
         for rule in ruleset.rules.iter().filter(|rule| rule.when.iter().all(on)) {
             let Some(main) = rule.readings.first() else { continue };
-            let missing: BTreeSet<&String> = main
-                .from
-                .iter()
-                .chain(&main.to)
-                .filter(|role| {
-                    let component = ruleset
-                        .roles
-                        .get(*role)
-                        .is_some_and(|known| known.kind == super::RoleKind::Component);
-                    component && site.roles.get(*role).is_none_or(Vec::is_empty)
-                })
-                .collect();
-            for role in missing {
-                *unbound.entry(role).or_default() += 1;
-            }
+            let missing = main.from.iter().chain(&main.to).filter(|role| {
+                let component =
+                    ruleset.roles.get(*role).is_some_and(|known| known.kind == super::RoleKind::Component);
+                component && site.roles.get(*role).is_none_or(Vec::is_empty)
+            });
+            let missing: Vec<&str> = missing.map(String::as_str).collect();
+            rules += usize::from(!missing.is_empty());
+            unbound.extend(missing);
         }
-        for (role, rules) in unbound {
+        if !unbound.is_empty() {
             warnings.push(format!(
-                "nobody is bound to role '{role}' of {}: {rules} rule{} cannot be checked",
+                "nobody is bound to {} of {}, so {rules} rule{} cannot be checked in full",
+                unbound.into_iter().collect::<Vec<_>>().join(", "),
                 ruleset.id,
                 if rules == 1 { "" } else { "s" }
             ));
@@ -782,6 +496,3 @@ pub(super) fn unbound_components(site: &Site) -> Vec<String> {
 
 /// VLAN identifiers are 12 bits (IEEE 802.1Q); 4095 is reserved.
 const VLAN_MOST: u32 = 4094;
-
-/// A rule with lists on both sides stands for at most this many pairs.
-const PAIRS_MOST: usize = 4096;

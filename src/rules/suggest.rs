@@ -2,7 +2,7 @@
 
 /// The known word nearest to `word`, if one is near enough to be a slip of the hand.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let limit = (word.chars().count() / 3).clamp(1, 3);
+    let limit = (word.chars().count() / 4).clamp(1, 3);
     let wanted = word.to_lowercase().replace(['_', ' '], "-");
     known
         .into_iter()

@@ -44,10 +44,17 @@ const SERVICE: &str = "expected a service like tcp/5672, udp/1025-65535 or tcp+u
 /// `tcp/5672`, `udp/1025-65535`, `tcp+udp/53`: one service for each carrier named.
 pub(super) fn services(text: &str) -> Result<Vec<Service>, Slip> {
     let Some((carriers, ports)) = text.split_once('/') else {
-        let slip = Slip::new(format!("{} names no {}", quoted(text), missing_half(text)), SERVICE);
-        return Err(match ports_of(text) {
-            Ok(_) => slip.help(format!("did you mean 'tcp/{text}'?")),
-            Err(_) => slip,
+        if ports_of(text).is_ok() {
+            return Err(Slip::new(format!("{} names no transport", quoted(text)), SERVICE)
+                .help(format!("did you mean 'tcp/{text}'?")));
+        }
+        let slip = Slip::new(format!("{} is no service", quoted(text)), SERVICE);
+        let split = text.split_once([':', '-', ' ', '.', '_']);
+        let repaired =
+            split.filter(|(carriers, ports)| carriers_of(carriers).is_ok() && ports_of(ports).is_ok());
+        return Err(match repaired {
+            Some((carriers, ports)) => slip.help(format!("did you mean '{carriers}/{ports}'?")),
+            None => slip,
         });
     };
     if ports_of(carriers).is_ok() && carriers_of(ports).is_ok() {
@@ -57,10 +64,6 @@ pub(super) fn services(text: &str) -> Result<Vec<Service>, Slip> {
     let carriers = carriers_of(carriers)?;
     let ports = ports_of(ports)?;
     Ok(carriers.into_iter().map(|carrier| Service { carrier, ports: ports.clone() }).collect())
-}
-
-fn missing_half(text: &str) -> &'static str {
-    if text.bytes().any(|byte| byte.is_ascii_digit()) { "transport" } else { "port" }
 }
 
 fn carriers_of(text: &str) -> Result<Vec<Carrier>, Slip> {
@@ -327,4 +330,98 @@ pub(super) fn moment(text: &str, end: DayEnd) -> Result<Timestamp, Slip> {
     }
     let instant: jiff::Timestamp = text.trim().parse().map_err(|_| wrong())?;
     i64::try_from(instant.as_nanosecond()).map(Timestamp::from_nanos).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_have_transport_and_ports() {
+        let text = |written: &str| {
+            services(written).map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(text("tcp/5672").unwrap(), "tcp/5672");
+        assert_eq!(text("tcp+udp/53").unwrap(), "tcp/53 udp/53");
+        assert_eq!(text("udp/1025-65535").unwrap(), "udp/1025-65535");
+        for (wrong, help) in [
+            ("5672", Some("did you mean 'tcp/5672'?")),
+            ("5672/tcp", Some("did you mean 'tcp/5672'?")),
+            ("tcp:502", Some("did you mean 'tcp/502'?")),
+            ("tpc/502", Some("did you mean 'tcp'?")),
+            ("tcp/20-10", Some("did you mean '10-20'?")),
+            ("tcp/0", None),
+            ("tcp/65536", None),
+            ("tcp/+80", None),
+            ("tcp/", None),
+            ("tcp/1-", None),
+            ("/1", None),
+            ("tcp+tcp/1", None),
+            ("", None),
+        ] {
+            assert_eq!(services(wrong).unwrap_err().help.as_deref(), help, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bindings_are_told_apart() {
+        let cells = ["cell-2"];
+        for right in ["10.0.0.5", "10.0.0.0/8", "10.0.0.5@cell-2", "10.0.0.0/8@cell-2", "fd00::1", "fd00::/8"]
+        {
+            assert!(binding(right, &cells).is_ok(), "{right}");
+        }
+        let one = binding("::ffff:10.0.0.5", &cells).unwrap();
+        assert_eq!(one, binding("10.0.0.5/32", &cells).unwrap());
+        for (wrong, help) in [
+            ("10.0.0.5@cell-3", Some("did you mean 'cell-2'?")),
+            ("10.0.0.5/24", Some("did you mean the prefix '10.0.0.0/24' or the address '10.0.0.5'?")),
+            ("10.0.0.0/255.255.255.0", Some("did you mean '10.0.0.0/24'?")),
+            ("ldap.plant.example", Some("a host name is written 'host:ldap.plant.example'")),
+            ("10.0.0", None),
+            ("10.0.0.0/33", None),
+            ("0.0.0.0", None),
+            ("mac:00:1b", None),
+            ("mac:01:00:5e:00:00:01", None),
+            ("host:", None),
+            ("", None),
+        ] {
+            assert_eq!(binding(wrong, &cells).unwrap_err().help.as_deref(), help, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn host_names_are_dns_names() {
+        assert_eq!(host_pattern("My.OPSWAT.com.").unwrap().to_string(), "my.opswat.com");
+        assert_eq!(host_pattern("*.Azure-Devices.net").unwrap().to_string(), "*.azure-devices.net");
+        for wrong in
+            ["*", "*.", "a.*.b", "a..b", "-a.b", "a b", "10.0.0.1", "bücher.example", ".", &"a".repeat(64)]
+        {
+            assert!(host_pattern(wrong).is_err(), "{wrong}");
+        }
+        let wild = host_pattern("*.example.com").unwrap();
+        assert!(wild.covers("a.example.com") && wild.covers("a.b.EXAMPLE.com."));
+        assert!(
+            !wild.covers("example.com") && !wild.covers("badexample.com") && !wild.covers(".example.com")
+        );
+    }
+
+    #[test]
+    fn moments_are_utc() {
+        let day = 86_400_000_000_000;
+        assert_eq!(moment("1970-01-02", DayEnd::First).unwrap().as_nanos(), day);
+        assert_eq!(moment("1970-01-02", DayEnd::Last).unwrap().as_nanos(), 2 * day - 1);
+        assert_eq!(moment("1970-01-02T01:00:00+01:00", DayEnd::Last).unwrap().as_nanos(), day);
+        for wrong in ["1970-02-30", "1970-01-02T01:00:00", "01:00:00", "tomorrow", "9999-12-31"] {
+            assert!(moment(wrong, DayEnd::Last).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        let parsed = |text: &str| version(text).unwrap();
+        assert!(parsed("3.4.10") > parsed("3.4.7") && parsed("3.5") == parsed("3.5.0"));
+        for wrong in ["", "3.", "v3", "3.5.0.0.1", "3.-5"] {
+            assert!(version(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -78,7 +78,11 @@ fn one(
     page.hanging(0, &format!("{number:>2}. "), &finding.title, paint)?;
     page.paragraph(INDENT, &finding.detail, Paint::Plain)?;
     page.field(INDENT, "What to do", LABELS, &finding.advice)?;
-    page.field(INDENT, "Whom to ask", LABELS, addressee(finding.addressee))?;
+    // The advice names whom to ask more often than not.
+    let whom = addressee(finding.addressee);
+    if !finding.advice.contains(whom) {
+        page.field(INDENT, "Whom to ask", LABELS, whom)?;
+    }
     if let Some(known) = finding.grade {
         page.field(INDENT, "How sure", LABELS, grade(known))?;
     }
@@ -99,10 +103,8 @@ fn requirements(page: &mut Page<'_>, names: &Names<'_>, finding: &Finding) -> io
         finding.requirements.iter().filter_map(|id| names.requirements.get(id.as_str()).copied()).collect();
     let mut label = "Documented as";
     for told in short(page, &known) {
-        let row = format!(
-            "{} → {} {}/{}: {} (rule {}, {})",
-            told.source, told.target, told.transport, told.ports, told.purpose, told.rule, told.cite
-        );
+        let service = format!("{}/{}", told.transport, told.ports);
+        let row = format!("{} of {}: {} → {} {service}", told.rule, told.ruleset, told.source, told.target);
         page.field(INDENT, label, LABELS, &row)?;
         label = "";
     }
