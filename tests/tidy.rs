@@ -100,7 +100,8 @@ fn every_stage_imports_only_what_the_table_allows() {
 
 #[test]
 fn the_table_stands_in_the_documentation() {
-    let text = fs::read_to_string(root().join("docs/architecture.md")).expect("docs/architecture.md is there");
+    let text =
+        fs::read_to_string(root().join("docs/architecture.md")).expect("docs/architecture.md is there");
     for (module, allowed) in MAY_IMPORT {
         let row = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
         let wanted = format!("| `{module}` | {row} |");
@@ -154,7 +155,10 @@ fn every_case_says_where_its_capture_comes_from() {
 fn nothing_names_a_path_of_a_machine() {
     let mut wrong = Vec::new();
     let mut paths = files(&["src", "tests", "benches", "fuzz"]);
-    paths.extend(["README.md", "Makefile", "docs/architecture.md", "scripts/setup.sh", ".ci/run"].map(|name| root().join(name)));
+    paths.extend(
+        ["README.md", "Makefile", "docs/architecture.md", "scripts/setup.sh", ".ci/run"]
+            .map(|name| root().join(name)),
+    );
     // Written in two parts, so that this file does not find itself.
     let roots = [concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
     for path in paths {

@@ -396,7 +396,7 @@ fn stall(
         Role::Server => (flow.server.host, flow.client.host),
     };
     let last = series.last.unwrap_or(flow.last);
-    if view.ends_too_soon(last.time, series.longest_gap) {
+    if !view.is_settled(&series, COPIES_OF_ONE) {
         return Some(State::Unclear(
             "the capture ends before the unacknowledged data could be given up".to_owned(),
         ));

@@ -330,6 +330,9 @@ fn silence(ground: Ground<'_>, entry: &Entry<'_>, source: &Party) -> (Verdict, S
         let reason = format!("{source} was never heard: it is outside this mirror, or off");
         return (Verdict::NotVisible, reason);
     };
+    if entry.rule.need == Need::Optional {
+        return (Verdict::Unseen, "never tried, and optional".to_owned());
+    }
     let enough = match entry.rule.cadence {
         Cadence::Continuous => LONG_FOR_CONTINUOUS,
         Cadence::Periodic => LONG_FOR_PERIODIC,

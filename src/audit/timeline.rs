@@ -168,10 +168,12 @@ fn syns(
 ) -> Result<State, String> {
     let conclusive = |silence: &Silence| {
         let series = &silence.series;
+        // The last SYN of a longer series only shows how long the silence after the one before it was.
+        let spare = if series.count > SYNS_OF_ONE { series.longest_gap } else { Duration::ZERO };
         series.count >= SYNS_OF_ONE
-            && series.span() >= SYN_SPAN
+            && (series.span() >= SYN_SPAN + spare || !view.end_is_near(series) && series.span() >= SYN_SPAN)
             && series.shortest_gap >= SYN_GAP
-            && series.last.is_some_and(|last| !view.ends_too_soon(last.time, series.longest_gap))
+            && view.is_settled(series, SYNS_OF_ONE)
     };
     let alone = silent.iter().any(|(_, silence)| conclusive(silence));
     let repeated: Vec<_> = silent

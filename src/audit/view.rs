@@ -14,6 +14,7 @@ use crate::model::MacAddr;
 use crate::model::Observed;
 use crate::model::Reset;
 use crate::model::Role;
+use crate::model::Series;
 use crate::model::SideRecord;
 use crate::model::Timestamp;
 
@@ -40,7 +41,8 @@ const RESET_BASELINE: usize = 3;
 /// A host's usual marks on this mirror.
 #[derive(Debug, Default)]
 struct Marks {
-    macs: BTreeSet<MacAddr>,
+    /// MACs of packets in its name that had passed no router: those of the machine itself.
+    on_link: BTreeSet<MacAddr>,
     reset_ttls: Vec<u8>,
 }
 
@@ -55,7 +57,6 @@ pub struct View {
     received_macs: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
     heard: BTreeMap<(CellId, Host), (Timestamp, Timestamp)>,
     marks: BTreeMap<(CellId, IpAddr), Marks>,
-    hosts_of_mac: BTreeMap<MacAddr, BTreeSet<IpAddr>>,
     /// Clients that a service answered (UDP), for the positive control.
     answered: BTreeMap<(CellId, Host, Option<u16>), BTreeSet<Host>>,
 }
@@ -76,7 +77,6 @@ impl View {
                 .map(|(key, heard)| (*key, (heard.first.time, heard.last.time)))
                 .collect(),
             marks: BTreeMap::new(),
-            hosts_of_mac: BTreeMap::new(),
             answered: BTreeMap::new(),
         };
         for conversation in observed.conversations.values() {
@@ -107,8 +107,9 @@ impl View {
             self.received_segments.entry((flow.cell, receiver)).or_default().insert(segment(sender));
             let marks = self.marks.entry((flow.cell, sender)).or_default();
             if let Some(mac) = side.mac {
-                marks.macs.insert(mac);
-                self.hosts_of_mac.entry(mac).or_default().insert(sender);
+                if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
+                    marks.on_link.insert(mac);
+                }
                 self.received_macs.entry((flow.cell, receiver)).or_default().insert(mac);
             }
             if let Some(reset) = side.reset
@@ -168,6 +169,17 @@ impl View {
             .is_some_and(|clients| clients.iter().any(|client| *client != but))
     }
 
+    /// Whether a series of at least `needed` like packets lies safely before the end of the capture: the last of them, or (where there
+    /// is one more than needed) the one before it, whose silence then lasted until the last.
+    pub fn is_settled(&self, series: &Series, needed: u32) -> bool {
+        series.count > needed || (series.count == needed && !self.end_is_near(series))
+    }
+
+    /// Whether the capture ends too soon after the last of a series for the silence after it to count.
+    pub fn end_is_near(&self, series: &Series) -> bool {
+        series.last.is_none_or(|last| self.ends_too_soon(last.time, series.longest_gap))
+    }
+
     /// Whether the capture ends too soon after `last` for silence to count: closer than the longest gap, and than a second.
     pub fn ends_too_soon(&self, last: Timestamp, longest_gap: Duration) -> bool {
         self.end.since(last) < longest_gap.max(END_GUARD)
@@ -190,15 +202,21 @@ impl View {
     }
 
     /// Why a reset in a host's name is provably not that host's; `None` where it may be.
+    ///
+    /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
+    /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
     pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<(String, MacAddr)> {
         let marks = self.marks.get(&(cell, host.ip()?))?;
         let mac = reset.mac?;
-        let on_link = marks.macs.iter().any(|own| {
-            !is_virtual_router(*own) && self.hosts_of_mac.get(own).is_some_and(|hosts| hosts.len() == 1)
-        });
-        if on_link && !marks.macs.contains(&mac) && !is_virtual_router(mac) {
-            let own = marks.macs.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
-            return Some((format!("the reset came from {mac}, everything else of {host} from {own}"), mac));
+        let virtual_router =
+            is_virtual_router(mac) || marks.on_link.iter().any(|own| is_virtual_router(*own));
+        if !marks.on_link.is_empty()
+            && !marks.on_link.contains(&mac)
+            && hops(reset.ttl) == 0
+            && !virtual_router
+        {
+            let own = marks.on_link.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
+            return Some((format!("it was made by {mac}, everything else of {host} by {own}"), mac));
         }
         let usual = &marks.reset_ttls;
         if usual.len() >= RESET_BASELINE && usual.iter().all(|ttl| hops(*ttl) != hops(reset.ttl)) {

@@ -19,6 +19,8 @@ mod source;
 mod tap;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod walker;
 
 #[cfg(feature = "live")]

@@ -29,23 +29,29 @@ pub(super) struct Unpacked {
     pub(super) stream: Box<dyn Read + Send>,
 }
 
-/// Unpacks a stream as often as it is packed, at most [`MOST_LAYERS`] times.
-pub(super) fn unpack(mut stream: Box<dyn Read + Send>) -> io::Result<Unpacked> {
+/// Unpacks a stream as often as it is packed, at most [`MOST_LAYERS`] times. A failure comes with the packing that it is in.
+pub(super) fn unpack(mut stream: Box<dyn Read + Send>) -> Result<Unpacked, (Vec<&'static str>, io::Error)> {
     let mut layers = Vec::new();
     loop {
-        let (head, rest) = peek(stream)?;
+        let (head, rest) = match peek(stream) {
+            Ok(peeked) => peeked,
+            Err(error) => return Err((layers, error)),
+        };
         let Some(packing) = packing(&head).filter(|_| layers.len() < MOST_LAYERS) else {
             return Ok(Unpacked { layers, head, stream: rest });
         };
         let packed = BufReader::with_capacity(PACKED_READ, rest);
         layers.push(packing);
-        stream = match packing {
-            "gzip" => Box::new(MultiGzDecoder::new(packed)),
-            "zstd" => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
-            _ => {
-                let decoder = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
-                Box::new(XzDecoder::new_stream(packed, decoder))
-            }
+        let unpacker: io::Result<Box<dyn Read + Send>> = match packing {
+            "gzip" => Ok(Box::new(MultiGzDecoder::new(packed))),
+            "zstd" => zstd::stream::read::Decoder::with_buffer(packed).map(|decoder| Box::new(decoder) as _),
+            _ => Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
+                .map(|decoder| Box::new(XzDecoder::new_stream(packed, decoder)) as _)
+                .map_err(io::Error::from),
+        };
+        stream = match unpacker {
+            Ok(stream) => stream,
+            Err(error) => return Err((layers, error)),
         };
     }
 }

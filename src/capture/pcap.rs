@@ -163,3 +163,121 @@ impl Pcap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::testing::Seen;
+    use crate::capture::testing::Writer;
+    use crate::capture::testing::pcap_at;
+    use crate::capture::testing::read;
+    use crate::capture::testing::read_all;
+
+    const ORDERS: [Order; 2] = [Order::Little, Order::Big];
+
+    /// The two packets that every variant is made to hold.
+    fn expected(nanos: i64) -> Vec<Seen> {
+        vec![(0, 1, nanos, 1, 0, 3, vec![1, 2, 3]), (0, 2, nanos + 1_000_000_000, 1, 0, 900, vec![4; 5])]
+    }
+
+    #[test]
+    fn standard_files_in_both_orders_and_resolutions() {
+        for order in ORDERS {
+            for (magic, nanos) in [(0xa1b2_c3d4, 7_000_009_000), (0xa1b2_3c4d, 7_000_000_009)] {
+                let file = Writer::new(order).pcap(magic, 65535, 1);
+                let file = file.record(7, 9, &[1, 2, 3], 3).record(8, 9, &[4; 5], 900).bytes;
+                assert_eq!(read_all(&file), (expected(nanos), None));
+            }
+        }
+    }
+
+    #[test]
+    fn modified_files_in_both_orders() {
+        for order in ORDERS {
+            let file = Writer::new(order).pcap(0xa1b2_cd34, 65535, 1);
+            let file = file.u32(7).u32(9).u32(3).u32(3).u32(2).u16(0x0800).raw(&[0, 0, 1, 2, 3]);
+            let file =
+                file.u32(8).u32(9).u32(5).u32(900).u32(2).u16(0x0800).raw(&[0, 0, 4, 4, 4, 4, 4]).bytes;
+            assert_eq!(read_all(&file), (expected(7_000_009_000), None));
+        }
+    }
+
+    #[test]
+    fn ixia_files_in_both_orders() {
+        for order in ORDERS {
+            for (magic, nanos) in [(0x1c00_01ab, 7_000_009_000), (0x1c00_01ac, 7_000_000_009)] {
+                let file = Writer::new(order).pcap(magic, 65535, 1).u32(40);
+                let file = file.record(7, 9, &[1, 2, 3], 3).record(8, 9, &[4; 5], 900).bytes;
+                assert_eq!(read_all(&file), (expected(nanos), None));
+            }
+        }
+    }
+
+    #[test]
+    fn old_versions_exchange_the_lengths() {
+        for (major, minor) in [(2, 2), (2, 3), (543, 0)] {
+            let file = Writer::new(Order::Little).u32(0xa1b2_c3d4).u16(major).u16(minor);
+            let file = file.u32(0).u32(0).u32(65535).u32(1);
+            let file = file.u32(7).u32(9).u32(3).u32(3).raw(&[1, 2, 3]);
+            let file = file.u32(8).u32(9).u32(900).u32(5).raw(&[4; 5]).bytes;
+            assert_eq!(read_all(&file), (expected(7_000_009_000), None), "{major}.{minor}");
+        }
+    }
+
+    #[test]
+    fn odd_fields_that_are_taken_as_they_are() {
+        // More captured than the snap length and than the original length; a frame check sequence length beside the link type.
+        let file = Writer::new(Order::Little).pcap(0xa1b2_c3d4, 4, 0x2400_0065);
+        let file = file.record(1, 5_000_000, &[9; 8], 2).bytes;
+        assert_eq!(read_all(&file), (vec![(0, 1, 6_000_000_000, 101, 0, 8, vec![9; 8])], None));
+        // No packets at all.
+        assert_eq!(read_all(&pcap_at(&[])), (vec![], None));
+    }
+
+    #[test]
+    fn a_record_larger_than_any_read() {
+        let large = vec![5; 3 << 20];
+        let file = Writer::new(Order::Big).pcap(0xa1b2_c3d4, 4 << 20, 1);
+        let file = file.record(1, 0, &[1], 1).record(2, 0, &large, 3 << 20).record(3, 0, &[2], 1).bytes;
+        let (packets, stopped) = read_all(&file);
+        assert_eq!(stopped, None);
+        assert_eq!(packets.iter().map(|packet| packet.6.len()).collect::<Vec<_>>(), [1, 3 << 20, 1]);
+    }
+
+    #[test]
+    fn says_where_it_breaks_off() {
+        let check = |file: &[u8], packets: usize, why: &str| {
+            let (found, stopped) = read_all(file);
+            assert_eq!((found.len(), stopped.as_deref()), (packets, Some(why)));
+        };
+        let file = pcap_at(&[1, 2, 3]);
+        let cut = |less: usize| &file[..file.len() - less];
+        check(cut(2), 2, "cut off in the middle of packet 3: the record says 42 bytes, 40 are there");
+        check(cut(42), 2, "cut off in the middle of packet 3: the record says 42 bytes, 0 are there");
+        check(cut(50), 2, "cut off in the header of packet 3: it has 16 bytes, 8 are there");
+        check(&file[..10], 0, "cut off in the pcap file header: it has 24 bytes, 10 are there");
+        let long = Writer::new(Order::Little).raw(&file).u32(1).u32(1).u32(0x7fff_ffff).u32(60).bytes;
+        let why = "packet 4 has a broken header: it says 2147483647 captured bytes, more than the 262144 that a packet can have";
+        check(&long, 3, why);
+        let (_, input) = read(cut(2)).unwrap();
+        let after = input.stopped.unwrap().after.unwrap();
+        assert_eq!((after.number, after.time.as_nanos()), (2, 2_000));
+    }
+
+    #[test]
+    fn refuses_versions_that_nobody_knows() {
+        let file = Writer::new(Order::Little).u32(0xa1b2_c3d4).u16(1).u16(4).raw(&[0; 16]).bytes;
+        let error = read(&file).unwrap_err().to_string();
+        assert_eq!(error, "test: a pcap file of version 1.4, which is not known (2.4 is)");
+    }
+
+    #[test]
+    fn counts_what_it_hands_out() {
+        let (_, input) = read(&pcap_at(&[5, 9, 7, 8, 6])).unwrap();
+        assert_eq!((input.packets, input.bytes, input.cut_packets, input.time_reversals), (5, 210, 5, 2));
+        assert_eq!(input.first.map(Timestamp::as_nanos), Some(5_000));
+        assert_eq!(input.last.map(Timestamp::as_nanos), Some(9_000));
+        assert_eq!(input.format, "pcap");
+        assert_eq!(input.dropped, None);
+    }
+}

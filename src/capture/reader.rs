@@ -63,10 +63,12 @@ impl Reader {
         let tap = Tap::new(stream, hash);
         let Unpacked { layers, head, mut stream } = match packed::unpack(Box::new(tap.clone())) {
             Ok(unpacked) => unpacked,
-            // Where nothing was unpacked the operating system is to blame, else the packing.
-            Err(error) if error.raw_os_error().is_some() => return Err(io_error(error)),
-            Err(error) => {
-                return Err(not_a_capture(format!("a packed file that can't be unpacked: {error}")));
+            Err((layers, error)) if layers.is_empty() || error.raw_os_error().is_some() => {
+                return Err(io_error(error));
+            }
+            Err((layers, error)) => {
+                let layers = innermost_first(&layers);
+                return Err(not_a_capture(format!("{layers} data that can't be unpacked: {error}")));
             }
         };
         let (walker, header) = match Walker::recognise(&head) {
@@ -173,7 +175,7 @@ impl Reader {
             0 => "before the first packet".to_owned(),
             number => format!("after packet {number}"),
         };
-        let layers = self.layers.join(" in ");
+        let layers = innermost_first(&self.layers);
         match error.kind() {
             _ if layers.is_empty() || error.raw_os_error().is_some() => {
                 format!("reading failed {place}: {error}")
@@ -239,4 +241,10 @@ impl Reader {
         }
         self.known()
     }
+}
+
+/// The packings of a stream in words: `zstd in gzip`.
+fn innermost_first(layers: &[&'static str]) -> String {
+    let inside_out: Vec<&str> = layers.iter().rev().copied().collect();
+    inside_out.join(" in ")
 }

@@ -56,7 +56,8 @@ const MOST_STRANGERS: usize = 3;
 pub fn datagrams<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Option<T>) -> Look<Vec<T>> {
     let mut learnt = Vec::new();
     let mut strangers = 0_usize;
-    for message in side.messages() {
+    // An empty datagram tells nothing.
+    for message in side.messages().filter(|message| !message.is_empty()) {
         match judge(message) {
             Some(news) => learnt.push(news),
             None => strangers += 1,

@@ -13,11 +13,13 @@ pub mod dce_rpc;
 mod dnp3;
 mod dns;
 mod dns_message;
+mod ectp;
 pub mod enip;
 mod ethercat;
 mod fins;
 mod fox;
 pub mod framed;
+mod ge_egd;
 pub mod ge_srtp;
 mod goose;
 #[cfg(test)]
@@ -25,9 +27,14 @@ mod halves;
 #[cfg(test)]
 pub(crate) mod harness;
 mod hart_ip;
+mod hsrp;
 mod http;
 mod http_head;
 mod iec104;
+mod ike;
+mod ipmi;
+mod knxnet_ip;
+mod ldap;
 mod lldp;
 mod llmnr;
 pub mod look;
@@ -45,11 +52,17 @@ pub mod profinet_cm;
 pub mod profinet_dcp;
 pub mod profinet_ptcp;
 pub mod profinet_rt;
+mod ptp;
+mod radius;
 mod rdp;
+mod rip;
+mod ripng;
 mod rpc_endpoint;
 pub mod s7comm;
 pub mod s7comm_plus;
 mod smb;
+mod smtp;
+mod snmp;
 mod ssh;
 mod stp;
 mod sv;
@@ -237,15 +250,22 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &dce_rpc::DceRpc,
     &dnp3::Dnp3,
     &dns::Dns,
+    &ectp::Ectp,
     &enip::Enip,
     &ethercat::EtherCat,
     &fins::Fins,
     &fox::Fox,
+    &ge_egd::GeEgd,
     &ge_srtp::GeSrtp,
     &goose::Goose,
     &hart_ip::HartIp,
+    &hsrp::Hsrp,
     &http::Http,
     &iec104::Iec104,
+    &ike::Ike,
+    &ipmi::Ipmi,
+    &knxnet_ip::KnxnetIp,
+    &ldap::Ldap,
     &lldp::Lldp,
     &llmnr::Llmnr,
     &mdns::Mdns,
@@ -260,10 +280,16 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &profinet_dcp::ProfinetDcp,
     &profinet_ptcp::ProfinetPtcp,
     &profinet_rt::ProfinetRt,
+    &ptp::Ptp,
+    &radius::Radius,
     &rdp::Rdp,
+    &rip::Rip,
+    &ripng::Ripng,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
     &smb::Smb,
+    &smtp::Smtp,
+    &snmp::Snmp,
     &ssh::Ssh,
     &stp::Stp,
     &sv::Sv,

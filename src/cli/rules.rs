@@ -10,7 +10,7 @@ use crate::report::plain;
 use crate::rules;
 use crate::rules::Ruleset;
 use crate::rules::builtin;
-use crate::rules::check_file;
+use crate::rules::check as check_one;
 use crate::rules::load_ruleset;
 use crate::rules::render;
 
@@ -87,7 +87,7 @@ fn load(id: &str) -> Result<Ruleset, Problem> {
 fn check(files: &[PathBuf], output: &output::Arguments) -> Result<Exit, Problem> {
     let output = Output::open(output, files)?;
     let (protocols, usual) = (words::protocols(), words::usual_ports());
-    let checked: Vec<_> = files.iter().map(|file| (file, check_file(file, &protocols, &usual))).collect();
+    let checked: Vec<_> = files.iter().map(|file| (file, check_one(&file.display().to_string(), &protocols, &usual))).collect();
     let wrong = checked.iter().filter(|(_, said)| said.iter().any(|one| one.is_error())).count();
     output.write(|style, out| {
         for (file, said) in &checked {

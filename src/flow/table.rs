@@ -28,14 +28,13 @@ use super::key::Pair;
 use super::key::Place;
 use super::side::Side;
 use super::tcp;
+use super::tcp::EARLY;
 use super::tcp::Look;
 
 /// The most ICMP errors kept of one flow.
 pub const MOST_ERRORS: usize = 4;
 /// The most ICMP errors held for a flow that may still come.
 const MOST_EARLY: usize = 8;
-/// How much earlier than its cause an answer may stand in a capture.
-const EARLY: Duration = Duration::from_millis(5);
 /// Capture time between two looks for flows that ended silently, and the slack that keeps a look from deciding
 /// anything that the flow's own next packet would have decided otherwise.
 const SWEEP: Duration = Duration::from_secs(60);

@@ -22,6 +22,8 @@ const MOST_OUTSTANDING: usize = 4;
 /// Silence after which a SYN with another sequence number opens a new connection whatever became of the old one
 /// (the wait of TIME-WAIT is twice the maximum segment lifetime; RFC 9293 section 3.4.2 allows two minutes).
 const FORGOTTEN: Duration = Duration::from_secs(120);
+/// How much earlier than its cause an answer may stand in a capture.
+pub const EARLY: Duration = Duration::from_millis(5);
 /// A SYN whose sequence number fits may be stamped this much later than packets that it opened the way for.
 const LATE_SYN: Duration = Duration::from_secs(1);
 /// ... and the first segment seen lies at most this far behind it.
@@ -62,6 +64,8 @@ pub struct TcpSide {
     pub fin: Option<PacketRef>,
     /// The first reset in its name.
     pub reset: Option<Reset>,
+    /// What that reset acknowledges.
+    reset_acknowledges: Option<u32>,
     /// Its packets that were no resets.
     pub spoken: u64,
     /// Its first acknowledgement of the other's SYN-ACK or data.
@@ -101,6 +105,9 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
                 .as_deref()
                 .and_then(TcpSide::after_syn)
                 .is_some_and(|expected| segment.acknowledgement == expected);
+        if mine.reset.is_none() {
+            mine.reset_acknowledges = flags.ack().then_some(segment.acknowledgement);
+        }
         mine.reset.get_or_insert(Reset {
             at: look.at,
             ttl: look.ttl,
@@ -113,6 +120,14 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
     mine.spoken += 1;
     if flags.syn() {
         mine.hear_syn(segment, look.at);
+        let expected = mine.after_syn();
+        if let Some(theirs) = peer.tcp.as_deref_mut()
+            && theirs.reset_acknowledges == expected
+            && let Some(reset) = &mut theirs.reset
+        {
+            // The mirror showed the answer before its cause.
+            reset.answers_syn = true;
+        }
     }
     let start = segment.sequence.wrapping_add(u32::from(flags.syn()));
     if segment.payload_length > 0 && !mine.is_keepalive(start, segment.payload_length) {
@@ -169,8 +184,9 @@ pub fn begins_anew(me: &Side, peer: &Side, segment: &Tcp<'_>, at: PacketRef) -> 
         // No SYN of this end so far: either this is the flow's own, stamped late or answering, or the old flow began before the capture.
         None if spoke(mine) => {
             let first = me.first.map_or(at, |first| first);
-            let fits =
-                mine.and_then(|mine| mine.base).is_some_and(|base| base.wrapping_sub(after) < LATE_SYN_REACH);
+            let fits = mine
+                .and_then(|mine| mine.base)
+                .is_some_and(|base| base.wrapping_sub(segment.sequence) < LATE_SYN_REACH);
             !(fits && at.time.since(first.time) <= LATE_SYN)
         }
         None => match theirs {
@@ -180,8 +196,12 @@ pub fn begins_anew(me: &Side, peer: &Side, segment: &Tcp<'_>, at: PacketRef) -> 
                 closed && !about_this
             }
             Some(theirs) if theirs.spoken > 0 => mine.and_then(|mine| mine.acknowledged) != Some(after),
-            // Only resets so far: they belong to something before.
-            Some(_) => true,
+            // Only resets so far: they belong to something before, unless the mirror showed the answer before its cause.
+            Some(theirs) => {
+                let answers = theirs.reset_acknowledges == Some(after.wrapping_add(segment.payload_length));
+                let early = theirs.reset.is_some_and(|reset| at.time.since(reset.at.time) <= EARLY);
+                !(answers && early)
+            }
             None => false,
         },
     }
@@ -258,6 +278,12 @@ impl TcpSide {
         let start = isn.wrapping_add(1);
         self.base = Some(start);
         self.begin(start);
+        // An acknowledgement sent before the SYN (split handshake) stood where the SYN stands.
+        for known in [&mut self.next, &mut self.acknowledged] {
+            if *known == Some(isn) {
+                *known = Some(start);
+            }
+        }
     }
 
     /// A keep-alive repeats the last byte that was acknowledged (RFC 9293 section 3.8.4); it carries nothing.

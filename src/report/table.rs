@@ -87,22 +87,25 @@ impl Table {
         let Some((_, fixed)) = self.columns.split_last() else { return Ok(()) };
         let room = page.style.width.saturating_sub(self.indent);
         let (mut widths, prose) = self.widths(fixed, room);
-        let used: usize = widths.iter().map(|width| width + GUTTER).sum();
-        // Prose that would be squeezed beside the other columns goes below them instead.
-        let below = prose > room.saturating_sub(used) && room.saturating_sub(used) < BESIDE;
-        widths
-            .push(if below { room.saturating_sub(GUTTER) } else { room.saturating_sub(used) }.max(NARROWEST));
+        let left = room.saturating_sub(widths.iter().map(|width| width + GUTTER).sum());
+        // Prose that would be squeezed beside the other columns goes below them; where it is short enough it still stands beside.
+        let squeezed = prose > left && left < BESIDE;
+        widths.push(left.max(NARROWEST));
         if self.columns.iter().any(|column| !column.head.is_empty()) {
-            let heads: Vec<_> =
-                self.columns.iter().map(|column| Cell::painted(column.head, Paint::Dim)).collect();
-            self.write_row(
-                page,
-                if below { heads.get(..fixed.len()).unwrap_or_default() } else { &heads },
-                &widths,
-                false,
-            )?;
+            let told = if squeezed { fixed } else { self.columns };
+            let heads: Vec<_> = told.iter().map(|column| Cell::painted(column.head, Paint::Dim)).collect();
+            self.write_row(page, &heads, &widths)?;
         }
-        self.rows.iter().try_for_each(|row| self.write_row(page, row, &widths, below))
+        for row in &self.rows {
+            match row.split_last() {
+                Some((prose, others)) if squeezed && row.len() > fixed.len() && prose.text.width() > left => {
+                    self.write_row(page, others, &widths)?;
+                    page.paragraph(self.indent + GUTTER, &prose.text, prose.paint)?;
+                }
+                _ => self.write_row(page, row, &widths)?,
+            }
+        }
+        Ok(())
     }
 
     /// The widths of all columns but the last, made to fit the room, and the width that the last would like.
@@ -128,16 +131,9 @@ impl Table {
         (widths, wanted(fixed.len()))
     }
 
-    fn write_row(
-        &self,
-        page: &mut Page<'_>,
-        cells: &[Cell],
-        widths: &[usize],
-        below: bool,
-    ) -> io::Result<()> {
-        let beside = if below { widths.len().saturating_sub(1) } else { widths.len() };
+    fn write_row(&self, page: &mut Page<'_>, cells: &[Cell], widths: &[usize]) -> io::Result<()> {
         let columns: Vec<Vec<String>> =
-            cells.iter().zip(widths).take(beside).map(|(cell, &width)| wrapped(&cell.text, width)).collect();
+            cells.iter().zip(widths).map(|(cell, &width)| wrapped(&cell.text, width)).collect();
         let height = columns.iter().map(Vec::len).max().unwrap_or(0);
         for line in 0..height {
             let mut parts: Vec<(String, Paint)> = Vec::new();
@@ -160,12 +156,7 @@ impl Table {
                 parts.iter().map(|(text, paint)| (text.as_str(), *paint)).collect();
             page.line(if parts.is_empty() { 0 } else { self.indent }, &parts)?;
         }
-        match cells.get(beside) {
-            Some(prose) if !prose.text.is_empty() => {
-                page.paragraph(self.indent + GUTTER, &prose.text, prose.paint)
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -78,7 +78,11 @@ fn one(
     page.hanging(0, &format!("{number:>2}. "), &finding.title, paint)?;
     page.paragraph(INDENT, &finding.detail, Paint::Plain)?;
     page.field(INDENT, "What to do", LABELS, &finding.advice)?;
-    page.field(INDENT, "Whom to ask", LABELS, addressee(finding.addressee))?;
+    // The advice names whom to ask more often than not.
+    let whom = addressee(finding.addressee);
+    if !finding.advice.contains(whom) {
+        page.field(INDENT, "Whom to ask", LABELS, whom)?;
+    }
     if let Some(known) = finding.grade {
         page.field(INDENT, "How sure", LABELS, grade(known))?;
     }

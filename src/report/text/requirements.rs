@@ -84,10 +84,11 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     }
     for ((_, mark, words, paint), rules) in folded {
         let all: u64 = rules.iter().map(|(_, n)| n).sum();
-        let names: Vec<_> = rules
-            .iter()
-            .map(|(rule, n)| if *n == 1 { rule.clone() } else { format!("{rule} ×{}", number(*n)) })
-            .collect();
+        let words = if all == 1 { words.to_owned() } else { words.replace("does not", "do not") };
+        let name = |(rule, n): &(String, u64)| {
+            if *n == 1 { rule.clone() } else { format!("{rule} ×{}", number(*n)) }
+        };
+        let names: Vec<_> = rules.iter().map(name).collect();
         page.hanging(2, &format!("{mark} {} {words}: ", number(all)), &names.join(", "), paint)?;
     }
     if !page.style.verbose && report.requirements.iter().any(|told| !worth_a_row(told)) {
