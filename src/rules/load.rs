@@ -210,20 +210,21 @@ fn read_site(
     judged(site, diagnostics)
 }
 
-/// What `rules check` says of a file, a ruleset or a site: errors and warnings in the order of the text. Where there is no
-/// such file, a built-in id stands for its ruleset.
+/// What `rules check` says of a built-in id or of a file, a ruleset or a site: errors and warnings in the order of the text.
 ///
 /// `usual` are the usual ports of each protocol (`tcp/502`), to tell slips of the pen in documents.
-pub fn check_file(path: &Path, protocols: &[&str], usual: &[(&str, &[&str])]) -> Vec<Diagnostic> {
-    let name = path.display().to_string();
-    match (read_text(path), BUILTIN.iter().find(|(id, _)| *id == name)) {
-        (Ok(text), _) => check_text(&name, &text, path.parent().unwrap_or(Path::new("")), protocols, usual),
-        (Err(_), Some((id, text))) => check_text(&built_in_name(id), text, Path::new(""), protocols, usual),
-        (Err(why), None) => of_flag(&name, cannot_read(&name, &why)).diagnostics,
+pub fn check(id_or_path: &str, protocols: &[&str], usual: &[(&str, &[&str])]) -> Vec<Diagnostic> {
+    if let Some((id, text)) = BUILTIN.iter().find(|(id, _)| *id == id_or_path) {
+        return check_text(&built_in_name(id), text, Path::new(""), protocols, usual);
+    }
+    let path = Path::new(id_or_path);
+    match read_text(path) {
+        Ok(text) => check_text(id_or_path, &text, path.parent().unwrap_or(Path::new("")), protocols, usual),
+        Err(why) => of_flag(id_or_path, cannot_read(id_or_path, &why)).diagnostics,
     }
 }
 
-/// As [`check_file`], for a text under a name.
+/// As [`check`], for a text under a name.
 pub fn check_text(
     name: &str,
     text: &str,

@@ -52,7 +52,7 @@ pub use diagnostic::DiagnosticLevel;
 pub use diagnostic::RulesError;
 pub use diagnostic::render;
 pub use load::builtin;
-pub use load::check_file;
+pub use load::check;
 pub use load::check_text;
 pub use load::each_binding;
 pub use load::load_ruleset;
