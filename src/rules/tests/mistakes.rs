@@ -509,7 +509,7 @@ fn keys_nested_without_end_are_refused() {
 #[test]
 fn files_without_measure_are_refused_in_good_time() {
     let started = std::time::Instant::now();
-    let many = |word: &str| format!("[{}]", vec![format!("\"{word}\""); 200_000].join(", "));
+    let many = |word: &str| format!("[{}]", vec![format!("\"{word}\""); 40_000].join(", "));
     let rule = |key: &str, list: String| {
         let ruleset = builtin()[0].1.replacen("[[rule]]", &format!("[[rule]]\n{key} = {list}"), 1);
         assert!(parse_ruleset("x.toml", &ruleset, WORDS).is_err());
@@ -519,12 +519,14 @@ fn files_without_measure_are_refused_in_good_time() {
     let site = |text: String| assert!(site_of(&format!("{LAB_OPSWAT}\n{text}")).is_err());
     site(format!("extra = {}", many("10.0.0.1")));
     site(format!("[[allow]]\nfrom = {}\nto = {}\n", many("10.0.0.1"), many("site-manger")));
-    site((0..100_000).map(|at| format!("k{at} = 1\n")).collect());
+    site((0..40_000).map(|at| format!("k{at} = 1\n")).collect());
     site("[[allow]]\n".repeat(100_000));
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn arbitrary_text_never_panics(text in "\\PC{0,400}") {
         let _ = check_text("any.toml", &text, Path::new("/nowhere"), WORDS, USUAL);
