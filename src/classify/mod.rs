@@ -7,15 +7,18 @@ pub mod ber;
 pub mod bytes;
 mod dns;
 mod dns_message;
+mod dtls;
 #[cfg(test)]
 pub(crate) mod harness;
 mod http;
 mod http_head;
+mod kerberos;
 mod ldap;
 mod llmnr;
 pub mod look;
 mod mdns;
 mod ntp;
+mod quic;
 mod smtp;
 mod snmp;
 mod ssh;
@@ -194,11 +197,14 @@ pub trait Protocol: Sync {
 pub static PROTOCOLS: &[&dyn Protocol] = &[
     &amqp::Amqp,
     &dns::Dns,
+    &dtls::Dtls,
     &http::Http,
+    &kerberos::Kerberos,
     &ldap::Ldap,
     &llmnr::Llmnr,
     &mdns::Mdns,
     &ntp::Ntp,
+    &quic::Quic,
     &smtp::Smtp,
     &snmp::Snmp,
     &ssh::Ssh,
