@@ -1,5 +1,8 @@
 //! Kerberos version 5: tickets asked for, granted or refused, over UDP and TCP.
 
+use kerberos_parser::krb5::KrbError;
+use x509_parser::prelude::FromDer;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -168,7 +171,7 @@ impl Message<'_> {
                 }
             }
             30 => {
-                if let Ok((_, error)) = kerberos_parser::krb5_parser::parse_krb_error(self.bytes) {
+                if let Ok((_, error)) = KrbError::from_der(self.bytes) {
                     facts.add("kerberos.error", error.error_code.0.to_string());
                     facts.add("kerberos.realm", error.realm.0);
                 }

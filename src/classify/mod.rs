@@ -5,9 +5,12 @@
 mod amqp;
 pub mod ber;
 pub mod bytes;
+mod dhcp;
+mod dhcpv6;
 mod dns;
 mod dns_message;
 mod dtls;
+mod ftp;
 #[cfg(test)]
 pub(crate) mod harness;
 mod http;
@@ -21,10 +24,13 @@ mod ntp;
 mod quic;
 mod smtp;
 mod snmp;
+mod ssdp;
 mod ssh;
 mod syslog;
+mod telnet;
 #[cfg(test)]
 mod tests;
+mod tftp;
 mod tls;
 mod tls_hello;
 mod tls_record;
@@ -196,8 +202,11 @@ pub trait Protocol: Sync {
 #[rustfmt::skip]
 pub static PROTOCOLS: &[&dyn Protocol] = &[
     &amqp::Amqp,
+    &dhcp::Dhcp,
+    &dhcpv6::Dhcpv6,
     &dns::Dns,
     &dtls::Dtls,
+    &ftp::Ftp,
     &http::Http,
     &kerberos::Kerberos,
     &ldap::Ldap,
@@ -207,8 +216,11 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &quic::Quic,
     &smtp::Smtp,
     &snmp::Snmp,
+    &ssdp::Ssdp,
     &ssh::Ssh,
     &syslog::Syslog,
+    &telnet::Telnet,
+    &tftp::Tftp,
     &tls::Tls,
 ];
 

@@ -132,7 +132,8 @@ fn long(bytes: &[u8]) -> Option<Packet> {
             let version = chunk.iter().fold(0_u32, |sum, &byte| sum << 8 | u32::from(byte));
             is_known(version) || is_reserved(version)
         });
-        let sized = !list.is_empty() && list.len() % 4 == 0 && list.len() <= 256 && target + source > 0;
+        let sized =
+            !list.is_empty() && list.len().is_multiple_of(4) && list.len() <= 256 && target + source > 0;
         return (sized && known).then_some(Packet {
             version,
             kind: "version-negotiation",
