@@ -10,15 +10,19 @@ pub mod ber;
 pub mod bytes;
 mod cdp;
 pub mod dce_rpc;
+mod dhcp;
+mod dhcpv6;
 mod dnp3;
 mod dns;
 mod dns_message;
+mod dtls;
 mod ectp;
 pub mod enip;
 mod ethercat;
 mod fins;
 mod fox;
 pub mod framed;
+mod ftp;
 mod ge_egd;
 pub mod ge_srtp;
 mod goose;
@@ -33,6 +37,7 @@ mod http_head;
 mod iec104;
 mod ike;
 mod ipmi;
+mod kerberos;
 mod knxnet_ip;
 mod ldap;
 mod lldp;
@@ -53,6 +58,7 @@ pub mod profinet_dcp;
 pub mod profinet_ptcp;
 pub mod profinet_rt;
 mod ptp;
+mod quic;
 mod radius;
 mod rdp;
 mod rip;
@@ -63,13 +69,16 @@ pub mod s7comm_plus;
 mod smb;
 mod smtp;
 mod snmp;
+mod ssdp;
 mod ssh;
 mod stp;
 mod sv;
 mod synchrophasor;
 mod syslog;
+mod telnet;
 #[cfg(test)]
 mod tests;
+mod tftp;
 mod tls;
 mod tls_hello;
 mod tls_record;
@@ -248,13 +257,17 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &bacnet::Bacnet,
     &cdp::Cdp,
     &dce_rpc::DceRpc,
+    &dhcp::Dhcp,
+    &dhcpv6::Dhcpv6,
     &dnp3::Dnp3,
     &dns::Dns,
+    &dtls::Dtls,
     &ectp::Ectp,
     &enip::Enip,
     &ethercat::EtherCat,
     &fins::Fins,
     &fox::Fox,
+    &ftp::Ftp,
     &ge_egd::GeEgd,
     &ge_srtp::GeSrtp,
     &goose::Goose,
@@ -264,6 +277,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &iec104::Iec104,
     &ike::Ike,
     &ipmi::Ipmi,
+    &kerberos::Kerberos,
     &knxnet_ip::KnxnetIp,
     &ldap::Ldap,
     &lldp::Lldp,
@@ -281,6 +295,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &profinet_ptcp::ProfinetPtcp,
     &profinet_rt::ProfinetRt,
     &ptp::Ptp,
+    &quic::Quic,
     &radius::Radius,
     &rdp::Rdp,
     &rip::Rip,
@@ -290,11 +305,14 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &smb::Smb,
     &smtp::Smtp,
     &snmp::Snmp,
+    &ssdp::Ssdp,
     &ssh::Ssh,
     &stp::Stp,
     &sv::Sv,
     &synchrophasor::Synchrophasor,
     &syslog::Syslog,
+    &telnet::Telnet,
+    &tftp::Tftp,
     &tls::Tls,
 ];
 
