@@ -2,17 +2,27 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+mod amqp;
 pub mod bacnet;
 pub mod ber;
 pub mod bytes;
 pub mod dce_rpc;
+mod dns;
+mod dns_message;
 pub mod enip;
 pub mod framed;
 pub mod ge_srtp;
 #[cfg(test)]
 pub(crate) mod harness;
+mod http;
+mod http_head;
+mod ldap;
+mod llmnr;
+pub mod look;
+mod mdns;
 pub mod melsec;
 pub mod modbus;
+mod ntp;
 #[cfg(test)]
 mod ot_tests;
 pub mod profinet_cm;
@@ -22,8 +32,15 @@ pub mod profinet_rt;
 mod rpc_endpoint;
 pub mod s7comm;
 pub mod s7comm_plus;
+mod smtp;
+mod snmp;
+mod ssh;
+mod syslog;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tls_hello;
+mod tls_record;
 pub mod tpkt;
 
 use crate::model::EtherKind;
@@ -189,19 +206,33 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
+// One entry a line whatever fits on it, so that additions merge.
+#[rustfmt::skip]
 pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &amqp::Amqp,
     &bacnet::Bacnet,
     &dce_rpc::DceRpc,
+    &dns::Dns,
     &enip::Enip,
     &ge_srtp::GeSrtp,
+    &http::Http,
+    &ldap::Ldap,
+    &llmnr::Llmnr,
+    &mdns::Mdns,
     &melsec::Melsec,
     &modbus::Modbus,
+    &ntp::Ntp,
     &profinet_cm::ProfinetCm,
     &profinet_dcp::ProfinetDcp,
     &profinet_ptcp::ProfinetPtcp,
     &profinet_rt::ProfinetRt,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
+    &smtp::Smtp,
+    &snmp::Snmp,
+    &ssh::Ssh,
+    &syslog::Syslog,
+    &tls::Tls,
 ];
 
 /// The protocol of that name.
