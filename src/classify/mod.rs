@@ -2,39 +2,71 @@
 //!
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
+mod ads;
 mod amqp;
+mod arp;
 pub mod bacnet;
 pub mod ber;
 pub mod bytes;
+mod cdp;
 pub mod dce_rpc;
+mod dnp3;
 mod dns;
 mod dns_message;
+mod ectp;
 pub mod enip;
+mod ethercat;
+mod fins;
+mod fox;
 pub mod framed;
+mod ge_egd;
 pub mod ge_srtp;
+mod goose;
+#[cfg(test)]
+mod halves;
 #[cfg(test)]
 pub(crate) mod harness;
+mod hart_ip;
+mod hsrp;
 mod http;
 mod http_head;
+mod iec104;
+mod ike;
+mod ipmi;
+mod knxnet_ip;
 mod ldap;
+mod lldp;
 mod llmnr;
 pub mod look;
 mod mdns;
 pub mod melsec;
+mod mms;
 pub mod modbus;
+mod mqtt;
+mod netbios;
 mod ntp;
+mod opc_ua;
 #[cfg(test)]
 mod ot_tests;
 pub mod profinet_cm;
 pub mod profinet_dcp;
 pub mod profinet_ptcp;
 pub mod profinet_rt;
+mod ptp;
+mod radius;
+mod rdp;
+mod rip;
+mod ripng;
 mod rpc_endpoint;
 pub mod s7comm;
 pub mod s7comm_plus;
+mod smb;
 mod smtp;
 mod snmp;
 mod ssh;
+mod stp;
+mod sv;
+mod synchrophasor;
 mod syslog;
 #[cfg(test)]
 mod tests;
@@ -42,6 +74,7 @@ mod tls;
 mod tls_hello;
 mod tls_record;
 pub mod tpkt;
+pub mod weigh;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -209,28 +242,58 @@ pub trait Protocol: Sync {
 // One entry a line whatever fits on it, so that additions merge.
 #[rustfmt::skip]
 pub static PROTOCOLS: &[&dyn Protocol] = &[
+    &ads::Ads,
     &amqp::Amqp,
+    &arp::Arp,
     &bacnet::Bacnet,
+    &cdp::Cdp,
     &dce_rpc::DceRpc,
+    &dnp3::Dnp3,
     &dns::Dns,
+    &ectp::Ectp,
     &enip::Enip,
+    &ethercat::EtherCat,
+    &fins::Fins,
+    &fox::Fox,
+    &ge_egd::GeEgd,
     &ge_srtp::GeSrtp,
+    &goose::Goose,
+    &hart_ip::HartIp,
+    &hsrp::Hsrp,
     &http::Http,
+    &iec104::Iec104,
+    &ike::Ike,
+    &ipmi::Ipmi,
+    &knxnet_ip::KnxnetIp,
     &ldap::Ldap,
+    &lldp::Lldp,
     &llmnr::Llmnr,
     &mdns::Mdns,
     &melsec::Melsec,
+    &mms::Mms,
     &modbus::Modbus,
+    &mqtt::Mqtt,
+    &netbios::Netbios,
     &ntp::Ntp,
+    &opc_ua::OpcUa,
     &profinet_cm::ProfinetCm,
     &profinet_dcp::ProfinetDcp,
     &profinet_ptcp::ProfinetPtcp,
     &profinet_rt::ProfinetRt,
+    &ptp::Ptp,
+    &radius::Radius,
+    &rdp::Rdp,
+    &rip::Rip,
+    &ripng::Ripng,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
+    &smb::Smb,
     &smtp::Smtp,
     &snmp::Snmp,
     &ssh::Ssh,
+    &stp::Stp,
+    &sv::Sv,
+    &synchrophasor::Synchrophasor,
     &syslog::Syslog,
     &tls::Tls,
 ];
