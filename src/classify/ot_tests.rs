@@ -1,5 +1,7 @@
 //! Control protocols held against labelled captures: whole, packet by packet, and as heard from one end alone.
 
+#![expect(clippy::print_stdout, reason = "a test says which flows it means")]
+
 use super::Carrier;
 use super::End;
 use super::Probe;
