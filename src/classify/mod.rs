@@ -5,13 +5,13 @@
 mod ads;
 mod arp;
 pub mod bacnet;
-mod snmp;
-mod ldap;
-mod smtp;
 pub mod ber;
 pub mod bytes;
 mod cdp;
+mod codesys;
 mod dnp3;
+mod dropbox_lan;
+mod eapol;
 mod ectp;
 pub mod enip;
 mod ethercat;
@@ -29,32 +29,46 @@ mod hart_ip;
 mod hsrp;
 mod iec104;
 mod ike;
+mod imap;
 mod ipmi;
 mod knxnet_ip;
+mod lacp;
 mod lldp;
 pub mod melsec;
 mod mms;
 pub mod modbus;
 mod mqtt;
+mod mrp;
+mod mssql;
+mod mysql;
 mod netbios;
 mod opc_ua;
 #[cfg(test)]
 mod ot_tests;
+mod pop3;
+mod postgresql;
+mod powerlink;
+mod prp;
 mod ptp;
 mod radius;
 mod rdp;
 mod rip;
 mod ripng;
+mod rtsp;
 pub mod s7comm;
 pub mod s7comm_plus;
+mod sip;
 mod smb;
 mod stp;
+mod stun;
 mod sv;
 mod synchrophasor;
 #[cfg(test)]
 mod tests;
 pub mod tpkt;
+mod vnc;
 pub mod weigh;
+mod ws_discovery;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -220,14 +234,14 @@ pub trait Protocol: Sync {
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
 pub static PROTOCOLS: &[&dyn Protocol] = &[
-    &smtp::Smtp,
-    &ldap::Ldap,
-    &snmp::Snmp,
     &ads::Ads,
     &arp::Arp,
     &bacnet::Bacnet,
     &cdp::Cdp,
+    &codesys::Codesys,
     &dnp3::Dnp3,
+    &dropbox_lan::DropboxLan,
+    &eapol::Eapol,
     &ectp::Ectp,
     &enip::Enip,
     &ethercat::EtherCat,
@@ -240,26 +254,40 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &hsrp::Hsrp,
     &iec104::Iec104,
     &ike::Ike,
+    &imap::Imap,
     &ipmi::Ipmi,
     &knxnet_ip::KnxnetIp,
+    &lacp::Lacp,
     &lldp::Lldp,
     &melsec::Melsec,
     &mms::Mms,
     &modbus::Modbus,
     &mqtt::Mqtt,
+    &mrp::Mrp,
+    &mssql::Mssql,
+    &mysql::Mysql,
     &netbios::Netbios,
     &opc_ua::OpcUa,
+    &pop3::Pop3,
+    &postgresql::Postgresql,
+    &powerlink::Powerlink,
+    &prp::Prp,
     &ptp::Ptp,
     &radius::Radius,
     &rdp::Rdp,
     &rip::Rip,
     &ripng::Ripng,
+    &rtsp::Rtsp,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
+    &sip::Sip,
     &smb::Smb,
     &stp::Stp,
+    &stun::Stun,
     &sv::Sv,
     &synchrophasor::Synchrophasor,
+    &vnc::Vnc,
+    &ws_discovery::WsDiscovery,
 ];
 
 /// The protocol of that name.
