@@ -3,6 +3,7 @@
 //! A protocol is one file that implements [`Protocol`] and one line in [`PROTOCOLS`].
 
 mod ads;
+mod amqp;
 mod arp;
 pub mod bacnet;
 pub mod ber;
@@ -10,7 +11,10 @@ pub mod bytes;
 mod cdp;
 mod codesys;
 mod dnp3;
+mod dns;
+mod dns_message;
 mod dropbox_lan;
+mod dtls;
 mod eapol;
 mod ectp;
 pub mod enip;
@@ -27,13 +31,20 @@ mod halves;
 pub(crate) mod harness;
 mod hart_ip;
 mod hsrp;
+mod http;
+mod http_head;
 mod iec104;
 mod ike;
 mod imap;
 mod ipmi;
+mod kerberos;
 mod knxnet_ip;
 mod lacp;
+mod ldap;
 mod lldp;
+mod llmnr;
+pub mod look;
+mod mdns;
 pub mod melsec;
 mod mms;
 pub mod modbus;
@@ -42,6 +53,7 @@ mod mrp;
 mod mssql;
 mod mysql;
 mod netbios;
+mod ntp;
 mod opc_ua;
 #[cfg(test)]
 mod ot_tests;
@@ -50,6 +62,7 @@ mod postgresql;
 mod powerlink;
 mod prp;
 mod ptp;
+mod quic;
 mod radius;
 mod rdp;
 mod rip;
@@ -59,12 +72,19 @@ pub mod s7comm;
 pub mod s7comm_plus;
 mod sip;
 mod smb;
+mod smtp;
+mod snmp;
+mod ssh;
 mod stp;
 mod stun;
 mod sv;
 mod synchrophasor;
+mod syslog;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tls_hello;
+mod tls_record;
 pub mod tpkt;
 mod vnc;
 pub mod weigh;
@@ -235,12 +255,15 @@ pub trait Protocol: Sync {
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
 pub static PROTOCOLS: &[&dyn Protocol] = &[
     &ads::Ads,
+    &amqp::Amqp,
     &arp::Arp,
     &bacnet::Bacnet,
     &cdp::Cdp,
     &codesys::Codesys,
     &dnp3::Dnp3,
+    &dns::Dns,
     &dropbox_lan::DropboxLan,
+    &dtls::Dtls,
     &eapol::Eapol,
     &ectp::Ectp,
     &enip::Enip,
@@ -252,13 +275,18 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &goose::Goose,
     &hart_ip::HartIp,
     &hsrp::Hsrp,
+    &http::Http,
     &iec104::Iec104,
     &ike::Ike,
     &imap::Imap,
     &ipmi::Ipmi,
+    &kerberos::Kerberos,
     &knxnet_ip::KnxnetIp,
     &lacp::Lacp,
+    &ldap::Ldap,
     &lldp::Lldp,
+    &llmnr::Llmnr,
+    &mdns::Mdns,
     &melsec::Melsec,
     &mms::Mms,
     &modbus::Modbus,
@@ -267,12 +295,14 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &mssql::Mssql,
     &mysql::Mysql,
     &netbios::Netbios,
+    &ntp::Ntp,
     &opc_ua::OpcUa,
     &pop3::Pop3,
     &postgresql::Postgresql,
     &powerlink::Powerlink,
     &prp::Prp,
     &ptp::Ptp,
+    &quic::Quic,
     &radius::Radius,
     &rdp::Rdp,
     &rip::Rip,
@@ -282,10 +312,15 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &s7comm_plus::S7commPlus,
     &sip::Sip,
     &smb::Smb,
+    &smtp::Smtp,
+    &snmp::Snmp,
+    &ssh::Ssh,
     &stp::Stp,
     &stun::Stun,
     &sv::Sv,
     &synchrophasor::Synchrophasor,
+    &syslog::Syslog,
+    &tls::Tls,
     &vnc::Vnc,
     &ws_discovery::WsDiscovery,
 ];

@@ -1,0 +1,50 @@
+//! LLMNR: the message format of DNS, asking the neighbours for a single-label name.
+
+use super::About;
+use super::Carrier;
+use super::Probe;
+use super::Protocol;
+use super::Seen;
+use super::dns;
+use super::dns_message::Kind;
+use super::look;
+
+/// The protocol.
+pub struct Llmnr;
+
+static ABOUT: About = About {
+    name: "llmnr",
+    title: "Link-Local Multicast Name Resolution",
+    spec: "RFC 4795",
+    usual: &["udp/5355"],
+    answers: true,
+    facts: &[("llmnr.question", "each question of the prefix: name in lower case, and type")],
+};
+
+impl Protocol for Llmnr {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        if seen.carrier != Carrier::Udp {
+            return Probe::No;
+        }
+        match look::both(seen, |side| look::datagrams(side, |bytes| dns::datagram(bytes, Kind::Llmnr))) {
+            Ok(both) => Probe::Proven(dns::conclude(seen, &both, "llmnr.question", None)),
+            Err(probe) => probe,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::harness;
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Llmnr, 0, 0);
+        harness::check_steps(&Llmnr);
+    }
+}

@@ -1,0 +1,123 @@
+//! Judging each end by itself and joining the two judgements: what most protocols do alike.
+
+use super::Probe;
+use super::Seen;
+use super::Side;
+
+/// What one end's prefix says to a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look<T> {
+    /// This end does not speak it.
+    No,
+    /// More bytes of this end are needed.
+    More,
+    /// This end speaks it; what was learnt.
+    Yes(T),
+}
+
+impl<T> Look<T> {
+    /// What was learnt, if anything.
+    pub fn yes(self) -> Option<T> {
+        match self {
+            Self::Yes(learnt) => Some(learnt),
+            Self::No | Self::More => None,
+        }
+    }
+}
+
+/// Beginnings tried in a stream whose own beginning was missed: bounds the work on one-byte segments.
+const MOST_STARTS: usize = 24;
+
+/// Where a message may begin in a stream: at its first byte, and where its beginning was missed at each segment as well.
+pub fn starts<'a>(side: &Side<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let bytes = side.bytes;
+    let more = if side.from_start { &[][..] } else { side.ends };
+    let at = std::iter::once(0).chain(more.iter().map(|&end| usize::from(end)));
+    at.filter_map(move |at| bytes.get(at..)).filter(|rest| !rest.is_empty()).take(MOST_STARTS)
+}
+
+/// Judges a stream at each place where a message may begin; the first `Yes` counts.
+pub fn stream<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Look<T>) -> Look<T> {
+    let mut more = side.is_silent() || (!side.from_start && side.ends.len() < MOST_STARTS);
+    for start in starts(side) {
+        match judge(start) {
+            Look::Yes(learnt) => return Look::Yes(learnt),
+            Look::More => more = true,
+            Look::No => {}
+        }
+    }
+    if more && !side.complete { Look::More } else { Look::No }
+}
+
+/// Datagrams of another kind that a flow may begin with before it is given up.
+const MOST_STRANGERS: usize = 3;
+
+/// Judges datagrams one by one; those that are of the protocol are handed on with what was learnt of each.
+pub fn datagrams<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Option<T>) -> Look<Vec<T>> {
+    let mut learnt = Vec::new();
+    let mut strangers = 0_usize;
+    // An empty datagram tells nothing.
+    for message in side.messages().filter(|message| !message.is_empty()) {
+        match judge(message) {
+            Some(news) => learnt.push(news),
+            None => strangers += 1,
+        }
+        if learnt.is_empty() && strangers >= MOST_STRANGERS {
+            return Look::No;
+        }
+    }
+    match (learnt.is_empty(), side.complete) {
+        (false, _) => Look::Yes(learnt),
+        (true, true) => Look::No,
+        (true, false) => Look::More,
+    }
+}
+
+/// Joins the judgements of both ends: what each taught, or the answer where neither proves anything.
+pub fn both<'a, T>(seen: &Seen<'a>, look: impl Fn(&Side<'a>) -> Look<T>) -> Result<[Option<T>; 2], Probe> {
+    join(look(&seen.first), look(&seen.second))
+}
+
+/// The same for judgements already made.
+pub fn join<T>(first: Look<T>, second: Look<T>) -> Result<[Option<T>; 2], Probe> {
+    match (first, second) {
+        (Look::No, Look::No) => Err(Probe::No),
+        (Look::No | Look::More, Look::No | Look::More) => Err(Probe::NeedMore),
+        (first, second) => Ok([first.yes(), second.yes()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_a(bytes: &[u8]) -> Look<()> {
+        match bytes {
+            [b'a', ..] => Look::Yes(()),
+            _ => Look::No,
+        }
+    }
+
+    #[test]
+    fn a_stream_heard_from_its_start_is_judged_there_alone() {
+        let side = Side::of(b"bba", &[2, 3]);
+        assert_eq!(stream(&side, is_a), Look::No);
+        assert_eq!(stream(&Side { from_start: false, ..side }, is_a), Look::Yes(()));
+    }
+
+    #[test]
+    fn silence_waits_until_the_flow_has_ended() {
+        let silent = Side::default();
+        assert_eq!(stream(&silent, is_a), Look::More);
+        assert_eq!(stream(&Side { complete: true, ..silent }, is_a), Look::No);
+        assert_eq!(datagrams(&silent, |_| Some(())), Look::More);
+    }
+
+    #[test]
+    fn strangers_among_datagrams_are_forgiven_few() {
+        let a = |bytes: &[u8]| (bytes == b"a").then_some(());
+        assert_eq!(datagrams(&Side::of(b"bb", &[1, 2]), a), Look::More);
+        assert_eq!(datagrams(&Side::of(b"bbbaa", &[1, 2, 3, 4, 5]), a), Look::No);
+        assert_eq!(datagrams(&Side::of(b"bbaa", &[1, 2, 3, 4]), a).yes().map(|all| all.len()), Some(2));
+    }
+}

@@ -1,0 +1,269 @@
+//! SNMP versions 1, 2c and 3 over UDP and TCP, by the shape of the whole message.
+//!
+//! Read by `ber` alone: a message cut by the prefix must still be known, and request ids below zero are legal
+//! (RFC 3416 section 3), which `snmp-parser` refuses.
+
+use super::About;
+use super::Carrier;
+use super::End;
+use super::Probe;
+use super::Proof;
+use super::Protocol;
+use super::Seen;
+use super::ber;
+use super::bytes::Reader;
+use super::look;
+use super::look::Look;
+use crate::model::Facts;
+
+/// The protocol.
+pub struct Snmp;
+
+static ABOUT: About = About {
+    name: "snmp",
+    title: "Simple Network Management Protocol",
+    spec: "RFC 1157 (v1), RFC 1901 and 3416 (v2c), RFC 3412 and 3414 (v3), RFC 3430 (TCP)",
+    usual: &["udp/161", "udp/162"],
+    answers: true,
+    facts: &[
+        ("snmp.version", "each version: 1, 2c, 3"),
+        (
+            "snmp.pdu",
+            "each operation: get, get-next, response, set, trap-v1, get-bulk, inform, trap, report, encrypted",
+        ),
+        ("snmp.security", "for version 3: noAuthNoPriv, authNoPriv, authPriv"),
+    ],
+};
+
+impl Protocol for Snmp {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        let both = match seen.carrier {
+            Carrier::Udp => {
+                look::both(seen, |side| look::datagrams(side, |bytes| whole(message(bytes), bytes)))
+            }
+            Carrier::Tcp => look::both(seen, |side| look::stream(side, |bytes| first(bytes, side.complete))),
+            Carrier::Ethernet(_) => return Probe::No,
+        };
+        let both = match both {
+            Ok(both) => both,
+            Err(probe) => return probe,
+        };
+        let mut facts = Facts::new();
+        let mut client = None;
+        let mut notifies = None;
+        for (end, messages) in [End::First, End::Second].into_iter().zip(&both) {
+            for message in messages.iter().flatten() {
+                facts.add("snmp.version", message.version);
+                facts.add("snmp.pdu", message.pdu);
+                if let Some(security) = message.security {
+                    facts.add("snmp.security", security);
+                }
+                match message.pdu {
+                    "get" | "get-next" | "set" | "get-bulk" | "inform" => client = client.or(Some(end)),
+                    "response" | "report" => client = client.or(Some(end.other())),
+                    // Who reports an event opens the flow, and no answer is due.
+                    "trap" | "trap-v1" => notifies = notifies.or(Some(end)),
+                    _ => {}
+                }
+            }
+        }
+        let open = !(seen.first.complete && seen.second.complete);
+        Probe::Proven(Proof { client: client.or(notifies), facts, open, ..Proof::default() })
+    }
+}
+
+/// What one message is.
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    version: &'static str,
+    pdu: &'static str,
+    security: Option<&'static str>,
+    /// Its length in bytes.
+    total: usize,
+}
+
+/// Longest prefix of a datagram that is certainly whole.
+const KEPT: usize = 1024;
+
+/// In a datagram the message is all there is.
+fn whole(message: Option<Message>, bytes: &[u8]) -> Option<Message> {
+    message.filter(|message| {
+        message.total == bytes.len() || (message.total > bytes.len() && bytes.len() >= KEPT)
+    })
+}
+
+/// In a stream (RFC 3430) messages follow each other bare.
+fn first(bytes: &[u8], complete: bool) -> Look<Vec<Message>> {
+    /// Every field up to the variables has been seen in that many bytes, engine ids and community being short.
+    const ENOUGH: usize = 400;
+    match message(bytes) {
+        Some(message) => Look::Yes(vec![message]),
+        None if !complete && bytes.len() < ENOUGH && may_begin(bytes) => Look::More,
+        None => Look::No,
+    }
+}
+
+/// Whether a message may begin so: a sequence, then an integer of one octet that is a version.
+fn may_begin(bytes: &[u8]) -> bool {
+    if bytes.first().is_some_and(|&tag| tag != ber::SEQUENCE) {
+        return false;
+    }
+    let mut reader = Reader::new(bytes);
+    match ber::enter(&mut reader, ber::SEQUENCE) {
+        Some(head) if head.length > reader.left() => {
+            reader.rest().iter().zip([ber::INTEGER, 1]).all(|(byte, want)| *byte == want)
+                && reader.rest().get(2).is_none_or(|version| matches!(version, 0 | 1 | 3))
+        }
+        Some(_) => false,
+        None => bytes.len() < 6,
+    }
+}
+
+fn message(bytes: &[u8]) -> Option<Message> {
+    let mut reader = Reader::new(bytes);
+    let head = ber::enter(&mut reader, ber::SEQUENCE)?;
+    match ber::integer(&mut reader)? {
+        // RFC 1157 section 4, RFC 1901 section 3.
+        version @ (0 | 1) => {
+            let _community = ber::expect(&mut reader, ber::OCTET_STRING)?;
+            let pdu = pdu(&mut reader, version == 0)?;
+            let fits = reader.position() + pdu.1 == head.total();
+            let version = if version == 0 { "1" } else { "2c" };
+            fits.then_some(Message { version, pdu: pdu.0, security: None, total: head.total() })
+        }
+        3 => version_3(&mut reader, head.total()),
+        _ => None,
+    }
+}
+
+/// The operation's name, and how many bytes its element has from the reader on (RFC 3416 section 3, RFC 1157 section 4.1).
+fn pdu(reader: &mut Reader<'_>, first_version: bool) -> Option<(&'static str, usize)> {
+    let before = reader.position();
+    let head = ber::header(reader.rest()).ok()?;
+    let name = match head.tag {
+        0xa0 => "get",
+        0xa1 => "get-next",
+        0xa2 => "response",
+        0xa3 => "set",
+        0xa4 if first_version => "trap-v1",
+        0xa5 if !first_version => "get-bulk",
+        0xa6 if !first_version => "inform",
+        0xa7 if !first_version => "trap",
+        0xa8 if !first_version => "report",
+        _ => return None,
+    };
+    reader.skip(head.size)?;
+    if head.tag == 0xa4 {
+        // Enterprise, agent address (application tag 0), generic trap 0 to 6, specific trap.
+        ber::expect(reader, ber::OBJECT_IDENTIFIER)?;
+        let address = ber::expect(reader, 0x40)?;
+        let generic = ber::integer(reader)?;
+        ber::integer(reader)?;
+        if address.len() != 4 || !(0..=6).contains(&generic) {
+            return None;
+        }
+    } else {
+        let _request = ber::integer(reader)?;
+        let status = ber::integer(reader)?;
+        let index = ber::integer(reader)?;
+        // Error status and index; for get-bulk non-repeaters and max-repetitions. Statuses to 18 are defined, agents
+        // have been seen to send others.
+        let range = if head.tag == 0xa5 { 0..=i64::from(i32::MAX) } else { 0..=255 };
+        if !range.contains(&status) || !(0..=i64::from(i32::MAX)).contains(&index) {
+            return None;
+        }
+        // Variable bindings: a sequence that ends with the operation.
+        let list = ber::header(reader.rest()).ok()?;
+        let inside = reader.position() - before - head.size;
+        if list.tag != ber::SEQUENCE || inside + list.total() != head.length {
+            return None;
+        }
+    }
+    Some((name, head.total().checked_sub(reader.position() - before)?))
+}
+
+/// RFC 3412 section 6: global data, security parameters, then the scoped operation, perhaps encrypted.
+fn version_3(reader: &mut Reader<'_>, total: usize) -> Option<Message> {
+    /// Flags (RFC 3412 section 6.4): authentication, privacy, reportable.
+    const AUTH: u8 = 1;
+    const PRIV: u8 = 2;
+    let mut global = Reader::new(ber::expect(reader, ber::SEQUENCE)?);
+    let (_id, size) = (ber::integer(&mut global)?, ber::integer(&mut global)?);
+    let flags = ber::expect(&mut global, ber::OCTET_STRING)?;
+    let model = ber::integer(&mut global)?;
+    let &[flags] = flags else { return None };
+    // The least that every engine takes is 484 bytes.
+    if !global.is_empty() || !(484..=i64::from(i32::MAX)).contains(&size) || flags > 7 || model < 1 {
+        return None;
+    }
+    let security = match (flags & AUTH, flags & PRIV) {
+        (0, 0) => "noAuthNoPriv",
+        (_, 0) => "authNoPriv",
+        (0, _) => return None,
+        _ => "authPriv",
+    };
+    ber::expect(reader, ber::OCTET_STRING)?;
+    let head = ber::header(reader.rest()).ok()?;
+    if reader.position() + head.total() != total {
+        return None;
+    }
+    let name = match head.tag {
+        ber::OCTET_STRING if flags & PRIV != 0 => "encrypted",
+        ber::SEQUENCE if flags & PRIV == 0 => {
+            reader.skip(head.size)?;
+            // Context engine id and name.
+            ber::expect(reader, ber::OCTET_STRING)?;
+            ber::expect(reader, ber::OCTET_STRING)?;
+            pdu(reader, false)?.0
+        }
+        _ => return None,
+    };
+    Some(Message { version: "3", pdu: name, security: Some(security), total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::harness;
+    use crate::classify::harness::hex;
+    use crate::classify::harness::probe_messages;
+
+    const GET: &str = "30 29 02 01 01 04 06 7075626c6963 a0 1c 02 04 ffffff01 02 01 00 02 01 00 30 0e 30 0c 06 08 2b06010201010100 05 00";
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Snmp, 0, 0);
+        harness::check_steps(&Snmp);
+    }
+
+    #[test]
+    fn the_community_is_no_fact() {
+        let Probe::Proven(proof) = probe_messages(&Snmp, Carrier::Udp, &[&hex(GET)]) else {
+            panic!("not proven")
+        };
+        assert_eq!((proof.client, proof.facts.get("snmp.version")), (Some(End::First), Some("2c")));
+        assert!(proof.facts.iter().all(|fact| !fact.value.contains("public")));
+        assert!(matches!(probe_messages(&Snmp, Carrier::Tcp, &[&hex(GET)]), Probe::Proven(_)));
+    }
+
+    #[test]
+    fn what_is_not_snmp() {
+        let get = hex(GET);
+        let mut other_version = get.clone();
+        other_version[4] = 2;
+        let mut other_pdu = get.clone();
+        other_pdu[13] = 0xa9;
+        let longer = [&get[..], &[0]].concat();
+        let ldap = hex("30 0c 02 01 01 60 07 02 01 03 04 00 80 00");
+        for stranger in [&other_version, &other_pdu, &longer, &ldap, &get[..40].to_vec()] {
+            assert!(
+                !matches!(probe_messages(&Snmp, Carrier::Udp, &[stranger]), Probe::Proven(_)),
+                "{stranger:02x?}"
+            );
+        }
+    }
+}

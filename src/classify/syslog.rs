@@ -1,0 +1,296 @@
+//! Syslog: BSD and IETF messages and what security devices put in them (LEEF, CEF), by datagram or framed in a stream.
+
+use super::About;
+use super::Carrier;
+use super::End;
+use super::Probe;
+use super::Proof;
+use super::Protocol;
+use super::Seen;
+use super::bytes::line;
+use super::look;
+use super::look::Look;
+use crate::model::Facts;
+
+/// The protocol.
+pub struct Syslog;
+
+static ABOUT: About = About {
+    name: "syslog",
+    title: "Syslog",
+    spec: "RFC 5424, RFC 3164, RFC 5426 (UDP), RFC 6587 (TCP); ArcSight CEF, IBM LEEF",
+    usual: &["udp/514", "tcp/514", "tcp/601"],
+    answers: false,
+    facts: &[
+        ("syslog.format", "each format seen: rfc5424, rfc3164 (with or without its timestamp), cef, leef"),
+        ("syslog.framing", "on TCP: octet-counting or newline (RFC 6587 section 3.4)"),
+    ],
+};
+
+impl Protocol for Syslog {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        let both = match seen.carrier {
+            Carrier::Udp => look::both(seen, |side| {
+                match look::datagrams(side, |datagram| message(datagram).filter(|found| found.whole)) {
+                    Look::Yes(found) => Look::Yes((found.iter().map(|found| found.format).collect(), None)),
+                    Look::More => Look::More,
+                    Look::No => Look::No,
+                }
+            }),
+            Carrier::Tcp => look::both(seen, |side| {
+                look::stream(side, |bytes| {
+                    let at = side.bytes.len() - bytes.len();
+                    let segment_end = side.ends.iter().map(|&end| usize::from(end)).find(|&end| end > at);
+                    framed(bytes, segment_end.map(|end| end - at), side.complete)
+                })
+            }),
+            Carrier::Ethernet(_) => return Probe::No,
+        };
+        let [first, second]: [Option<(Vec<&str>, Option<&str>)>; 2] = match both {
+            Ok(both) => both,
+            Err(probe) => return probe,
+        };
+        let mut facts = Facts::new();
+        // Who sends the messages is the client; nothing is answered.
+        let client = match (&first, &second) {
+            (Some(_), None) => Some(End::First),
+            (None, Some(_)) => Some(End::Second),
+            _ => None,
+        };
+        for (formats, framing) in [first, second].into_iter().flatten() {
+            for format in formats {
+                facts.add("syslog.format", format);
+            }
+            if let Some(framing) = framing {
+                facts.add("syslog.framing", framing);
+            }
+        }
+        Probe::Proven(Proof { client, facts, ..Proof::default() })
+    }
+}
+
+/// A message recognised by its front.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    format: &'static str,
+    /// Whether a timestamp or a product's header shows it, beyond the priority.
+    strong: bool,
+    /// Whether all of the bytes are text.
+    whole: bool,
+}
+
+/// The highest priority value: facility 23, severity 7 (RFC 5424 section 6.2.1).
+const HIGHEST_PRIORITY: u32 = 191;
+/// Text after the priority that is too short to be told from chance.
+const SHORTEST_TEXT: usize = 4;
+
+/// The priority at the front, and what follows it.
+fn priority(bytes: &[u8]) -> Option<&[u8]> {
+    let inside = bytes.strip_prefix(b"<")?;
+    let digits = inside.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = inside.split_at_checked(digits)?;
+    let rest = rest.strip_prefix(b">")?;
+    let value = number.iter().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    // No leading zeros, but for zero itself.
+    let canonical = !number.is_empty() && (number.len() == 1 || number.first() != Some(&b'0'));
+    (canonical && value <= HIGHEST_PRIORITY).then_some(rest)
+}
+
+fn message(bytes: &[u8]) -> Option<Found> {
+    let rest = priority(bytes)?;
+    if rest.len() < SHORTEST_TEXT {
+        return None;
+    }
+    let whole = is_log_text(rest);
+    let has = |needle: &[u8]| rest.windows(needle.len()).take(512).any(|window| window == needle);
+    let ietf = is_ietf(rest);
+    if !ietf && !whole {
+        return None;
+    }
+    let dated = is_dated(rest);
+    let (format, strong) = if has(b"CEF:0|") || has(b"CEF:1|") {
+        ("cef", true)
+    } else if has(b"LEEF:1.0|") || has(b"LEEF:2.0|") {
+        ("leef", true)
+    } else if ietf {
+        ("rfc5424", true)
+    } else {
+        ("rfc3164", dated)
+    };
+    Some(Found { format, strong, whole: whole || ietf })
+}
+
+/// Version 1, then a timestamp or nil (RFC 5424 section 6).
+fn is_ietf(rest: &[u8]) -> bool {
+    match rest.strip_prefix(b"1 ") {
+        Some([b'-', b' ', ..]) => true,
+        Some(stamp) => is_iso(stamp),
+        None => false,
+    }
+}
+
+/// `2003-10-11T22:14:15` at the front (RFC 3339), or with a blank instead of the T.
+fn is_iso(stamp: &[u8]) -> bool {
+    const SHAPE: &[u8; 19] = b"dddd-dd-ddTdd:dd:dd";
+    stamp.get(..SHAPE.len()).is_some_and(|stamp| {
+        stamp.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+            b'd' => byte.is_ascii_digit(),
+            b'T' => matches!(byte, b'T' | b't' | b' '),
+            other => byte == other,
+        })
+    })
+}
+
+/// Whether a timestamp stands near the front, as RFC 3164 section 4.1.2 has it or as devices write it.
+fn is_dated(rest: &[u8]) -> bool {
+    const MONTHS: [&[u8]; 12] = [
+        b"Jan ", b"Feb ", b"Mar ", b"Apr ", b"May ", b"Jun ", b"Jul ", b"Aug ", b"Sep ", b"Oct ", b"Nov ",
+        b"Dec ",
+    ];
+    // Some put a sequence number, a host name or a mark before it.
+    let front = rest.get(..80).unwrap_or(rest);
+    (0..front.len()).any(|at| {
+        let here = front.get(at..).unwrap_or_default();
+        is_iso(here) || MONTHS.iter().any(|month| here.starts_with(month) && here.get(4).is_some_and(is_day))
+    })
+}
+
+fn is_day(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'0'..=b'9')
+}
+
+/// Text in any encoding that keeps ASCII: no control characters but those that lay text out; a closing NUL is common.
+fn is_log_text(bytes: &[u8]) -> bool {
+    let bytes = match bytes {
+        [text @ .., 0] => text,
+        all => all,
+    };
+    let high = bytes.iter().filter(|&&byte| byte >= 0x80).count();
+    let fine = |byte: &u8| matches!(byte, b'\t' | b'\r' | b'\n' | 0x1b | b' '..=b'~' | 0x80..);
+    bytes.iter().all(fine) && (high * 3 <= bytes.len() || std::str::from_utf8(bytes).is_ok())
+}
+
+/// Messages in a stream: counted octets, or ended by LF, CRLF or NUL (RFC 6587 section 3.4).
+///
+/// `segment` is how far the first segment reaches.
+fn framed(
+    bytes: &[u8],
+    segment: Option<usize>,
+    complete: bool,
+) -> Look<(Vec<&'static str>, Option<&'static str>)> {
+    if bytes.first().is_some_and(u8::is_ascii_digit) {
+        let digits = bytes.iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
+        let Some((number, rest)) = bytes.split_at_checked(digits) else { return Look::No };
+        if number.first() == Some(&b'0') || digits > 5 {
+            return Look::No;
+        }
+        if rest.is_empty() {
+            return Look::More;
+        }
+        let Some(text) = rest.strip_prefix(b" ") else { return Look::No };
+        let length = number.iter().fold(0_usize, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+        let body = text.get(..length).unwrap_or(text);
+        return match message(body) {
+            Some(found) if found.whole && (body.len() == length || found.strong) => {
+                Look::Yes((vec![found.format], Some("octet-counting")))
+            }
+            Some(_) => Look::More,
+            None => unsure(body, complete),
+        };
+    }
+    if bytes.first() != Some(&b'<') {
+        return if bytes.is_empty() { Look::More } else { Look::No };
+    }
+    let ended = match line(bytes) {
+        Some((line, _)) => Some(line),
+        None => bytes.split(|&byte| byte == 0).next().filter(|text| text.len() < bytes.len()),
+    };
+    // Without an end, the segment's stands in for it: some senders write a message a segment and end none.
+    let body = ended.or_else(|| bytes.get(..segment?)).unwrap_or(bytes);
+    match message(body) {
+        Some(found) if found.whole && (found.strong || ended.is_some() || segment.is_some()) => {
+            Look::Yes((vec![found.format], Some("newline")))
+        }
+        Some(_) => Look::More,
+        None if ended.is_some() => Look::No,
+        None => unsure(body, complete),
+    }
+}
+
+/// Whether a front that is no message yet may become one.
+fn unsure<T>(bytes: &[u8], complete: bool) -> Look<T> {
+    let front = bytes.get(..5).unwrap_or(bytes);
+    let may_be = match front {
+        [] => true,
+        [b'<', rest @ ..] => {
+            rest.iter().all(|byte| byte.is_ascii_digit()) && rest.len() < 4 || priority(bytes).is_some()
+        }
+        _ => false,
+    };
+    if may_be && !complete && bytes.len() < SHORTEST_TEXT + 5 { Look::More } else { Look::No }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::harness;
+    use crate::classify::harness::probe_messages;
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Syslog, 0, 0);
+        harness::check_steps(&Syslog);
+    }
+
+    fn format(carrier: Carrier, message: &[u8]) -> Option<String> {
+        match probe_messages(&Syslog, carrier, &[message]) {
+            Probe::Proven(proof) => proof.facts.get("syslog.format").map(str::to_owned),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn formats() {
+        for (message, want) in [
+            (&b"<34>Oct 11 22:14:15 mymachine su: 'su root' failed"[..], "rfc3164"),
+            (b"<165>1 2003-10-11T22:14:15.003Z host app - ID47 - text", "rfc5424"),
+            (b"<13>1 - - - - - -", "rfc5424"),
+            (b"<189>42: *Mar  1 00:00:12.345: %LINK-3-UPDOWN: up", "rfc3164"),
+            (b"<134>CEF:0|Nozomi|N2OS|1|x|y|3|", "cef"),
+            (b"<13>Jan 18 11:07:53 host LEEF:1.0|Vendor|Product|1|id|", "leef"),
+            (b"<0>kernel panic", "rfc3164"),
+        ] {
+            assert_eq!(format(Carrier::Udp, message).as_deref(), Some(want), "{message:?}");
+            assert_eq!(format(Carrier::Tcp, message).as_deref(), Some(want), "{message:?}");
+        }
+        assert_eq!(format(Carrier::Tcp, b"17 <13>1 - - - - - -").as_deref(), Some("rfc5424"));
+        let Probe::Proven(proof) =
+            probe_messages(&Syslog, Carrier::Tcp, &[b"14 <0>kernel upset14 <0>kernel again"])
+        else {
+            panic!("not proven")
+        };
+        assert_eq!(proof.facts.get("syslog.framing"), Some("octet-counting"));
+        assert_eq!(proof.client, Some(End::First));
+    }
+
+    #[test]
+    fn what_is_not_syslog() {
+        for stranger in [
+            &b"<192>Oct 11 22:14:15 host text"[..],
+            b"<034>Oct 11 22:14:15 host text",
+            b"<>text text",
+            b"<a>text text",
+            b"<13>\x01\x02\x03\x04\x05\x06",
+            b"<13>",
+            b"<?xml version=\"1.0\"?>",
+            b"220 <13> hello there",
+        ] {
+            assert_eq!(format(Carrier::Udp, stranger), None, "{stranger:?}");
+            assert_eq!(format(Carrier::Tcp, stranger), None, "{stranger:?}");
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! TLS and SSL over TCP: hellos, or records when the beginning was missed; also after an upgrade (STARTTLS, CONNECT).
+
+use super::About;
+use super::Carrier;
+use super::End;
+use super::Probe;
+use super::Proof;
+use super::Protocol;
+use super::Seen;
+use super::Side;
+use super::bytes::Reader;
+use super::look;
+use super::look::Look;
+use super::tls_hello;
+use super::tls_record;
+use super::tls_record::Records;
+use super::tls_record::Stop;
+use crate::model::Facts;
+
+/// The protocol.
+pub struct Tls;
+
+static ABOUT: About = About {
+    name: "tls",
+    title: "Transport Layer Security",
+    spec: "RFC 8446, RFC 5246, RFC 4346, RFC 2246, RFC 6101 (SSL 3.0), SSL 2.0 draft-hickman-netscape-ssl-00",
+    usual: &["tcp/443", "tcp/636", "tcp/5671", "tcp/6514"],
+    answers: true,
+    facts: tls_hello::FACTS,
+};
+
+impl Protocol for Tls {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        if seen.carrier != Carrier::Tcp {
+            return Probe::No;
+        }
+        match look::both(seen, |side| look_at(side, 0, side.from_start)) {
+            Ok(both) => Probe::Proven(conclude(seen, both)),
+            Err(probe) => probe,
+        }
+    }
+}
+
+/// TLS that takes over from another protocol within the stream, no earlier than at these offsets of `first` and `second`.
+///
+/// It begins there or at a segment boundary after it. The proof's layers are empty: the caller names the stack.
+pub fn upgrade(seen: &Seen<'_>, offsets: [usize; 2]) -> Option<Proof> {
+    let [first, second] = offsets;
+    let both = look::join(look_at(&seen.first, first, false), look_at(&seen.second, second, false)).ok()?;
+    // A stray chain of records proves nothing where hellos are due; one hello of either end must be there.
+    let hello = both.iter().flatten().any(|seen| seen.hello.is_some());
+    hello.then(|| conclude(seen, both))
+}
+
+/// What one direction showed.
+#[derive(Debug)]
+struct Half {
+    /// Whether it sent the client's or the server's hello.
+    hello: Option<Hello>,
+    facts: Facts,
+    /// Alerts in the clear.
+    fatal: Option<String>,
+    warning: Option<String>,
+    application_data: bool,
+    /// Any handshake record.
+    handshake: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hello {
+    Client,
+    Server,
+}
+
+/// Judges one direction from `offset` on, at that byte alone or at each segment boundary too.
+fn look_at(side: &Side<'_>, offset: usize, exact: bool) -> Look<Half> {
+    let Some(bytes) = side.bytes.get(offset..) else { return Look::No };
+    let later = if exact { &[][..] } else { side.ends };
+    let starts =
+        std::iter::once(offset).chain(later.iter().map(|&end| usize::from(end)).filter(|&end| end > offset));
+    let mut more = bytes.is_empty() || !exact;
+    for start in starts.take(MOST_STARTS) {
+        match look_from(side, start, exact && start == 0) {
+            Look::Yes(half) => return Look::Yes(half),
+            Look::More => more = true,
+            Look::No => {}
+        }
+    }
+    if !side.complete {
+        return if more { Look::More } else { Look::No };
+    }
+    match (!exact).then(|| scan(side, offset)).flatten() {
+        Some(half) => Look::Yes(half),
+        None => Look::No,
+    }
+}
+
+/// Segment boundaries tried: bounds the work on one-byte segments.
+const MOST_STARTS: usize = 24;
+
+/// Finds records in a stream whose boundaries fall within segments: the last resort once the prefix is complete.
+fn scan(side: &Side<'_>, offset: usize) -> Option<Half> {
+    let bytes = side.bytes.get(offset..)?;
+    let starts = bytes.windows(3).enumerate().filter(|(_, window)| matches!(window, [23, 3, 1..=3]));
+    for (at, _) in starts.take(MOST_STARTS) {
+        let rest = bytes.get(at..)?;
+        // Two whole records and the header of a third.
+        if Records::new(rest).take(3).count() == 3 {
+            return Some(read(rest));
+        }
+    }
+    None
+}
+
+fn look_from(side: &Side<'_>, start: usize, first_byte: bool) -> Look<Half> {
+    let Some(bytes) = side.bytes.get(start..).filter(|bytes| !bytes.is_empty()) else { return Look::More };
+    match ssl2(bytes, side.complete) {
+        Look::Yes(half) => return Look::Yes(half),
+        Look::More if !side.complete => return Look::More,
+        Look::No | Look::More => {}
+    }
+    let mut records = Records::new(bytes);
+    let Some(record) = records.next() else {
+        return if records.stop == Stop::End { Look::More } else { Look::No };
+    };
+    match record.kind {
+        tls_record::HANDSHAKE => {
+            let (messages, stop) = handshake(bytes);
+            if tls_record::may_be_hello(&messages) {
+                // Version, random and the length of the session id: what follows is the hello's own affair.
+                if messages.len() >= 4 + 35 || (side.complete && messages.len() >= 6) {
+                    return Look::Yes(read(bytes));
+                }
+                return if stop == Stop::End { Look::More } else { Look::No };
+            }
+            if first_byte {
+                // A stream heard from its start begins with a hello.
+                return Look::No;
+            }
+            // A later flight: plain messages that chain, or encrypted ones whose record ends with a segment.
+            chained(side, start, &record)
+        }
+        // An endpoint may refuse at once: an alert in the clear is all that it sends.
+        tls_record::ALERT if first_byte && record.is_whole() && record.length == 2 => {
+            if side.complete || bytes.len() > record.end || side.ends.contains(&7) {
+                Look::Yes(read(bytes))
+            } else {
+                Look::More
+            }
+        }
+        _ if first_byte => Look::No,
+        _ => chained(side, start, &record),
+    }
+}
+
+/// Records without a hello: proven by two that chain, or by one that ends where a segment does.
+fn chained(side: &Side<'_>, start: usize, record: &tls_record::Record<'_>) -> Look<Half> {
+    if !(1..=3).contains(&record.minor) {
+        return Look::No;
+    }
+    let Some(bytes) = side.bytes.get(start..) else { return Look::No };
+    let mut records = Records::new(bytes);
+    let count = records.by_ref().take(2).count();
+    let aligned = side.ends.iter().any(|&end| usize::from(end) == start + record.end);
+    let long_enough = record.length >= 16;
+    if count == 2 || (aligned && long_enough) {
+        return Look::Yes(read(bytes));
+    }
+    if records.stop == Stop::Stranger {
+        return Look::No;
+    }
+    if side.complete && long_enough && record.kind == tls_record::APPLICATION_DATA && start == 0 {
+        // One long record, its end beyond the prefix.
+        return Look::Yes(read(bytes));
+    }
+    Look::More
+}
+
+/// The handshake records at the front put together, and what ended them.
+fn handshake(bytes: &[u8]) -> (std::borrow::Cow<'_, [u8]>, Stop) {
+    let mut records = Records::new(bytes);
+    let mut messages = std::borrow::Cow::Borrowed(&[][..]);
+    for record in records.by_ref() {
+        if record.kind != tls_record::HANDSHAKE {
+            return (messages, Stop::Stranger);
+        }
+        if messages.is_empty() {
+            messages = std::borrow::Cow::Borrowed(record.body);
+        } else {
+            messages.to_mut().extend_from_slice(record.body);
+        }
+    }
+    (messages, records.stop)
+}
+
+/// Reads everything that a direction shows from its first record on.
+fn read(bytes: &[u8]) -> Half {
+    let mut half = Half {
+        hello: None,
+        facts: Facts::new(),
+        fatal: None,
+        warning: None,
+        application_data: false,
+        handshake: false,
+    };
+    let mut plain = Vec::new();
+    let mut encrypted = false;
+    for record in Records::new(bytes) {
+        match record.kind {
+            tls_record::CHANGE_CIPHER_SPEC => encrypted = true,
+            tls_record::HANDSHAKE => {
+                half.handshake = true;
+                // After a HelloRetryRequest comes a ChangeCipherSpec and yet another hello (RFC 8446 appendix D.4).
+                let again = encrypted && record.body.len() > 6 && tls_record::may_be_hello(record.body);
+                if !encrypted || again {
+                    encrypted = false;
+                    plain.extend_from_slice(record.body);
+                }
+            }
+            tls_record::ALERT if record.length == 2 => match (tls_hello::alert(record.body), record.body) {
+                (Some(alert), [2, ..]) => half.fatal = half.fatal.or(Some(alert)),
+                (Some(alert), _) => half.warning = half.warning.or(Some(alert)),
+                (None, _) => {}
+            },
+            tls_record::APPLICATION_DATA => half.application_data = true,
+            _ => {}
+        }
+    }
+    for message in tls_record::messages(&plain) {
+        match message.kind {
+            tls_record::CLIENT_HELLO if half.hello != Some(Hello::Server) => {
+                half.hello = Some(Hello::Client);
+                if !message.is_whole() || !tls_hello::client_hello(message.body, &mut half.facts) {
+                    cut_client_hello(message.body, &mut half.facts);
+                }
+            }
+            tls_record::SERVER_HELLO if half.hello != Some(Hello::Client) => {
+                half.hello = Some(Hello::Server);
+                if message.is_whole() {
+                    tls_hello::server_hello(message.body, &mut half.facts);
+                }
+            }
+            tls_record::HELLO_RETRY_REQUEST if half.hello.is_none() => {
+                half.hello = Some(Hello::Server);
+                half.facts.add("tls.version", "1.3");
+            }
+            tls_record::CERTIFICATE if half.hello == Some(Hello::Server) => {
+                tls_hello::certificate(message.body, &mut half.facts);
+            }
+            _ => {}
+        }
+    }
+    half
+}
+
+/// States what the part of a ClientHello says that the prefix holds.
+fn cut_client_hello(body: &[u8], facts: &mut Facts) {
+    facts.add("tls.client_hello", "seen");
+    let mut reader = Reader::new(body);
+    let mut extensions = || {
+        let version = reader.be16()?;
+        reader.skip(32)?;
+        let session = reader.u8()?;
+        reader.skip(usize::from(session))?;
+        let suites = reader.be16()?;
+        reader.skip(usize::from(suites))?;
+        let methods = reader.u8()?;
+        reader.skip(usize::from(methods))?;
+        reader.be16()?;
+        Some((version, reader.rest()))
+    };
+    if let Some((version, rest)) = extensions() {
+        tls_hello::client_extensions(version, rest, facts);
+    }
+}
+
+/// A hello of SSL 2.0, or one in its format that offers more (RFC 5246 appendix E.2).
+fn ssl2(bytes: &[u8], complete: bool) -> Look<Half> {
+    /// Message types (draft-hickman-netscape-ssl-00 section 2.5).
+    const CLIENT: u8 = 1;
+    const SERVER: u8 = 4;
+    let mut reader = Reader::new(bytes);
+    let (Some(length), kind) = (reader.be16(), reader.u8()) else {
+        return if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { Look::More } else { Look::No };
+    };
+    // Two-byte header: the top bit set, then the length.
+    if length & 0x8000 == 0 || !matches!(kind, None | Some(CLIENT | SERVER)) {
+        return Look::No;
+    }
+    let length = usize::from(length & 0x7fff);
+    let mut half = Half {
+        hello: None,
+        facts: Facts::new(),
+        fatal: None,
+        warning: None,
+        application_data: false,
+        handshake: true,
+    };
+    if kind == Some(CLIENT) {
+        let (Some(version), Some(suites), Some(session), Some(challenge)) =
+            (reader.be16(), reader.be16(), reader.be16(), reader.be16())
+        else {
+            return Look::More;
+        };
+        let sizes = usize::from(suites) + usize::from(session) + usize::from(challenge);
+        let fits = 9 + sizes == length
+            && suites >= 3
+            && suites % 3 == 0
+            && matches!(session, 0 | 16)
+            && (16..=32).contains(&challenge)
+            && matches!(version, 0x0002 | 0x0300..=0x0303);
+        if !fits {
+            return Look::No;
+        }
+        if reader.left() < sizes && !complete {
+            return Look::More;
+        }
+        half.hello = Some(Hello::Client);
+        tls_hello::client_extensions(version, &[], &mut half.facts);
+        return Look::Yes(half);
+    }
+    let (Some(hit), Some(kind), Some(version), Some(certificate), Some(suites), Some(id)) =
+        (reader.u8(), reader.u8(), reader.be16(), reader.be16(), reader.be16(), reader.be16())
+    else {
+        return Look::More;
+    };
+    let sizes = usize::from(certificate) + usize::from(suites) + usize::from(id);
+    if 11 + sizes != length
+        || hit > 1
+        || kind > 1
+        || version != 2
+        || suites % 3 != 0
+        || !(16..=32).contains(&id)
+    {
+        return Look::No;
+    }
+    half.hello = Some(Hello::Server);
+    half.facts.add("tls.server_hello", "seen");
+    half.facts.add("tls.version", "ssl2");
+    if let Some(der) = reader.take(usize::from(certificate)).filter(|der| !der.is_empty()) {
+        tls_hello::certificate_der(der, &mut half.facts);
+    }
+    Look::Yes(half)
+}
+
+/// Joins what both directions showed.
+fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
+    let [first, second] = &both;
+    let client =
+        match (first.as_ref().and_then(|half| half.hello), second.as_ref().and_then(|half| half.hello)) {
+            (Some(Hello::Client), _) | (None, Some(Hello::Server)) => Some(End::First),
+            (Some(Hello::Server), _) | (None, Some(Hello::Client)) => Some(End::Second),
+            (None, None) => None,
+        };
+    let mut proof = Proof { client, ..Proof::default() };
+    let halves = || [(End::First, first.as_ref()), (End::Second, second.as_ref())];
+    let of = |end: End| if client == Some(end) { "client" } else { "server" };
+    // The client's own facts come first, so that the order does not hang on who was heard first.
+    let server_first = client == Some(End::Second);
+    let order = if server_first { [1, 0] } else { [0, 1] };
+    for (end, half) in order.iter().filter_map(|&at| halves().into_iter().nth(at)) {
+        let Some(half) = half else { continue };
+        for fact in half.facts.iter() {
+            proof.facts.add(fact.key, fact.value.clone());
+        }
+        if client == Some(end.other()) && half.handshake {
+            proof.facts.add("tls.server_handshake", "seen");
+        }
+        if client.is_some() && half.application_data {
+            proof.facts.add("tls.application_data", of(end));
+        }
+    }
+    let worst = |pick: fn(&Half) -> Option<&String>| {
+        halves().into_iter().find_map(|(end, half)| Some((end, half.and_then(pick)?.clone())))
+    };
+    if let Some((end, alert)) =
+        worst(|half| half.fatal.as_ref()).or_else(|| worst(|half| half.warning.as_ref()))
+    {
+        proof.facts.add("tls.alert", alert);
+        if client.is_some() {
+            proof.facts.add("tls.alert.from", of(end));
+        }
+    }
+    let talked = halves().iter().all(|(_, half)| half.is_some_and(|half| half.application_data));
+    let fatal = halves().iter().any(|(_, half)| half.is_some_and(|half| half.fatal.is_some()));
+    let complete = seen.first.complete && seen.second.complete;
+    // Without a hello nothing more is to be learnt, except the alert with which the other end refuses.
+    proof.open = !complete && !talked && !fatal && client.is_some();
+    proof
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::harness;
+    use crate::classify::harness::hex;
+    use crate::classify::harness::probe_both;
+    use crate::classify::harness::probe_messages;
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Tls, 0, 0);
+        harness::check_steps(&Tls);
+    }
+
+    #[test]
+    fn versions_and_names_are_those_labelled() {
+        if !harness::present() {
+            return;
+        }
+        let mut wrong = Vec::new();
+        let mut right = 0;
+        for (flow, label) in harness::labelled() {
+            if label.protocol.as_deref() != Some("tls") || label.mixed {
+                continue;
+            }
+            let proof = harness::proof(&Tls, &flow.seen());
+            let fact = |key| proof.as_ref().and_then(|proof| proof.facts.get(key)).map(str::to_owned);
+            for (key, want) in [("tls.version", &label.tls_version), ("tls.sni", &label.sni)] {
+                if want.is_some() && fact(key) != want.as_deref().map(str::to_ascii_lowercase) {
+                    wrong.push(format!("{} {key}: {:?}, label {want:?}", flow.place(), fact(key)));
+                } else if want.is_some() {
+                    right += 1;
+                }
+            }
+        }
+        println!("{right} right");
+        for line in &wrong {
+            println!("{line}");
+        }
+        assert!(right > 0 && wrong.is_empty(), "{} wrong", wrong.len());
+    }
+
+    #[test]
+    fn an_alert_is_told_with_its_sender() {
+        let hello = hex(&format!("16 0301 002d 01 000029 0303 {} 00 0002 1301 01 00", "11".repeat(32)));
+        let Probe::Proven(proof) = probe_both(&Tls, Carrier::Tcp, &[&hello], &[&hex("15 0301 0002 02 46")])
+        else {
+            panic!("not proven");
+        };
+        assert_eq!(proof.client, Some(End::First));
+        assert_eq!(proof.facts.get("tls.alert"), Some("fatal protocol_version(70)"));
+        assert_eq!(proof.facts.get("tls.alert.from"), Some("server"));
+        assert_eq!(proof.facts.get("tls.version"), None);
+        assert_eq!(proof.facts.get("tls.offered"), Some("1.2"));
+    }
+
+    #[test]
+    fn a_hello_over_many_records_and_segments() {
+        let hello = hex(&format!("01 000029 0303 {} 00 0002 1301 01 00", "22".repeat(32)));
+        let records: Vec<Vec<u8>> =
+            hello.chunks(7).map(|piece| [&[22, 3, 1, 0, piece.len() as u8][..], piece].concat()).collect();
+        let segments: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        for count in 1..4 {
+            assert_eq!(probe_messages(&Tls, Carrier::Tcp, &segments[..count]), Probe::NeedMore);
+        }
+        assert!(matches!(probe_messages(&Tls, Carrier::Tcp, &segments), Probe::Proven(_)));
+    }
+
+    #[test]
+    fn ssl2_hellos() {
+        let client = hex(&format!("80 1c 01 0002 0003 0000 0010 010080 {}", "33".repeat(16)));
+        let Probe::Proven(proof) = probe_messages(&Tls, Carrier::Tcp, &[&client]) else {
+            panic!("not proven")
+        };
+        assert_eq!(proof.facts.get("tls.offered"), Some("ssl2"));
+        let server = hex(&format!("80 1e 04 00 00 0002 0000 0003 0010 010080 {}", "44".repeat(16)));
+        let Probe::Proven(proof) = probe_messages(&Tls, Carrier::Tcp, &[&server]) else {
+            panic!("not proven")
+        };
+        assert_eq!((proof.client, proof.facts.get("tls.version")), (Some(End::Second), Some("ssl2")));
+    }
+
+    #[test]
+    fn what_is_not_tls() {
+        for stranger in
+            [&b"GET / HTTP/1.1\r\n"[..], b"SSH-2.0-x\r\n", &hex("16 0301 0100 0b 000100 0303"), &hex("1703")]
+        {
+            let (bytes, ends) = harness::joined(&[stranger]);
+            let side = Side { complete: true, ..Side::of(&bytes, &ends) };
+            let silent = Side { complete: true, ..Side::default() };
+            let seen = Seen { carrier: Carrier::Tcp, first: side, second: silent };
+            assert_eq!(Tls.probe(&seen), Probe::No, "{stranger:02x?}");
+        }
+    }
+}
