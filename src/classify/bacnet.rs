@@ -167,7 +167,7 @@ fn service_of(head: u8, rest: &[u8]) -> Option<u8> {
 /// Every service begins with one of its first context tags or an application value other than Null; zeros are no parameters.
 fn tags_fit(parameters: &[u8]) -> bool {
     if let Some(&tag) = parameters.first()
-        && !matches!((tag & 0x08 != 0, tag >> 4), (true, 0..=3) | (false, 2..=12))
+        && !matches!((tag & 0x08 != 0, tag >> 4), (true, 0..=3) | (false, 1..=12))
     {
         return false;
     }

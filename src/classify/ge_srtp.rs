@@ -68,11 +68,7 @@ impl Message {
 }
 
 fn cut(bytes: &[u8]) -> Cut<Message> {
-    let may_begin = match bytes {
-        [] | [INIT..=RESPONSE] => true,
-        [INIT..=RESPONSE, 0, ..] => true,
-        _ => false,
-    };
+    let may_begin = matches!(bytes, [] | [INIT..=RESPONSE] | [INIT..=RESPONSE, 0, ..]);
     if !may_begin {
         return Cut::Wrong;
     }

@@ -10,6 +10,7 @@ pub mod ber;
 pub mod bytes;
 mod cdp;
 mod codesys;
+pub mod dce_rpc;
 mod dnp3;
 mod dns;
 mod dns_message;
@@ -60,6 +61,10 @@ mod ot_tests;
 mod pop3;
 mod postgresql;
 mod powerlink;
+pub mod profinet_cm;
+pub mod profinet_dcp;
+pub mod profinet_ptcp;
+pub mod profinet_rt;
 mod prp;
 mod ptp;
 mod quic;
@@ -67,6 +72,7 @@ mod radius;
 mod rdp;
 mod rip;
 mod ripng;
+mod rpc_endpoint;
 mod rtsp;
 pub mod s7comm;
 pub mod s7comm_plus;
@@ -253,6 +259,8 @@ pub trait Protocol: Sync {
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.
+// One entry a line whatever fits on it, so that additions merge.
+#[rustfmt::skip]
 pub static PROTOCOLS: &[&dyn Protocol] = &[
     &ads::Ads,
     &amqp::Amqp,
@@ -260,6 +268,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &bacnet::Bacnet,
     &cdp::Cdp,
     &codesys::Codesys,
+    &dce_rpc::DceRpc,
     &dnp3::Dnp3,
     &dns::Dns,
     &dropbox_lan::DropboxLan,
@@ -300,6 +309,10 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &pop3::Pop3,
     &postgresql::Postgresql,
     &powerlink::Powerlink,
+    &profinet_cm::ProfinetCm,
+    &profinet_dcp::ProfinetDcp,
+    &profinet_ptcp::ProfinetPtcp,
+    &profinet_rt::ProfinetRt,
     &prp::Prp,
     &ptp::Ptp,
     &quic::Quic,

@@ -67,12 +67,19 @@ struct Adu {
 
 impl Adu {
     fn is_exact(&self) -> bool {
-        self.shape != Shape::Loose
+        self.shape != Shape::Loose && !self.is_ber()
+    }
+
+    /// Whether it is as well the beginning of an LDAP message as Windows writes them: a BER sequence with a length of
+    /// four octets and an integer of one to four, 30 84 00 00 LL LL 02 01, has the very header of Modbus.
+    fn is_ber(&self) -> bool {
+        matches!((self.transaction, self.unit, self.function), (0x3084, 2, 1..=4))
     }
 
     /// Whether this can be the response to that.
     fn answers(&self, request: &Self) -> bool {
-        self.transaction == request.transaction
+        !self.is_ber()
+            && self.transaction == request.transaction
             && self.unit == request.unit
             && self.function & !EXCEPTION == request.function
             && self.shape != Shape::Request
@@ -285,8 +292,8 @@ fn judge(walks: &[Walk<Adu>; 2]) -> Option<Option<End>> {
         let exact = || walk.found.iter().filter(|found| found.message.is_exact());
         exact().any(|found| found.flush) || exact().count() >= 2
     });
-    // Functions outside the specification, one side heard: only a run of them that all fit their segments.
-    let loose = walks.iter().any(|walk| walk.found.iter().filter(|found| found.flush).count() >= 4);
+    // Functions outside the specification, one side heard: only a run of them, each beginning where the last one ended.
+    let loose = walks.iter().any(|walk| walk.messages().filter(|adu| !adu.is_ber()).count() >= 4);
     if !(paired || exact || loose) {
         return None;
     }
@@ -384,6 +391,9 @@ mod tests {
         ] {
             assert_eq!(check(bytes, ""), Probe::No, "{bytes}");
         }
+        // LDAP by Windows: unbind, and a search whose message id happens to count the bytes behind it.
+        assert_eq!(check("3084 0000 0005 02 01 07 42 00", "3084 0000 0005 02 01 07 42 00"), Probe::NeedMore);
+        assert_eq!(check("3084 0000 0005 02 01 02 42 00", ""), Probe::NeedMore);
         // Zeros fit the header's protocol field and nothing else.
         assert_eq!(check(&"00".repeat(56), ""), Probe::No);
     }

@@ -22,6 +22,7 @@ const SHORTEST: usize = 7;
 const CONNECTION_REQUEST: u8 = 0xe;
 const CONNECTION_CONFIRM: u8 = 0xd;
 const DISCONNECT_REQUEST: u8 = 0x8;
+const DISCONNECT_CONFIRM: u8 = 0xc;
 const DATA: u8 = 0xf;
 const ERROR: u8 = 0x7;
 /// Parameters of CR and CC (X.224 section 13.3.4).
@@ -46,7 +47,7 @@ pub enum Tpdu<'a> {
     Request(Connect<'a>),
     /// CC: grants it.
     Confirm(Connect<'a>),
-    /// DR or ER: refuses or ends it.
+    /// DR, DC or ER: refuses it, or ends it.
     Refusal,
     /// DT: data, and whether it ends the user's message.
     Data {
@@ -90,7 +91,9 @@ fn tpdu<'a>(code: u8, header: &'a [u8], user: &'a [u8]) -> Option<Tpdu<'a>> {
     match (code >> 4, header) {
         (CONNECTION_REQUEST, [0, 0, _, _, _, rest @ ..]) => Some(Tpdu::Request(connect(rest))),
         (CONNECTION_CONFIRM, [_, _, _, _, _, rest @ ..]) => Some(Tpdu::Confirm(connect(rest))),
-        (DISCONNECT_REQUEST, [_, _, _, _, _, ..]) | (ERROR, [_, _, _, ..]) => Some(Tpdu::Refusal),
+        (DISCONNECT_REQUEST, [_, _, _, _, _, ..])
+        | (DISCONNECT_CONFIRM, [_, _, _, _, ..])
+        | (ERROR, [_, _, _, ..]) => Some(Tpdu::Refusal),
         (DATA, [number]) if code & 0x0e == 0 => Some(Tpdu::Data { user, last: number & END_OF_TSDU != 0 }),
         _ => None,
     }
