@@ -47,6 +47,8 @@ const DATAGRAM: u8 = 0xc5;
 const HEADER: usize = 6;
 /// The header length that every packet states, in the low three bits: words after the first two bytes.
 const HEADER_LENGTH: u8 = 3;
+/// Packet information of a notification: normal priority, no signal, address not absolute.
+const NORMAL: u8 = 0x40;
 /// Services: address notification and its answers, name service, channels.
 const NOTIFICATIONS: [u8; 2] = [1, 2];
 const NAME_SERVICE: [u8; 2] = [3, 4];
@@ -80,7 +82,7 @@ fn step_datagram(datagram: &[u8]) -> Step {
     }
     let weight = match service {
         // A notification is its addresses alone.
-        service if NOTIFICATIONS.contains(&service) && body.len() <= 2 => 30,
+        service if NOTIFICATIONS.contains(&service) && body.len() <= 2 && information == NORMAL => 60,
         service if NAME_SERVICE.contains(&service) => match *body {
             [_, 0xc2..=0xc4, v0, v1, ..] if [v1, v0] == NAME_VERSION || [v0, v1] == NAME_VERSION => 80,
             _ => return Step::Wrong,
@@ -106,13 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn notifications_prove_when_repeated() {
+    fn a_notification_is_its_addresses() {
         let notification: &[u8] = &[0xc5, 0x0b, 0x40, 0x01, 0x00, 0x10, 0x00, 0x96];
-        assert_eq!(harness::probe_messages(&Codesys, Carrier::Udp, &[notification]), Probe::NeedMore);
-        assert!(matches!(
-            harness::probe_messages(&Codesys, Carrier::Udp, &[notification; 2]),
-            Probe::Proven(_)
-        ));
+        assert!(matches!(harness::probe_messages(&Codesys, Carrier::Udp, &[notification]), Probe::Proven(_)));
         assert_eq!(step_datagram(&[0xc5, 0x0c, 0x40, 0x01, 0x00, 0x10, 0x00, 0x96]), Step::Wrong);
     }
 }

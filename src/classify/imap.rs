@@ -14,6 +14,7 @@ use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
 use super::weigh::client_is;
+use super::weigh::first_segment;
 use super::weigh::upgraded;
 
 /// Mail boxes.
@@ -35,7 +36,7 @@ impl Protocol for Imap {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "imap"),
+            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "imap", first_segment),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }

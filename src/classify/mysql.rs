@@ -7,12 +7,14 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::Side;
 use super::bytes::Reader;
 use super::bytes::text;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::client_is;
+use super::weigh::upgraded;
 
 /// MySQL.
 pub struct Mysql;
@@ -33,7 +35,7 @@ impl Protocol for Mysql {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Tcp => weigh::probe(seen, step, tell),
+            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "mysql", first_packet),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }
@@ -68,6 +70,14 @@ fn step(bytes: &[u8]) -> Step {
         _ => return Step::Wrong,
     };
     Step::Whole(4 + length, weight)
+}
+
+/// The length of a side's first packet: a client asks for TLS in it and begins at once.
+fn first_packet(side: &Side<'_>) -> usize {
+    match *side.bytes {
+        [l0, l1, l2, _, ..] => 4 + (usize::from(l0) | usize::from(l1) << 8 | usize::from(l2) << 16),
+        _ => 0,
+    }
 }
 
 /// The version text of a greeting: version text, thread, eight bytes of challenge, a zero byte.

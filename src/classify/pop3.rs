@@ -12,6 +12,7 @@ use super::bytes::text;
 use super::weigh;
 use super::weigh::Step;
 use super::weigh::client_is;
+use super::weigh::first_segment;
 use super::weigh::upgraded;
 
 /// Fetching mail.
@@ -33,7 +34,7 @@ impl Protocol for Pop3 {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "pop3"),
+            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "pop3", first_segment),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }

@@ -13,6 +13,7 @@ use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::client_is;
+use super::weigh::first_segment;
 use super::weigh::upgraded;
 
 /// PostgreSQL.
@@ -37,7 +38,7 @@ impl Protocol for Postgresql {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "postgresql"),
+            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "postgresql", first_segment),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }

@@ -10,6 +10,7 @@ use super::Probe;
 use super::Proof;
 use super::Seen;
 use super::Side;
+use super::tls;
 
 /// The weight that is proof: chance produces it in fewer than one of some hundred million payloads.
 pub const PROOF: u32 = 100;
@@ -81,17 +82,29 @@ pub fn client_is(proof: &mut Proof, end: End) {
     proof.client.get_or_insert(end);
 }
 
-/// A proof with its layers: the protocol, and TLS above it where a segment of either end begins a handshake record
-/// (RFC 8446 section 5.1) after plain ones.
-pub fn upgraded(probe: Probe, seen: &Seen<'_>, name: &'static str) -> Probe {
+/// A proof with its layers: the protocol, and TLS with its facts where the stream goes on in TLS after the bytes of each
+/// side that `plain` counts.
+pub fn upgraded(
+    probe: Probe,
+    seen: &Seen<'_>,
+    name: &'static str,
+    plain: impl Fn(&Side<'_>) -> usize,
+) -> Probe {
     let Probe::Proven(mut proof) = probe else { return probe };
-    let tls =
-        |side: &Side<'_>| side.messages().skip(1).any(|message| matches!(message, [0x16, 3, 0..=4, ..]));
     proof.layers = vec![name];
-    if tls(&seen.first) || tls(&seen.second) {
+    if let Some(inner) = tls::upgrade(seen, [plain(&seen.first), plain(&seen.second)]) {
         proof.layers.push("tls");
+        proof.open |= inner.open;
+        for fact in inner.facts.iter() {
+            proof.facts.add(fact.key, fact.value.clone());
+        }
     }
     Probe::Proven(proof)
+}
+
+/// The bytes of a side's first segment: no protocol of question and answer goes on in TLS before that has ended.
+pub fn first_segment(side: &Side<'_>) -> usize {
+    side.ends.first().copied().map_or(0, usize::from)
 }
 
 /// Whether bytes agree with a fixed beginning as far as both go.
