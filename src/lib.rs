@@ -6,7 +6,12 @@
 
 pub mod model;
 
+pub mod audit;
 pub mod capture;
 pub mod classify;
+pub mod cli;
 pub mod decode;
+pub mod flow;
+pub mod pipeline;
+pub mod report;
 pub mod rules;

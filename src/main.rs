@@ -1,2 +1,7 @@
 //! The program: calls the command line and returns its exit status.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spanaudit::cli::run().into()
+}

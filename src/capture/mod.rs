@@ -1,5 +1,30 @@
 //! Bytes with their time: the only opener of captures. Files are told apart by content, never by name.
+//!
+//! [`open`] turns paths into one stream of packets merged by time; [`open_live`] listens to an interface (feature `live`).
+//! Inside, a walker finds the records in a block of bytes and does no reading itself; a reader feeds it from a file,
+//! through decompression where the file is packed; the merge chooses whose packet comes next.
 
+mod block;
+mod filter;
+mod foreign;
+#[cfg(feature = "live")]
+mod live;
+mod merge;
+mod open;
+mod packed;
+mod pcap;
+mod pcapng;
+mod reader;
 mod source;
+mod tap;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod walker;
 
+#[cfg(feature = "live")]
+pub use live::*;
+pub use merge::*;
+pub use open::*;
 pub use source::*;

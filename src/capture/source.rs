@@ -48,10 +48,26 @@ pub enum CaptureError {
     },
 }
 
+/// What came of waiting for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// The next packet is there.
+    Packet,
+    /// None arrived for a while, and there may be more: an interface is silent.
+    Idle,
+    /// There is none to come.
+    End,
+}
+
 /// A stream of packets in the order in which they are to be judged.
 pub trait Source {
     /// Moves on to the next packet; `false` at the end. A capture that breaks off ends there: the reason is in `inputs`.
     fn advance(&mut self) -> Result<bool, CaptureError>;
+
+    /// As [`Source::advance`], but comes back when an interface is silent, so that timers can be seen to meanwhile.
+    fn poll(&mut self) -> Result<Polled, CaptureError> {
+        Ok(if self.advance()? { Polled::Packet } else { Polled::End })
+    }
 
     /// The packet moved on to, where it lies.
     ///
@@ -63,6 +79,11 @@ pub trait Source {
 
     /// Names of addresses that the capture file itself carries (pcapng name resolution blocks).
     fn names(&self) -> Vec<(std::net::IpAddr, String)> {
+        Vec::new()
+    }
+
+    /// What the reader of a report has to know of how the inputs were taken: files passed over in a directory, with the reason.
+    fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -437,7 +438,12 @@ pub fn labels() -> Labels {
             tls_version: word("tls_version"),
             sni: word("sni"),
         };
-        labels.entry(word("capture").unwrap()).or_default().insert((word("transport").unwrap(), pair), label);
+        // A pair of MAC addresses may have several labels, one a protocol.
+        let of_capture = labels.entry(word("capture").unwrap()).or_default();
+        match of_capture.entry((word("transport").unwrap(), pair)) {
+            Entry::Vacant(vacant) => _ = vacant.insert(label),
+            Entry::Occupied(mut known) => known.get_mut().also.extend(label.protocol),
+        }
     }
     labels
 }
@@ -489,7 +495,12 @@ pub fn compare(protocol: &dyn Protocol) -> Score {
         let claimed = proof(protocol, &flow.seen());
         let is = label.protocol.as_deref() == Some(name);
         if is && label.high && !label.mixed && flow.sent.iter().any(|sent| !sent.bytes.is_empty()) {
-            *by_place.entry(flow.place()).or_default() |= claimed.is_some();
+            let place = match flow.carrier {
+                // Labels of MAC pairs do not tell the ethertype.
+                Carrier::Ethernet(_) => format!("{} {} {}", flow.capture, flow.a.0, flow.b.0),
+                _ => flow.place(),
+            };
+            *by_place.entry(place).or_default() |= claimed.is_some();
         }
         if let Some(proof) = claimed
             && !is

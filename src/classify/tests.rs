@@ -145,7 +145,7 @@ fn silence_is_judged_by_none() {
         }
     }
     for protocol in PROTOCOLS {
-        let open = CARRIERS.iter().chain(&ETHERTYPES).any(|&carrier| {
+        let open = CARRIERS.iter().chain(ETHERTYPES).any(|&carrier| {
             protocol.probe(&Seen { carrier, first: Side::default(), second: Side::default() })
                 == Probe::NeedMore
         });
@@ -154,7 +154,14 @@ fn silence_is_judged_by_none() {
 }
 
 /// Ethertypes that protocols of the registry use.
-const ETHERTYPES: [Carrier; 8] = [
+const ETHERTYPES: &[Carrier] = &[
+    Carrier::Ethernet(EtherKind::Type(0x88ab)),
+    Carrier::Ethernet(EtherKind::Type(0x8809)),
+    Carrier::Ethernet(EtherKind::Type(0x888e)),
+    Carrier::Ethernet(EtherKind::Type(0x88e3)),
+    Carrier::Ethernet(EtherKind::Type(0x88fb)),
+    Carrier::Ethernet(EtherKind::Type(0x88f7)),
+    Carrier::Ethernet(EtherKind::Type(0x9000)),
     Carrier::Ethernet(EtherKind::Type(0x88b8)),
     Carrier::Ethernet(EtherKind::Type(0x88ba)),
     Carrier::Ethernet(EtherKind::Type(0x88a4)),
@@ -265,7 +272,7 @@ proptest! {
         ends.push(first.len() as u16);
         ends.sort_unstable();
         let second_ends = [second.len() as u16];
-        for carrier in CARRIERS.iter().chain(&ETHERTYPES) {
+        for carrier in CARRIERS.iter().chain(ETHERTYPES) {
             let seen = Seen {
                 carrier: *carrier,
                 first: Side { bytes: &first, ends: &ends, from_start, complete },

@@ -19,7 +19,7 @@ pub const MOST_TUNNELS: usize = 6;
 pub struct EthernetAddresses {
     /// Who sent the frame.
     pub source: MacAddr,
-    /// To whom.
+    /// To whom; all zero where the link type does not tell (Linux cooked captures, NFLOG).
     pub destination: MacAddr,
 }
 

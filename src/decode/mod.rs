@@ -1,7 +1,48 @@
 //! Bytes to headers: link types, VLAN tags, tunnels, IP, transports and ICMP quotes, as views that copy nothing.
 //!
-//! Opens nothing, keeps no clock, allocates nothing; the one state it has, [`Defragmenter`], is bounded.
+//! Opens nothing and keeps no clock; decoding allocates nothing. The one state here, [`Defragmenter`], is bounded.
 
+mod datagram;
+mod ethernet;
+mod fragment;
 mod frame;
+mod icmp;
+mod ip;
+mod link;
+mod mpls;
+mod part;
+mod shard;
+mod transport;
+mod tunnel;
+mod undecodable;
+mod walk;
 
+#[cfg(test)]
+mod tests;
+
+pub use fragment::*;
 pub use frame::*;
+pub use shard::shard_of;
+pub use shard::shard_of_pair;
+pub use undecodable::*;
+
+use crate::model::Packet;
+
+use part::Part;
+use walk::Layer;
+
+/// Reads the headers of a captured packet down to its innermost frame.
+///
+/// What a snap length cut off is no error as long as the transport ports are there: payloads then are shorter than the
+/// lengths beside them say. Encapsulations are walked into only where their own fields prove them; otherwise the packet
+/// is what its outer headers say.
+pub fn decode<'a>(packet: &Packet<'a>) -> Result<Frame<'a>, Undecodable> {
+    let mut context = Context::default();
+    let layer = link::layer(&mut context, packet.link, Part::new(packet.bytes, packet.original))?;
+    walk::walk(context, layer)
+}
+
+/// Reads a datagram that [`Defragmenter`] made whole, within the layers in which its fragments were found.
+pub fn decode_reassembled<'a>(context: &Context, ip_packet: &'a [u8]) -> Result<Frame<'a>, Undecodable> {
+    walk::walk(context.clone(), Layer::Ip(Part::new(ip_packet, 0)))
+}

@@ -100,4 +100,9 @@ impl Conversation {
     pub fn attempts(&self) -> impl DoubleEndedIterator<Item = &FlowRecord> {
         self.attempts.values()
     }
+
+    /// The same, for what is learnt once all flows have ended.
+    pub fn attempts_mut(&mut self) -> impl Iterator<Item = &mut FlowRecord> {
+        self.attempts.values_mut()
+    }
 }

@@ -219,6 +219,8 @@ pub struct SideRecord {
     pub ttl: Option<u8>,
     /// Source MAC of the first packet that was not a reset.
     pub mac: Option<MacAddr>,
+    /// Destination MAC of the first packet: the neighbour to which this end hands its packets.
+    pub neighbour: Option<MacAddr>,
 }
 
 /// One flow, told.
@@ -275,5 +277,15 @@ impl FlowRecord {
     /// Bytes of both ends.
     pub fn bytes(&self) -> u64 {
         self.from_client.bytes.saturating_add(self.from_server.bytes)
+    }
+
+    /// The same flow with client and server exchanged, for a flow of which nothing says who opened it.
+    pub fn turned_round(mut self) -> Self {
+        std::mem::swap(&mut self.client, &mut self.server);
+        std::mem::swap(&mut self.from_client, &mut self.from_server);
+        for error in &mut self.errors {
+            error.quotes = error.quotes.other();
+        }
+        self
     }
 }

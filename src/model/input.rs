@@ -13,9 +13,11 @@ pub struct Input {
     pub packets: u64,
     /// Captured bytes.
     pub bytes: u64,
-    /// First and last packet's time.
+    /// Packets, counted in `packets`, that a filter left out: they are handed to nobody.
+    pub filtered: u64,
+    /// The earliest packet's time, which is the first packet's unless time ran backwards.
     pub first: Option<Timestamp>,
-    /// The last packet's time.
+    /// The latest packet's time.
     pub last: Option<Timestamp>,
     /// Packets cut by a snap length.
     pub cut_packets: u64,

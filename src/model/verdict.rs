@@ -200,6 +200,18 @@ pub struct Failure {
     pub evidence: Proofs,
 }
 
+impl Failure {
+    /// Who has to act, given who did it: a filter on the target itself is the server's, not the firewall's.
+    pub fn addressee(&self) -> Addressee {
+        match (&self.by, self.mechanism) {
+            (Some(culprit), Mechanism::Prohibited | Mechanism::Rejected) if culprit.kind == "host" => {
+                Addressee::Server
+            }
+            _ => self.mechanism.addressee(),
+        }
+    }
+}
+
 /// The verdict on one requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

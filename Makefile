@@ -1,0 +1,41 @@
+# The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
+.PHONY: help demo test setup build lint rules scores fuzz bench
+
+DEMO := testdata/cases/vlan-tagged-mirror
+BIN := target/release/spanaudit
+
+help:
+	@echo "make demo    build, audit a recording shipped with the project, print the report"
+	@echo "make test    format, lints, all tests, documentation, rulesets"
+	@echo "make scores  hold the program against the labelled captures beside the project, where they are"
+	@echo "make fuzz    fuzz every parser for SECONDS (default 20) each"
+	@echo "make bench   criterion benches"
+
+setup:
+	@sh scripts/setup.sh
+
+build: setup
+	cargo build --release --locked
+
+# The audit finds something and says so with status 1: for the demo that is success.
+demo: build
+	@$(BIN) audit $(DEMO)/capture.pcap --site $(DEMO)/site.toml || [ $$? -eq 1 ]
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test: lint
+	cargo test --locked
+	cargo check --locked --no-default-features
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	cargo run --locked --quiet -- rules check rulesets/*.toml
+
+scores: build
+	@sh scripts/scores.sh $(BIN)
+
+fuzz: setup
+	@sh fuzz/run.sh $(or $(SECONDS),20)
+
+bench: setup
+	cargo bench --locked

@@ -1,0 +1,308 @@
+//! What a person must act on: one finding per cause, in words that say what to do and whom to ask.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::model::Addressee;
+use crate::model::ConversationVerdict;
+use crate::model::Evidence;
+use crate::model::Finding;
+use crate::model::FindingKind;
+use crate::model::Grade;
+use crate::model::Mechanism;
+use crate::model::Severity;
+use crate::model::Verdict;
+use crate::rules::Need;
+
+use super::attempt;
+use super::id;
+use super::judge::Judged;
+use super::requirement::Bound;
+
+/// Unanswered or refused attempts of one client at this many services are one scan.
+const SCAN: usize = 16;
+/// Unexpected conversations of one client with the same port and protocol that are told together.
+const SPREAD: usize = 4;
+/// Packets cited by one finding at most.
+const CITED: usize = 12;
+
+/// All findings, most urgent first.
+pub fn all(bound: &[Bound], judged: &[Judged], strict: bool) -> Vec<Finding> {
+    let mut findings = of_requirements(bound, strict);
+    findings.extend(of_conversations(judged));
+    findings
+        .sort_by(|a, b| (a.severity, a.kind, first(a), &a.id).cmp(&(b.severity, b.kind, first(b), &b.id)));
+    findings
+}
+
+fn first(finding: &Finding) -> crate::model::PacketRef {
+    finding.evidence.iter().map(|piece| piece.at).min().unwrap_or_default()
+}
+
+/// Requirements that fail for the same cause: same mechanism, same target, same service.
+fn of_requirements(bound: &[Bound], strict: bool) -> Vec<Finding> {
+    let mut causes: BTreeMap<(FindingKind, Mechanism, &str, &str, &str), Vec<&Bound>> = BTreeMap::new();
+    for one in bound {
+        let kind = match one.told.verdict {
+            Verdict::Blocked(_) => FindingKind::Blocked,
+            Verdict::Failed(_) => FindingKind::Failed,
+            Verdict::Violated(_) => FindingKind::Violated,
+            _ => continue,
+        };
+        let Some(failure) = one.told.verdict.failure() else { continue };
+        let told = &one.told;
+        causes
+            .entry((kind, failure.mechanism, &told.target, &told.transport, &told.ports))
+            .or_default()
+            .push(one);
+    }
+    causes
+        .into_iter()
+        .filter_map(|((kind, mechanism, ..), concerned)| of_cause(kind, mechanism, &concerned, strict))
+        .collect()
+}
+
+fn of_cause(kind: FindingKind, mechanism: Mechanism, concerned: &[&Bound], strict: bool) -> Option<Finding> {
+    let main = concerned.first()?;
+    let failure = main.told.verdict.failure()?;
+    let told = &main.told;
+    let required = concerned.iter().any(|one| one.told.need == Need::Required.name());
+    let sources: BTreeSet<&str> = concerned.iter().map(|one| one.told.source.as_str()).collect();
+    let roles: BTreeSet<&str> = concerned.iter().map(|one| one.told.from.as_str()).collect();
+    let service = format!("{}/{}", told.transport, told.ports);
+    let grades: Vec<Grade> =
+        concerned.iter().filter_map(|one| Some(one.told.verdict.failure()?.grade)).collect();
+    let severity = match (kind, required) {
+        (FindingKind::Blocked | FindingKind::Failed, true) => Severity::High,
+        (FindingKind::Violated, true) => Severity::Medium,
+        _ => Severity::Low,
+    };
+    let state = match kind {
+        FindingKind::Blocked => "is blocked",
+        FindingKind::Failed => "fails",
+        _ => "is not as documented",
+    };
+    let source_text = sources.iter().copied().collect::<Vec<_>>().join(", ");
+    let title = format!(
+        "{} {source_text} to {} {} on {service} {state}: {}",
+        roles.into_iter().collect::<Vec<_>>().join(", "),
+        told.to,
+        told.target,
+        mechanism.name()
+    );
+    let mut detail = sentence(&told.reason);
+    if concerned.len() > 1 {
+        detail.push_str(&format!(" The same holds for {} requirements in all.", concerned.len()));
+    }
+    detail.push_str(&format!(" Documented in '{}': {}.", told.cite, told.purpose.trim_end_matches('.')));
+    let mut id_parts = vec![kind.name(), &told.ruleset, &told.rule, &told.target, &service];
+    id_parts.extend(sources.iter().copied());
+    let addressee = attempt::addressee(failure);
+    Some(Finding {
+        id: id::short(&id_parts),
+        kind,
+        severity,
+        title,
+        detail,
+        advice: advice(mechanism, addressee, &source_text, &told.target, &service),
+        addressee,
+        grade: grades.into_iter().min(),
+        requirements: concerned.iter().map(|one| one.told.id.clone()).collect(),
+        conversations: Vec::new(),
+        evidence: evidence(concerned.iter().flat_map(|one| one.told.verdict.evidence())),
+        counts: required || strict,
+    })
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let head: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    format!("{head}{}.", chars.as_str().trim_end_matches('.'))
+}
+
+fn evidence<'a>(pieces: impl Iterator<Item = &'a Evidence>) -> Vec<Evidence> {
+    let mut kept: Vec<Evidence> = Vec::new();
+    for piece in pieces {
+        if kept.len() < CITED && !kept.contains(piece) {
+            kept.push(piece.clone());
+        }
+    }
+    kept
+}
+
+/// What to do, and whom to ask.
+fn advice(mechanism: Mechanism, addressee: Addressee, source: &str, target: &str, service: &str) -> String {
+    use Mechanism as M;
+    match mechanism {
+        M::Prohibited | M::Rejected if addressee == Addressee::Server => {
+            format!("Ask whoever runs {target}: its own filter turns {source} away on {service}.")
+        }
+        M::Dropped | M::Prohibited | M::Rejected | M::ResetByMiddlebox => {
+            format!("Ask whoever runs the firewall between {source} and {target} to let {service} pass.")
+        }
+        M::ReturnPath => format!(
+            "Ask whoever runs the firewall why answers from {target} to {source} do not come through: a one-way rule, or another path back."
+        ),
+        M::TlsCut | M::Cut => format!(
+            "Ask whoever runs the firewall for content, application or name filters on {service} between {source} and {target}; the plain port is open."
+        ),
+        M::Refused => format!(
+            "Ask whoever runs {target} whether the service on {service} runs; if it does, a firewall rejects in its name."
+        ),
+        M::Unreachable => format!(
+            "Ask whoever runs routing for the way from {source} to {target}; some filters answer like this as well."
+        ),
+        M::HostDown => format!("See whether {target} is switched on and has this address."),
+        M::TlsAlert => {
+            format!("Ask whoever runs {target} about certificates and TLS settings; the alert says which.")
+        }
+        M::Closed => {
+            format!("Ask whoever runs {target} why it closes connections of {source} at the first request.")
+        }
+        M::NoReply => {
+            format!("Ask whoever runs the firewall and {target}: requests on {service} get no answer.")
+        }
+        M::DnsNxdomain
+        | M::DnsRefused
+        | M::DnsServfail
+        | M::DnsFiltered
+        | M::DnsSinkhole
+        | M::DnsNoAnswer => {
+            format!("Ask whoever runs name service to resolve {target} for {source}.")
+        }
+        M::ProxyDenied => format!("Ask whoever runs the proxy to let {source} reach {target}."),
+        M::WrongProtocol => format!(
+            "See what is configured on {service} between {source} and {target}: another service took the port, or the traffic is not the product's."
+        ),
+        M::WeakTls => format!(
+            "Bring the TLS settings of {target} (and of anything that ends TLS before it) up to the documented version."
+        ),
+        M::Cleartext => format!("Switch on TLS for {service} on {target}."),
+    }
+}
+
+/// Conversations that nobody documented or that the site forbids.
+fn of_conversations(judged: &[Judged]) -> Vec<Finding> {
+    let (mut scans, mut rest): (BTreeMap<_, Vec<&Judged>>, Vec<&Judged>) = (BTreeMap::new(), Vec::new());
+    for one in judged.iter().filter(|one| kind(one).is_some()) {
+        if one.answered { rest.push(one) } else { scans.entry(one.key.client).or_default().push(one) }
+    }
+    let mut findings = Vec::new();
+    for (client, tried) in scans {
+        if tried.len() >= SCAN {
+            let title = format!(
+                "{client} scans: {} attempts at undocumented services, none of them answered",
+                tried.len()
+            );
+            findings.extend(told_together(&tried, title));
+        } else {
+            rest.extend(tried);
+        }
+    }
+    let mut spread: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for one in rest {
+        let protocols = one.told.protocols.clone();
+        let key = (kind(one), one.key.client, one.key.transport, one.key.port, protocols, one.answered);
+        spread.entry(key).or_default().push(one);
+    }
+    for group in spread.into_values() {
+        if group.len() >= SPREAD {
+            let what = group.first().map_or(String::new(), |one| service(one));
+            let title = group.first().map_or(String::new(), |one| {
+                format!(
+                    "{} talks {what} to {} machines, and nobody documented it",
+                    one.told.client,
+                    group.len()
+                )
+            });
+            findings.extend(told_together(&group, title));
+        } else {
+            for one in group {
+                let verb = if one.answered { "talks" } else { "tries" };
+                let title = match kind(one) {
+                    Some(FindingKind::Forbidden) => format!(
+                        "{} {verb} {} to {}, which the site forbids",
+                        one.told.client,
+                        service(one),
+                        one.told.server
+                    ),
+                    _ => format!(
+                        "{} {verb} {} to {}, and nobody documented it",
+                        one.told.client,
+                        service(one),
+                        one.told.server
+                    ),
+                };
+                findings.extend(told_together(&[one], title));
+            }
+        }
+    }
+    findings
+}
+
+fn kind(one: &Judged) -> Option<FindingKind> {
+    match one.told.verdict {
+        ConversationVerdict::Unexpected => Some(FindingKind::Unexpected),
+        ConversationVerdict::Forbidden => Some(FindingKind::Forbidden),
+        _ => None,
+    }
+}
+
+/// `s7comm on tcp/102`.
+fn service(one: &Judged) -> String {
+    let port = one.told.port.map_or(String::new(), |port| format!("/{port}"));
+    let on = format!("{}{port}", one.told.transport);
+    if one.told.protocols.is_empty() {
+        format!("something unrecognised on {on}")
+    } else {
+        format!("{} on {on}", one.told.protocols.join(", "))
+    }
+}
+
+fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
+    let main = group.first()?;
+    let kind = kind(main)?;
+    let answered = group.iter().any(|one| one.answered);
+    let severity = match (kind, answered) {
+        (FindingKind::Forbidden, true) => Severity::High,
+        (_, true) => Severity::Medium,
+        (_, false) => Severity::Low,
+    };
+    let mut detail = sentence(&main.told.reason);
+    if !main.told.hosts.is_empty() {
+        detail.push_str(&format!(" The server is known as {}.", main.told.hosts.join(", ")));
+    }
+    let flows: u64 = group.iter().map(|one| one.told.flows).sum();
+    let packets: u64 = group.iter().map(|one| one.told.packets).sum();
+    detail.push_str(&format!(
+        " Seen in {flows} flow{} with {packets} packets.",
+        if flows == 1 { "" } else { "s" }
+    ));
+    let advice = match (&main.feature, kind) {
+        (Some(feature), _) => format!("If this site uses it, add \"{feature}\" to the site's features; else find out who switched it on."),
+        (None, FindingKind::Forbidden) => "Find out who started it and stop it, or change the site's rule.".to_owned(),
+        (None, _) => "Find out what it is for: if it belongs here, add an [[allow]] entry with the reason to the site file; else stop it.".to_owned(),
+    };
+    let mut parts: Vec<&str> = vec![kind.name(), main.told.rule.as_deref().unwrap_or("")];
+    parts.extend(group.iter().map(|one| one.told.id.as_str()));
+    let id = if group.len() > SPREAD {
+        // A sweep's servers differ from capture to capture; its client and service do not.
+        id::short(&[kind.name(), "sweep", &main.told.client, &main.told.transport.to_string()])
+    } else {
+        id::short(&parts)
+    };
+    Some(Finding {
+        id,
+        kind,
+        severity,
+        title,
+        detail,
+        advice,
+        addressee: Addressee::Site,
+        grade: None,
+        requirements: Vec::new(),
+        conversations: group.iter().map(|one| one.told.id.clone()).collect(),
+        evidence: evidence(group.iter().flat_map(|one| &one.told.evidence)),
+        counts: true,
+    })
+}

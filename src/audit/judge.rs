@@ -1,0 +1,490 @@
+//! The verdict on each conversation: allowed, unexpected, forbidden, violating, waived, infrastructure or out of scope.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::model::Conversation;
+use crate::model::ConversationKey;
+use crate::model::ConversationVerdict;
+use crate::model::EtherKind;
+use crate::model::Evidence;
+use crate::model::Host;
+use crate::model::JudgedConversation;
+use crate::model::Outcome;
+use crate::model::Timestamp;
+use crate::model::Transport;
+use crate::rules::Binding;
+use crate::rules::Carrier;
+use crate::rules::Party;
+use crate::rules::SiteRule;
+
+use super::id;
+use super::matching::Matched;
+use super::names;
+use super::proxy;
+use super::requirement::Ground;
+
+/// Protocols of network housekeeping that no vendor's document speaks of.
+const HOUSEKEEPING: [&str; 9] = ["arp", "lldp", "stp", "cdp", "dhcp", "dhcpv6", "mdns", "llmnr", "loop"];
+/// IP protocols of the same kind: IGMP, PIM, VRRP (IANA protocol numbers).
+const HOUSEKEEPING_IP: [u8; 3] = [2, 103, 112];
+/// Services that every machine needs and that a document may leave out (allow-list note A.5.6).
+const COMMON_NEEDS: [&str; 2] = ["dns", "ntp"];
+
+/// A judged conversation with what findings need of it.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// As reports tell it.
+    pub told: JudgedConversation,
+    /// Its key.
+    pub key: ConversationKey,
+    /// The feature that would allow it, where one is switched off.
+    pub feature: Option<String>,
+    /// Whether its server ever answered.
+    pub answered: bool,
+}
+
+/// Judges every conversation.
+pub fn all(ground: Ground<'_>) -> Vec<Judged> {
+    let asked = questions(ground);
+    let context = Context { ground, asked, now: ground.observed.vantage.last.unwrap_or(Timestamp::MIN) };
+    ground
+        .observed
+        .conversations
+        .values()
+        .map(|conversation| {
+            let matched = ground.matched.get(&conversation.key).map_or(&[][..], Vec::as_slice);
+            context.judge(conversation, matched)
+        })
+        .collect()
+}
+
+struct Context<'a> {
+    ground: Ground<'a>,
+    /// Names asked for, by client and name server.
+    asked: BTreeMap<(Host, Host), BTreeSet<&'a str>>,
+    now: Timestamp,
+}
+
+/// A verdict with its rule and reason.
+struct Ruling {
+    verdict: ConversationVerdict,
+    rule: Option<String>,
+    reason: String,
+    feature: Option<String>,
+}
+
+impl Ruling {
+    fn new(verdict: ConversationVerdict, rule: Option<String>, reason: impl Into<String>) -> Self {
+        Self { verdict, rule, reason: reason.into(), feature: None }
+    }
+}
+
+impl<'a> Context<'a> {
+    fn judge(&self, conversation: &'a Conversation, matched: &[Matched<'a>]) -> Judged {
+        let mut ruling = self.rule(conversation, matched);
+        if matches!(ruling.verdict, ConversationVerdict::Unexpected | ConversationVerdict::Forbidden)
+            && let Some(reason) = self.waived(conversation, matched)
+        {
+            ruling = Ruling::new(ConversationVerdict::Waived, ruling.rule, reason);
+        }
+        // Where every flow had to be turned round to fit a rule, the conversation is told that way.
+        let turned = !matched.is_empty()
+            && matched.iter().all(|one| {
+                one.flow.client.host != conversation.key.client
+                    && one.flow.client.host == conversation.key.server
+            });
+        let mut key = conversation.key;
+        if turned && let Some(first) = matched.first() {
+            key.client = first.flow.client.host;
+            key.server = first.flow.server.host;
+            key.port = first.flow.server.port;
+        }
+        let answered = conversation.outcomes.keys().any(|outcome| {
+            matches!(outcome, Outcome::Established | Outcome::Answered | Outcome::Midstream | Outcome::Cut)
+        });
+        Judged {
+            told: self.tell(conversation, key, matched, &ruling),
+            key: conversation.key,
+            feature: ruling.feature,
+            answered,
+        }
+    }
+
+    fn tell(
+        &self,
+        conversation: &Conversation,
+        key: ConversationKey,
+        matched: &[Matched<'_>],
+        ruling: &Ruling,
+    ) -> JudgedConversation {
+        let cell = self.cell_name(key);
+        let (client, server) = (key.client.to_string(), key.server.to_string());
+        let port = key.port.map_or_else(String::new, |port| port.to_string());
+        let transport = key.transport.to_string();
+        let mut evidence = vec![Evidence { at: conversation.first, note: "its first packet".to_owned() }];
+        let proven = matched
+            .iter()
+            .find_map(|one| Some((one.flow.classification.proven?, one.flow.classification.protocol?)));
+        if let Some((at, protocol)) = proven.filter(|(at, _)| *at != conversation.first) {
+            evidence.push(Evidence { at, note: format!("shows that it is {protocol}") });
+        }
+        JudgedConversation {
+            id: id::short(&[cell.as_deref().unwrap_or(""), &client, &server, &transport, &port]),
+            cell,
+            client,
+            server,
+            transport: key.transport,
+            port: key.port,
+            protocols: conversation.protocols.iter().copied().collect(),
+            layers: conversation.layers.iter().copied().collect(),
+            hosts: conversation.hosts.iter().cloned().collect(),
+            flows: conversation.flows,
+            packets: conversation.packets,
+            bytes: conversation.bytes,
+            first: conversation.first,
+            last: conversation.last,
+            outcomes: conversation.outcomes.clone(),
+            verdict: ruling.verdict,
+            rule: ruling.rule.clone(),
+            reason: ruling.reason.clone(),
+            evidence,
+        }
+    }
+
+    fn cell_name(&self, key: ConversationKey) -> Option<String> {
+        let at = usize::from(key.cell.0).checked_sub(1)?;
+        self.ground.site.cells.get(at).map(|cell| cell.name.clone())
+    }
+
+    fn rule(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
+        let site = self.ground.site;
+        let hit = |rules: &'a [SiteRule]| {
+            rules.iter().find(|rule| self.site_rule_covers(rule, conversation, matched))
+        };
+        if let Some(rule) = hit(&site.forbid) {
+            return Ruling::new(
+                ConversationVerdict::Forbidden,
+                Some(rule.id.clone()),
+                format!("the site forbids it: {}", rule.reason),
+            );
+        }
+        if let Some(rule) = hit(&site.allow) {
+            return Ruling::new(
+                ConversationVerdict::Allowed,
+                Some(rule.id.clone()),
+                format!("the site allows it: {}", rule.reason),
+            );
+        }
+        if let Some(ruling) = self.by_documents(conversation, matched) {
+            return ruling;
+        }
+        if let Some(reason) = housekeeping(conversation) {
+            return Ruling::new(ConversationVerdict::Infrastructure, None, reason);
+        }
+        if !self.in_scope(conversation, matched) {
+            return Ruling::new(
+                ConversationVerdict::OutOfScope,
+                None,
+                "touches no component and lies outside the site's scope",
+            );
+        }
+        self.undocumented(conversation, matched)
+    }
+
+    /// What the vendors' documents say.
+    fn by_documents(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
+        let catalogue = self.ground.catalogue;
+        if let Some(entry) = matched.iter().find_map(|one| catalogue.get(one.violating?)) {
+            let seen = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
+            let reason = format!("{seen} where the document has {}", entry.rule.protocol.join(" or "));
+            return Some(Ruling::new(ConversationVerdict::Violating, Some(entry.name()), reason));
+        }
+        let accepted = matched.iter().find_map(|one| catalogue.get(*one.accepting.first()?));
+        if let Some(entry) = accepted {
+            let reason = match entry.reading.note.as_str() {
+                "" => format!("documented: {}", entry.rule.cite),
+                note => format!("documented: {} ({}: {note})", entry.rule.cite, entry.reading.kind.name()),
+            };
+            return Some(Ruling::new(ConversationVerdict::Allowed, Some(entry.name()), reason));
+        }
+        if let Some(entry) = matched.iter().find_map(|one| catalogue.get(*one.switched_off.first()?)) {
+            let features =
+                entry.missing.iter().map(|feature| format!("'{feature}'")).collect::<Vec<_>>().join(" and ");
+            let mut ruling = Ruling::new(
+                ConversationVerdict::Unexpected,
+                Some(entry.name()),
+                format!(
+                    "the document has it ({}) only with {features}, which this site does not name",
+                    entry.rule.cite
+                ),
+            );
+            ruling.feature = Some(entry.missing.join(", "));
+            return Some(ruling);
+        }
+        if let Some(entry) = matched.iter().find_map(|one| catalogue.get(*one.too_broad.first()?)) {
+            let reason = format!(
+                "matched only by the over-broad rule {} ({}), and no exchange before it named this port",
+                entry.name(),
+                entry.service
+            );
+            return Some(Ruling::new(ConversationVerdict::Unexpected, Some(entry.name()), reason));
+        }
+        self.lookups(conversation)
+            .or_else(|| self.proxied(matched))
+            .or_else(|| self.common_need(conversation, matched))
+    }
+
+    /// A rule to a host name covers the lookups of that name.
+    fn lookups(&self, conversation: &Conversation) -> Option<Ruling> {
+        if !conversation.protocols.contains("dns") {
+            return None;
+        }
+        let asked = self.asked.get(&(conversation.key.client, conversation.key.server))?;
+        let covered =
+            asked.iter().all(|name| self.ground.cast.bound_names().any(|pattern| pattern.covers(name)));
+        covered.then(|| {
+            let names = asked.iter().copied().collect::<Vec<_>>().join(", ");
+            Ruling::new(
+                ConversationVerdict::Allowed,
+                None,
+                format!("looks up documented host names only: {names}"),
+            )
+        })
+    }
+
+    /// A connection through a documented proxy is judged by the host that it asks the proxy for.
+    fn proxied(&self, matched: &[Matched<'_>]) -> Option<Ruling> {
+        let mut targets =
+            matched.iter().flat_map(|one| one.flow.classification.facts.all(proxy::TARGET)).peekable();
+        targets.peek()?;
+        let named = |target: &str| {
+            let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+            self.ground.cast.bound_names().any(|pattern| pattern.covers(host))
+        };
+        targets.all(named).then(|| {
+            Ruling::new(
+                ConversationVerdict::Allowed,
+                None,
+                "asks a proxy for documented hosts only".to_owned(),
+            )
+        })
+    }
+
+    /// DNS or NTP of a component whose document says nothing of it.
+    fn common_need(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
+        let protocol = COMMON_NEEDS.into_iter().find(|need| conversation.protocols.contains(need))?;
+        let rulesets =
+            matched.iter().flat_map(|one| self.ground.cast.roles_of(one.flow.cell, one.flow.client.host));
+        let components: BTreeSet<usize> = rulesets
+            .filter(|role| self.ground.cast.has_component(&BTreeSet::from([*role])))
+            .map(|(ruleset, _)| ruleset)
+            .collect();
+        let documented = |ruleset: &usize| {
+            self.ground.site.rulesets.get(*ruleset).is_some_and(|ruleset| {
+                ruleset.rules.iter().any(|rule| rule.protocol.iter().any(|accepted| accepted == protocol))
+            })
+        };
+        (!components.is_empty() && !components.iter().any(documented)).then(|| {
+            let reason =
+                format!("undocumented infrastructure: the vendor's document says nothing of {protocol}");
+            Ruling::new(ConversationVerdict::Infrastructure, None, reason)
+        })
+    }
+
+    /// In scope, and no rule speaks of it.
+    fn undocumented(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
+        let stray = matched.iter().all(|one| {
+            let flow = &one.flow;
+            flow.transport == Transport::Tcp
+                && flow.from_client.payload_packets + flow.from_server.payload_packets == 0
+                && flow.from_client.syn.count + flow.from_server.syn.count == 0
+        });
+        if stray && !matched.is_empty() {
+            return Ruling::new(
+                ConversationVerdict::Infrastructure,
+                None,
+                "stray TCP segments without data: no conversation can be made out",
+            );
+        }
+        let begun_before = matched.iter().all(|one| {
+            matches!(one.flow.outcome, Outcome::Midstream | Outcome::OneSided)
+                && names::of_flow(&one.flow).is_empty()
+        });
+        let by_name = matched.iter().any(|one| self.could_be_named(one));
+        if begun_before && by_name && !matched.is_empty() {
+            return Ruling::new(
+                ConversationVerdict::Infrastructure,
+                None,
+                "undecided: begun before the capture, so the name of its server, by which a rule might cover it, is not shown",
+            );
+        }
+        let tried = if conversation
+            .outcomes
+            .keys()
+            .all(|outcome| matches!(outcome, Outcome::Unanswered | Outcome::Refused | Outcome::Rejected))
+        {
+            "an attempt that no rule covers"
+        } else {
+            "no rule of the documents or of the site covers it"
+        };
+        Ruling::new(ConversationVerdict::Unexpected, None, tried)
+    }
+
+    /// Whether a rule to a host name might cover this flow if its name were shown.
+    fn could_be_named(&self, one: &Matched<'_>) -> bool {
+        let flow = &one.flow;
+        let client = self.ground.cast.roles_of(flow.cell, flow.client.host);
+        self.ground.catalogue.entries.iter().any(|entry| {
+            entry.missing.is_empty()
+                && entry.serves(flow)
+                && client.contains(&(entry.ruleset, entry.from))
+                && self
+                    .ground
+                    .cast
+                    .players(entry.ruleset, entry.to)
+                    .iter()
+                    .any(|party| party.patterns().next().is_some())
+        })
+    }
+
+    fn in_scope(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> bool {
+        let key = conversation.key;
+        let in_net = |host: Host| {
+            host.ip().is_some_and(|ip: IpAddr| self.ground.site.scope.iter().any(|net| net.contains(&ip)))
+        };
+        if in_net(key.client) || in_net(key.server) {
+            return true;
+        }
+        let cast = self.ground.cast;
+        let mut roles = cast.roles_of(key.cell, key.client);
+        roles.extend(cast.roles_of(key.cell, key.server));
+        roles.extend(matched.iter().flat_map(|one| cast.server_roles(&one.flow)));
+        cast.has_component(&roles)
+    }
+
+    fn site_rule_covers(
+        &self,
+        rule: &SiteRule,
+        conversation: &Conversation,
+        matched: &[Matched<'_>],
+    ) -> bool {
+        matched.iter().any(|one| {
+            let flow = &one.flow;
+            let carrier = match flow.transport {
+                Transport::Tcp => Some(Carrier::Tcp),
+                Transport::Udp => Some(Carrier::Udp),
+                _ => None,
+            };
+            let served = rule.services.is_empty()
+                || rule.services.iter().any(|service| {
+                    Some(service.carrier) == carrier
+                        && flow.server.port.is_some_and(|port| service.ports.contains(&port))
+                });
+            let spoken = rule.protocol.is_empty()
+                || conversation
+                    .layers
+                    .iter()
+                    .chain(&conversation.protocols)
+                    .any(|layer| rule.protocol.iter().any(|p| p == layer));
+            let cast = self.ground.cast;
+            let client_names: Vec<&str> = Vec::new();
+            served
+                && spoken
+                && self.is_party(
+                    &rule.from,
+                    flow.cell,
+                    flow.client.host,
+                    &cast.roles_of(flow.cell, flow.client.host),
+                    &client_names,
+                )
+                && self.is_party(
+                    &rule.to,
+                    flow.cell,
+                    flow.server.host,
+                    &cast.server_roles(flow),
+                    &names::of_flow(flow),
+                )
+        })
+    }
+
+    fn is_party(
+        &self,
+        party: &Party,
+        cell: crate::model::CellId,
+        host: Host,
+        roles: &BTreeSet<(usize, &str)>,
+        shown: &[&str],
+    ) -> bool {
+        match party {
+            Party::Any => true,
+            Party::Role(role) => roles.iter().any(|(_, played)| played == role),
+            Party::Bound(binding) => self.is_bound(binding, cell, host, shown),
+        }
+    }
+
+    fn is_bound(&self, binding: &Binding, cell: crate::model::CellId, host: Host, shown: &[&str]) -> bool {
+        let in_cell = |wanted: &Option<String>| {
+            wanted.as_ref().is_none_or(|wanted| {
+                usize::from(cell.0)
+                    .checked_sub(1)
+                    .and_then(|at| self.ground.site.cells.get(at))
+                    .is_some_and(|known| known.name == *wanted)
+            })
+        };
+        match (binding, host) {
+            (Binding::Address { ip, cell }, Host::Ip(seen)) => *ip == seen && in_cell(cell),
+            (Binding::Prefix { net, cell }, Host::Ip(seen)) => net.contains(&seen) && in_cell(cell),
+            (Binding::Mac(mac), Host::Mac(seen)) => *mac == seen,
+            (Binding::Host(pattern), _) => shown.iter().any(|name| pattern.covers(name)),
+            (Binding::AnyOf(several), _) => several.iter().any(|one| self.is_bound(one, cell, host, shown)),
+            _ => false,
+        }
+    }
+
+    /// Who answers for it, where somebody does and the waiver has not expired.
+    fn waived(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<String> {
+        self.ground
+            .site
+            .waivers
+            .iter()
+            .filter(|waiver| waiver.until.is_none_or(|until| self.now <= until))
+            .find_map(|waiver| {
+                let rule = waiver.matching.as_ref()?;
+                self.site_rule_covers(rule, conversation, matched)
+                    .then(|| format!("waived by {}: {}", waiver.owner, waiver.reason))
+            })
+    }
+}
+
+/// Network housekeeping, and why it is that.
+fn housekeeping(conversation: &Conversation) -> Option<String> {
+    let key = conversation.key;
+    match key.transport {
+        Transport::Icmp | Transport::Icmpv6 => {
+            Some("ICMP: errors are counted with the flow they quote".to_owned())
+        }
+        Transport::Ip(number) if HOUSEKEEPING_IP.contains(&number) => {
+            Some(format!("IP protocol {number}, between routers and hosts of a segment"))
+        }
+        Transport::Ethernet(EtherKind::Type(0x0806 | 0x8035 | 0x88cc)) => {
+            Some("address resolution or link discovery".to_owned())
+        }
+        _ => {
+            let mut spoken = conversation.protocols.iter();
+            let all =
+                !conversation.protocols.is_empty() && spoken.all(|protocol| HOUSEKEEPING.contains(protocol));
+            all.then(|| "network housekeeping, outside any vendor's document".to_owned())
+        }
+    }
+}
+
+/// Which names each client asked each name server for.
+fn questions(ground: Ground<'_>) -> BTreeMap<(Host, Host), BTreeSet<&str>> {
+    let mut asked: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+    for lookup in &ground.observed.lookups {
+        asked.entry((lookup.client, lookup.server)).or_default().insert(lookup.name.as_str());
+    }
+    asked
+}

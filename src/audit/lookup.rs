@@ -1,0 +1,192 @@
+//! Name lookups of a documented host that led nowhere.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::model::Answer;
+use crate::model::Culprit;
+use crate::model::Failure;
+use crate::model::Grade;
+use crate::model::Lookup;
+use crate::model::Mechanism;
+use crate::model::Proofs;
+
+use super::attempt;
+use super::attempt::Attempt;
+use super::attempt::Fault;
+use super::attempt::State;
+use super::view::Sight;
+use super::view::View;
+
+/// Lookups of one name closer than this belong to one attempt: A and AAAA, retries, other servers.
+const ONE_ATTEMPT: Duration = Duration::from_secs(15);
+/// Queries without any answer that make a silence.
+const QUERIES: u32 = 3;
+
+/// Response codes (RFC 1035 section 4.1.1).
+mod code {
+    pub const NO_ERROR: u16 = 0;
+    pub const SERVFAIL: u16 = 2;
+    pub const NXDOMAIN: u16 = 3;
+    pub const REFUSED: u16 = 5;
+}
+
+/// What is known of the name beside its lookups.
+pub struct Context<'a> {
+    /// Whether the document itself lists it, so that it lives on the internet.
+    pub public: bool,
+    /// Whether a connection to this address was tried.
+    pub connected: &'a dyn Fn(IpAddr) -> bool,
+}
+
+impl Context<'_> {
+    /// Addresses that lead nowhere, or (RFC 6890) nowhere outside when given for a name on the internet and never tried.
+    fn is_sink(&self, address: IpAddr) -> bool {
+        leads_nowhere(address) || (self.public && is_private(address) && !(self.connected)(address))
+    }
+}
+
+/// The failed attempts to resolve a name, from the lookups of one source in the order of time. Lookups that gave an address
+/// yield nothing: the connection that follows decides.
+pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    let mut group: Vec<&Lookup> = Vec::new();
+    for &lookup in lookups {
+        let apart = group.last().is_some_and(|last| at(lookup).time.since(at(last).time) > ONE_ATTEMPT);
+        if apart {
+            attempts.extend(judge(&group, context, view));
+            group.clear();
+        }
+        group.push(lookup);
+    }
+    attempts.extend(judge(&group, context, view));
+    attempts
+}
+
+/// The packet by which a lookup is placed in time.
+pub fn at(lookup: &Lookup) -> crate::model::PacketRef {
+    lookup.asked.or(lookup.answer.as_ref().map(|answer| answer.at)).unwrap_or_default()
+}
+
+/// One attempt to resolve a name: all its queries together.
+fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attempt> {
+    let first = *group.first()?;
+    let useful = |answer: &Answer| answer.addresses.iter().any(|address| !context.is_sink(*address));
+    if group.iter().filter_map(|lookup| lookup.answer.as_ref()).any(useful) {
+        return None;
+    }
+    let last =
+        group.iter().map(|lookup| lookup.answer.as_ref().map_or(at(lookup), |answer| answer.at)).max()?;
+    let worst = group
+        .iter()
+        .filter_map(|lookup| Some((*lookup, lookup.answer.as_ref()?)))
+        .filter_map(|(lookup, answer)| Some((lookup, answer, kind(answer, &lookup.name, context)?)))
+        .min_by_key(|(_, answer, (rank, ..))| (*rank, answer.at));
+    let state = match worst {
+        Some((lookup, answer, (_, mechanism, grade, words))) => {
+            let evidence =
+                Proofs::new(answer.at, format!("{} answers {words} for {}", lookup.server, lookup.name))
+                    .and_maybe(lookup.asked, "the query");
+            let by = Some(Culprit { who: lookup.server.to_string(), kind: "dns" });
+            let reason = format!(
+                "the name server {} answers {words} for {}, so no connection is tried",
+                lookup.server, lookup.name
+            );
+            State::Fails(
+                Fault::Blocked,
+                Failure { mechanism, grade: attempt::cap(grade, view), by, evidence },
+                reason,
+            )
+        }
+        None => silence(group, first, view),
+    };
+    Some(Attempt { first: at(first), last, state })
+}
+
+/// Queries that nobody answered.
+fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
+    if group.iter().any(|lookup| lookup.answer.is_some()) {
+        return State::Unclear(format!(
+            "the lookup of {} gave no address of the kind that was asked for",
+            first.name
+        ));
+    }
+    let asked: u32 = group.iter().fold(0, |sum, lookup| sum.saturating_add(lookup.asked_times));
+    let side = crate::model::SideRecord::default();
+    if let Sight::None(why) = view.sight(first.cell, first.client, &side, first.server) {
+        return State::Unclear(format!(
+            "the lookup of {} has no answer in the capture, but {why}",
+            first.name
+        ));
+    }
+    let last = group.last().map_or(at(first), |lookup| at(lookup));
+    if asked < QUERIES || view.ends_too_soon(last.time, Duration::from_secs(5)) {
+        return State::Unclear(format!("{asked} unanswered lookups of {} are too few to tell", first.name));
+    }
+    if let Some(why) = view.loss_explains(asked) {
+        return State::Unclear(why);
+    }
+    let evidence = Proofs::new(at(first), format!("the first query for {}", first.name))
+        .and(last, format!("the last of {asked} queries, none of them answered"));
+    let by = Some(Culprit { who: first.server.to_string(), kind: "dns" });
+    let reason = format!("{asked} lookups of {} at {} went unanswered", first.name, first.server);
+    State::Fails(
+        Fault::Blocked,
+        Failure { mechanism: Mechanism::DnsNoAnswer, grade: Grade::C, by, evidence },
+        reason,
+    )
+}
+
+/// What an answer without a usable address means: rank (lower wins), mechanism, grade, words.
+fn kind(answer: &Answer, name: &str, context: &Context<'_>) -> Option<(u8, Mechanism, Grade, String)> {
+    if let Some(error) = answer.extended_error
+        && let Some(words) = filtered(error)
+    {
+        return Some((0, Mechanism::DnsFiltered, Grade::A, format!("'{words}' (extended error {error})")));
+    }
+    if let Some(address) = answer.addresses.iter().find(|address| context.is_sink(**address)) {
+        return Some((1, Mechanism::DnsSinkhole, Grade::B, format!("the sinkhole address {address}")));
+    }
+    match answer.code {
+        code::REFUSED => Some((2, Mechanism::DnsRefused, Grade::B, "REFUSED".to_owned())),
+        // Every name judged here is one that a document or the site lists, so it ought to exist.
+        code::NXDOMAIN => {
+            Some((3, Mechanism::DnsNxdomain, Grade::B, format!("NXDOMAIN (no such name as {name})")))
+        }
+        code::SERVFAIL => Some((4, Mechanism::DnsServfail, Grade::C, "SERVFAIL".to_owned())),
+        code::NO_ERROR => None,
+        other => Some((5, Mechanism::DnsServfail, Grade::C, format!("response code {other}"))),
+    }
+}
+
+/// Extended errors that name a policy (RFC 8914 section 4).
+fn filtered(error: u16) -> Option<&'static str> {
+    Some(match error {
+        4 => "forged answer",
+        15 => "blocked",
+        16 => "censored",
+        17 => "filtered",
+        18 => "prohibited",
+        _ => return None,
+    })
+}
+
+/// Addresses behind which nobody can be.
+fn leads_nowhere(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_unspecified() || ip.is_loopback() || ip.is_broadcast(),
+        IpAddr::V6(ip) => {
+            ip.is_unspecified()
+                || ip.is_loopback()
+                || ip.to_ipv4_mapped().is_some_and(|ip| leads_nowhere(IpAddr::V4(ip)))
+        }
+    }
+}
+
+/// Addresses that exist inside a site only.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Where rules and conversations meet: each flow is laid beside the rules that cover it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::model::Conversation;
+use crate::model::ConversationKey;
+use crate::model::FlowRecord;
+use crate::model::Observed;
+use crate::model::RoleBasis;
+use crate::model::Transport;
+use crate::rules::Carrier;
+
+use super::cast::Cast;
+use super::catalogue::Catalogue;
+use super::catalogue::Entry;
+
+/// How the rules see one flow.
+#[derive(Debug)]
+pub struct Matched<'a> {
+    /// The flow, turned round where only that way a rule covers it and nothing in it says who opened it.
+    pub flow: Cow<'a, FlowRecord>,
+    /// Entries in force that cover its ends and port, and accept what it is.
+    pub accepting: Vec<usize>,
+    /// The entry in force whose ends and port it has though none accepts what it is.
+    pub violating: Option<usize>,
+    /// Entries that would accept it if their feature were on.
+    pub switched_off: Vec<usize>,
+    /// Entries that cover its port only because they cover nearly all ports.
+    pub too_broad: Vec<usize>,
+}
+
+impl Matched<'_> {
+    /// Whether any rule speaks of it at all.
+    fn is_covered(&self) -> bool {
+        !self.accepting.is_empty() || self.violating.is_some() || !self.switched_off.is_empty()
+    }
+}
+
+/// Lays flows beside rules.
+#[derive(Debug)]
+pub struct Matcher<'a> {
+    observed: &'a Observed,
+    cast: &'a Cast,
+    catalogue: &'a Catalogue<'a>,
+    /// Ports that endpoint mappers gave out.
+    mapped: BTreeSet<(crate::model::CellId, crate::model::Host, Transport, u16)>,
+}
+
+impl<'a> Matcher<'a> {
+    /// A matcher over everything observed.
+    pub fn new(observed: &'a Observed, cast: &'a Cast, catalogue: &'a Catalogue<'a>) -> Self {
+        let mapped = observed.endpoints.iter().map(|e| (e.cell, e.server, e.transport, e.port)).collect();
+        Self { observed, cast, catalogue, mapped }
+    }
+
+    /// All flows of a conversation, matched.
+    pub fn conversation(&self, conversation: &'a Conversation) -> Vec<Matched<'a>> {
+        conversation.attempts().map(|flow| self.flow(flow)).collect()
+    }
+
+    fn flow(&self, flow: &'a FlowRecord) -> Matched<'a> {
+        let forward = self.oriented(Cow::Borrowed(flow));
+        if forward.is_covered() || flow.role_basis < RoleBasis::Port {
+            return forward;
+        }
+        let back = self.oriented(Cow::Owned(flow.clone().turned_round()));
+        if back.is_covered() { back } else { forward }
+    }
+
+    fn oriented(&self, flow: Cow<'a, FlowRecord>) -> Matched<'a> {
+        let client = self.cast.roles_of(flow.cell, flow.client.host);
+        let server = self.cast.server_roles(&flow);
+        let covering = self.catalogue.covering(&flow, &client, &server);
+        let mut matched = Matched {
+            flow,
+            accepting: Vec::new(),
+            violating: None,
+            switched_off: Vec::new(),
+            too_broad: Vec::new(),
+        };
+        for at in covering {
+            let Some(entry) = self.catalogue.get(at) else { continue };
+            if entry.rule.follows.is_some() && !self.follows(entry, &matched.flow) {
+                matched.too_broad.push(at);
+                continue;
+            }
+            match (entry.missing.is_empty(), entry.accepts(&matched.flow)) {
+                (true, true) => matched.accepting.push(at),
+                (true, false) => {
+                    if matched.violating.is_none() {
+                        matched.violating = Some(at);
+                    }
+                }
+                (false, true) => matched.switched_off.push(at),
+                (false, false) => {}
+            }
+        }
+        if !matched.accepting.is_empty() {
+            matched.violating = None;
+        }
+        matched
+    }
+
+    /// Whether a dynamic port follows from a first exchange: an endpoint mapper gave it out, or the flow is DCE/RPC and the pair
+    /// spoke on the first rule's service before.
+    fn follows(&self, entry: &Entry<'_>, flow: &FlowRecord) -> bool {
+        let Some(port) = flow.server.port else { return false };
+        if self.mapped.contains(&(flow.cell, flow.server.host, flow.transport, port)) {
+            return true;
+        }
+        let rpc = flow.classification.layers.contains(&"dce-rpc");
+        let first = entry.document.rules.iter().find(|rule| Some(&rule.id) == entry.rule.follows.as_ref());
+        rpc && first.is_some_and(|first| {
+            first.readings.iter().flat_map(|reading| &reading.services).any(|service| {
+                let transport = match service.carrier {
+                    Carrier::Tcp => Transport::Tcp,
+                    Carrier::Udp => Transport::Udp,
+                };
+                let key = ConversationKey {
+                    cell: flow.cell,
+                    client: flow.client.host,
+                    server: flow.server.host,
+                    transport,
+                    port: Some(*service.ports.start()),
+                };
+                self.observed.conversations.get(&key).is_some_and(|known| known.first <= flow.first)
+            })
+        })
+    }
+}
+
+/// Every conversation with its matched flows.
+pub type MatchedConversations<'a> = BTreeMap<ConversationKey, Vec<Matched<'a>>>;

@@ -1,0 +1,128 @@
+//! Rules bound to a site meet conversations: verdicts, and the findings that follow from them.
+//!
+//! Sees no bytes: flows and conversations come in, a [`Report`] goes out. The vantage comes first ([`view`]), since it limits
+//! what may be said; then who plays what ([`cast`]); then each flow is laid beside the rules that cover it ([`matching`]),
+//! judged as an attempt ([`attempt`]), and the attempts of each pair are weighed together ([`timeline`]).
+
+mod attempt;
+mod cast;
+mod catalogue;
+mod features;
+mod finding;
+mod guess;
+mod id;
+mod judge;
+mod lookup;
+mod matching;
+mod names;
+mod proxy;
+mod requirement;
+mod summary;
+mod timeline;
+mod view;
+
+use crate::model::Conclusion;
+use crate::model::Observed;
+use crate::model::Report;
+use crate::model::Verdict;
+use crate::rules::Site;
+
+use cast::Cast;
+use catalogue::Catalogue;
+use features::Features;
+use matching::Matcher;
+use names::Names;
+use requirement::Ground;
+use view::View;
+
+/// How an audit is to be done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Optional requirements that fail count as well.
+    pub strict: bool,
+}
+
+/// Holds what was observed against a site. Where the site binds no component, roles are guessed and the report is provisional.
+pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
+    let guessed = site.roles.is_empty();
+    let guesses = if guessed { guess::roles(&observed, site) } else { Vec::new() };
+    let bound_by_guess = guessed.then(|| guess::bind(site, &guesses));
+    let site = bound_by_guess.as_ref().unwrap_or(site);
+
+    let names = Names::of(&observed);
+    let view = View::of(&observed);
+    let cast = Cast::of(site, &observed, &names);
+    let features = Features::of(site);
+    let catalogue = Catalogue::of(site, &features);
+    let matcher = Matcher::new(&observed, &cast, &catalogue);
+    let matched = observed
+        .conversations
+        .values()
+        .map(|conversation| (conversation.key, matcher.conversation(conversation)))
+        .collect();
+    let ground = Ground {
+        site,
+        observed: &observed,
+        cast: &cast,
+        catalogue: &catalogue,
+        matched: &matched,
+        view: &view,
+    };
+    let bound = requirement::all(ground);
+    let judged =
+        if guessed { guess::calls_nothing_unexpected(judge::all(ground)) } else { judge::all(ground) };
+    let mut findings = finding::all(&bound, &judged, options.strict);
+    let warnings = summary::apply_waivers(site, &observed, &mut findings);
+    let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
+    let mut told = summary::site(site, &features, &guesses, guessed);
+    told.warnings.extend(warnings);
+    drop(matched);
+    let vantage = summary::vantage(&observed, &view);
+    Report {
+        vantage,
+        site: told,
+        conclusion,
+        because,
+        requirements: bound.into_iter().map(|one| one.told).collect(),
+        conversations: judged.into_iter().map(|one| one.told).collect(),
+        findings,
+        inputs: observed.inputs,
+        tally: observed.tally,
+    }
+}
+
+/// The answer, and why it is inconclusive where it is.
+fn conclude(
+    bound: &[requirement::Bound],
+    findings: &[crate::model::Finding],
+    guessed: bool,
+    any_component: bool,
+) -> (Conclusion, Vec<String>) {
+    let mut because = Vec::new();
+    if guessed {
+        because.push("the roles were guessed from the traffic".to_owned());
+        return (Conclusion::Inconclusive, because);
+    }
+    if findings.iter().any(|finding| finding.counts) {
+        return (Conclusion::Findings, because);
+    }
+    let open = |wanted: fn(&Verdict) -> bool| {
+        bound.iter().filter(|one| one.matters && wanted(&one.told.verdict)).count()
+    };
+    for (count, words) in [
+        (open(|verdict| matches!(verdict, Verdict::Undecided)), "could not be decided"),
+        (open(|verdict| matches!(verdict, Verdict::Unseen)), "never tried"),
+        (open(|verdict| matches!(verdict, Verdict::NotVisible)), "outside this mirror"),
+    ] {
+        if count > 0 {
+            because.push(format!(
+                "{count} required continuous or periodic flow{} {words}",
+                if count == 1 { "" } else { "s" }
+            ));
+        }
+    }
+    if !any_component {
+        because.push("the site names no machine of the product".to_owned());
+    }
+    (if because.is_empty() { Conclusion::Compliant } else { Conclusion::Inconclusive }, because)
+}

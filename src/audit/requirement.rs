@@ -1,0 +1,490 @@
+//! Rules bound to concrete endpoints: which requirements there are, which attempts belong to each, and its verdict.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::CellId;
+use crate::model::ConversationKey;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::Lookup;
+use crate::model::Observed;
+use crate::model::PacketRef;
+use crate::model::Requirement;
+use crate::model::Verdict;
+use crate::rules::Cadence;
+use crate::rules::Need;
+use crate::rules::ReadingKind;
+use crate::rules::Site;
+
+use super::attempt;
+use super::attempt::Attempt;
+use super::attempt::Expectation;
+use super::attempt::State;
+use super::cast::Cast;
+use super::cast::Party;
+use super::catalogue::Catalogue;
+use super::catalogue::Entry;
+use super::id;
+use super::lookup;
+use super::matching::MatchedConversations;
+use super::proxy;
+use super::timeline;
+use super::timeline::Who;
+use super::view::View;
+
+/// Hearing a source this long without an attempt says something of a continuous flow (evidence 3.6).
+const LONG_FOR_CONTINUOUS: Duration = Duration::from_secs(60);
+/// The same for a periodic one: three times the longest NTP poll interval in common use, 1,024 s.
+const LONG_FOR_PERIODIC: Duration = Duration::from_secs(3 * 1024);
+
+/// A requirement with what the audit alone needs of it.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The requirement as reports tell it.
+    pub told: Requirement,
+    /// Whether its silence makes the run inconclusive.
+    pub matters: bool,
+    /// The conversations that were judged.
+    pub conversations: BTreeSet<ConversationKey>,
+    /// The features that switch it off, where some do.
+    pub missing: Vec<String>,
+}
+
+/// Everything that requirements are bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// What was observed.
+    pub observed: &'a Observed,
+    /// Who plays what.
+    pub cast: &'a Cast,
+    /// The rules.
+    pub catalogue: &'a Catalogue<'a>,
+    /// Rules and flows, laid side by side.
+    pub matched: &'a MatchedConversations<'a>,
+    /// What the mirror can see.
+    pub view: &'a View,
+}
+
+/// The attempts of one source at one target under one entry.
+#[derive(Debug, Default)]
+struct Tries {
+    attempts: Vec<Attempt>,
+    conversations: BTreeSet<ConversationKey>,
+    last_end: Option<(CellId, Host, Host, Option<u16>)>,
+}
+
+/// An entry with the places of the two parties among the players of its roles.
+type Place = (usize, usize, usize);
+
+/// Binds and judges every rule.
+pub fn all(ground: Ground<'_>) -> Vec<Bound> {
+    let mut tries = flows_by_place(ground);
+    lookups_by_place(ground, &mut tries);
+    proxy::requests_by_place(ground, |place, attempt, key| {
+        let known: &mut Tries = tries.entry(place).or_default();
+        known.attempts.push(attempt);
+        known.conversations.insert(key);
+    });
+    for known in tries.values_mut() {
+        known.attempts.sort_by_key(|attempt| (attempt.first, attempt.last));
+    }
+    let mut bound = Vec::new();
+    let mut at = 0;
+    while let Some(entry) = ground.catalogue.get(at) {
+        let several = ground
+            .catalogue
+            .entries
+            .iter()
+            .skip(at)
+            .take_while(|other| other.ruleset == entry.ruleset && other.rule.id == entry.rule.id)
+            .count();
+        rule(ground, at..at + several.max(1), &tries, &mut bound);
+        at += several.max(1);
+    }
+    forgive_alternatives(ground, &mut bound);
+    bound
+}
+
+/// The places in the catalogue at which both ends of a flow are players.
+fn places(ground: Ground<'_>, at: usize, flow: &FlowRecord) -> Vec<Place> {
+    let Some(entry) = ground.catalogue.get(at) else { return Vec::new() };
+    let sources = ground.cast.players(entry.ruleset, entry.from);
+    let targets = ground.cast.players(entry.ruleset, entry.to);
+    let mut found = Vec::new();
+    for (source, _) in sources.iter().enumerate().filter(|(_, party)| party.is(flow.cell, flow.client.host)) {
+        for (target, _) in targets.iter().enumerate().filter(|(_, party)| party.serves(flow)) {
+            found.push((at, source, target));
+        }
+    }
+    found
+}
+
+fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
+    let mut tries: BTreeMap<Place, Tries> = BTreeMap::new();
+    for (key, flows) in ground.matched {
+        for matched in flows {
+            for &at in matched.accepting.iter().chain(&matched.violating) {
+                let Some(entry) = ground.catalogue.get(at) else { continue };
+                for place in places(ground, at, &matched.flow) {
+                    let judged =
+                        in_window(ground, attempt::judge(&matched.flow, &expectation(entry), ground.view));
+                    let known = tries.entry(place).or_default();
+                    known.attempts.push(judged);
+                    known.conversations.insert(*key);
+                    let flow = &matched.flow;
+                    known.last_end = Some((flow.cell, flow.client.host, flow.server.host, flow.server.port));
+                }
+            }
+        }
+    }
+    tries
+}
+
+/// What an entry asks of the payload.
+pub fn expectation<'a>(entry: &'a Entry<'_>) -> Expectation<'a> {
+    Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls }
+}
+
+/// A failure inside a maintenance window is no attempt to judge by.
+fn in_window(ground: Ground<'_>, attempt: Attempt) -> Attempt {
+    let time = attempt.first.time;
+    let window = ground.site.windows.iter().find(|window| window.from <= time && time <= window.until);
+    match (&attempt.state, window) {
+        (State::Fails(..) | State::Silent(_), Some(window)) => Attempt {
+            state: State::Unclear(format!("it failed in the maintenance window '{}'", window.reason)),
+            ..attempt
+        },
+        _ => attempt,
+    }
+}
+
+/// Adds the failed lookups of named targets.
+fn lookups_by_place(ground: Ground<'_>, tries: &mut BTreeMap<Place, Tries>) {
+    let mut by_client: BTreeMap<Host, Vec<&Lookup>> = BTreeMap::new();
+    for known in &ground.observed.lookups {
+        by_client.entry(known.client).or_default().push(known);
+    }
+    for (at, entry) in
+        ground.catalogue.entries.iter().enumerate().filter(|(_, entry)| entry.missing.is_empty())
+    {
+        let sources = ground.cast.players(entry.ruleset, entry.from);
+        for (target, party) in ground.cast.players(entry.ruleset, entry.to).iter().enumerate() {
+            if party.patterns().next().is_none() {
+                continue;
+            }
+            let listed = entry.document.roles.get(entry.to).is_some_and(|role| {
+                party.patterns().any(|pattern| {
+                    role.hosts.iter().any(|host| host == pattern || host.covers(&pattern.name))
+                })
+            });
+            for (source, machine) in sources.iter().enumerate() {
+                for ip in machine.addresses() {
+                    let Some(lookups) = by_client.get(&Host::Ip(ip)) else { continue };
+                    let concerned: Vec<&Lookup> = lookups
+                        .iter()
+                        .copied()
+                        .filter(|known| party.patterns().any(|pattern| pattern.covers(&known.name)))
+                        .filter(|known| machine.is(known.cell, known.client))
+                        .collect();
+                    let connected = |address| {
+                        ground
+                            .observed
+                            .conversations
+                            .keys()
+                            .any(|key| key.client == Host::Ip(ip) && key.server == Host::Ip(address))
+                    };
+                    let context = lookup::Context { public: listed, connected: &connected };
+                    let failed = lookup::failures(&concerned, &context, ground.view);
+                    if !failed.is_empty() {
+                        tries.entry((at, source, target)).or_default().attempts.extend(failed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Binds one rule: all its entries together, since one of them may satisfy the row for the others.
+fn rule(
+    ground: Ground<'_>,
+    entries: std::ops::Range<usize>,
+    tries: &BTreeMap<Place, Tries>,
+    bound: &mut Vec<Bound>,
+) {
+    let Some(main) = ground.catalogue.get(entries.start) else { return };
+    let on: Vec<usize> = entries
+        .clone()
+        .filter(|&at| ground.catalogue.get(at).is_some_and(|entry| entry.missing.is_empty()))
+        .collect();
+    if on.is_empty() {
+        let reason = format!("switched off: the site does not name {}", quoted(&main.missing));
+        bound.push(folded(
+            main,
+            Verdict::NotApplicable,
+            reason,
+            false,
+            main.missing.iter().map(ToString::to_string).collect(),
+        ));
+        return;
+    }
+    let mut done: BTreeSet<String> = BTreeSet::new();
+    let mut tried: Vec<(String, String, bool)> = Vec::new();
+    for &at in &on {
+        let Some(entry) = ground.catalogue.get(at) else { continue };
+        for (&(_, source, target), known) in tries.range((at, 0, 0)..(at + 1, 0, 0)) {
+            let (Some(source), Some(target)) = (
+                ground.cast.players(entry.ruleset, entry.from).get(source),
+                ground.cast.players(entry.ruleset, entry.to).get(target),
+            ) else {
+                continue;
+            };
+            let requirement = judged(ground, entry, source, target, known);
+            if done.insert(requirement.told.id.clone()) {
+                let works = matches!(requirement.told.verdict, Verdict::Satisfied(_));
+                tried.push((source.label.clone(), target.label.clone(), works));
+                bound.push(requirement);
+            }
+        }
+    }
+    silent_pairs(ground, &on, &tried, &mut done, bound);
+}
+
+/// The pairs that never tried: one entry each for required rows, one for all where the row does not bind each pair.
+fn silent_pairs(
+    ground: Ground<'_>,
+    on: &[usize],
+    tried: &[(String, String, bool)],
+    done: &mut BTreeSet<String>,
+    bound: &mut Vec<Bound>,
+) {
+    let between = |a: &str, b: &str| tried.iter().any(|(s, t, _)| (s == a && t == b) || (s == b && t == a));
+    let mut players_missing: Vec<&Entry<'_>> = Vec::new();
+    let mut foldable: Vec<(&Entry<'_>, usize, Verdict, String)> = Vec::new();
+    let mut any = false;
+    for &at in on {
+        let Some(entry) = ground.catalogue.get(at) else { continue };
+        let sources = ground.cast.players(entry.ruleset, entry.from);
+        let targets = ground.cast.players(entry.ruleset, entry.to);
+        if sources.is_empty() || targets.is_empty() {
+            players_missing.push(entry);
+            continue;
+        }
+        any = true;
+        if entry.reading.kind != ReadingKind::Printed && !is_main_reading(entry) {
+            continue;
+        }
+        let mut never = Vec::new();
+        for source in sources {
+            for target in targets {
+                if same_machine(source, target) || between(&source.label, &target.label) {
+                    continue;
+                }
+                let others =
+                    entry.rule.any_caller && tried.iter().any(|(_, t, works)| *t == target.label && *works);
+                if others {
+                    continue;
+                }
+                never.push((source, target));
+            }
+        }
+        if entry.rule.need == Need::Required && !entry.rule.any_caller {
+            for (source, target) in never {
+                let (verdict, reason) = silence(ground, entry, source);
+                let requirement = requirement(entry, &source.label, &target.label, verdict, reason);
+                if done.insert(requirement.told.id.clone()) {
+                    bound.push(requirement);
+                }
+            }
+        } else if let Some((source, _)) = never.first() {
+            let (verdict, reason) = silence(ground, entry, source);
+            foldable.push((entry, never.len(), verdict, reason));
+        }
+    }
+    if let Some((entry, _, verdict, reason)) = foldable.first() {
+        let pairs: usize = foldable.iter().map(|(_, pairs, ..)| pairs).sum();
+        let reason = if pairs > 1 { format!("{pairs} pairs never tried; {reason}") } else { reason.clone() };
+        let matters = entry.rule.need == Need::Required && tried.is_empty() && matters(entry);
+        bound.push(folded(entry, verdict.clone(), reason, matters, Vec::new()));
+    }
+    if !any && let Some(entry) = players_missing.first() {
+        let absent =
+            if ground.cast.players(entry.ruleset, entry.from).is_empty() { entry.from } else { entry.to };
+        let reason = format!("no machine of this site plays '{absent}'");
+        bound.push(folded(entry, Verdict::NotApplicable, reason, false, Vec::new()));
+    }
+}
+
+/// Whether the entry belongs to the first reading of its rule.
+fn is_main_reading(entry: &Entry<'_>) -> bool {
+    entry.rule.readings.first() == Some(entry.reading)
+}
+
+/// What it means that a source never tried.
+fn silence(ground: Ground<'_>, entry: &Entry<'_>, source: &Party) -> (Verdict, String) {
+    let heard = source.addresses().filter_map(|ip| ground.view.heard_for(Host::Ip(ip))).max();
+    let Some(heard) = heard else {
+        let reason = format!("{source} was never heard: it is outside this mirror, or off");
+        return (Verdict::NotVisible, reason);
+    };
+    if entry.rule.need == Need::Optional {
+        return (Verdict::Unseen, "never tried, and optional".to_owned());
+    }
+    let enough = match entry.rule.cadence {
+        Cadence::Continuous => LONG_FOR_CONTINUOUS,
+        Cadence::Periodic => LONG_FOR_PERIODIC,
+        Cadence::Human | Cadence::Rare => {
+            let why = if entry.rule.cadence == Cadence::Human {
+                "a person has to start it"
+            } else {
+                "it happens rarely"
+            };
+            return (Verdict::Unseen, format!("never tried; {why}, so silence says nothing"));
+        }
+    };
+    if heard >= enough {
+        (Verdict::Unseen, format!("never tried, though {source} was heard for {}", seconds(heard)))
+    } else {
+        let reason = format!(
+            "not tried yet: {source} was heard for {} only, {} are needed to tell silence from a pause",
+            seconds(heard),
+            seconds(enough)
+        );
+        (Verdict::Undecided, reason)
+    }
+}
+
+fn seconds(span: Duration) -> String {
+    match span.as_secs() {
+        0..120 => format!("{:.0} s", span.as_secs_f64()),
+        120..7200 => format!("{:.0} min", span.as_secs_f64() / 60.0),
+        _ => format!("{:.1} h", span.as_secs_f64() / 3600.0),
+    }
+}
+
+/// One pair that tried, judged.
+fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party, tries: &Tries) -> Bound {
+    let (heard, others) = tries.last_end.map_or((false, false), |(cell, client, server, port)| {
+        (ground.view.heard(cell, server), ground.view.others_answered(cell, server, port, client))
+    });
+    let who =
+        Who { source: &source.label, target: &target.label, target_heard: heard, others_answered: others };
+    let settled = timeline::settle(&tries.attempts, who, ground.view);
+    let mut reason = settled.reason;
+    if matches!(settled.verdict, Verdict::Satisfied(_)) {
+        if entry.reading.kind == ReadingKind::Understood {
+            reason.push_str("; matches the row as understood, not as printed");
+        } else if entry.rule.readings.len() > 1 {
+            reason.push_str("; matches the row as printed");
+        }
+        if target.unpinned {
+            reason.push_str("; unpinned: matched by a wildcard name only");
+        }
+        if entry.rule.insecure && is_clear(&settled.verdict, ground, tries) {
+            reason.push_str("; clear text, which the document itself calls insecure");
+        }
+    }
+    let mut requirement = requirement(entry, &source.label, &target.label, settled.verdict, reason);
+    requirement.told.history = settled.history;
+    requirement.told.flows = tries
+        .conversations
+        .iter()
+        .filter_map(|key| ground.observed.conversations.get(key))
+        .map(|conversation| conversation.flows)
+        .sum();
+    requirement.told.first = tries.attempts.iter().map(|attempt| attempt.first).min();
+    requirement.told.last = tries.attempts.iter().map(|attempt| attempt.last).max();
+    requirement.conversations = tries.conversations.clone();
+    requirement
+}
+
+/// Whether what satisfied a row was not encrypted.
+fn is_clear(verdict: &Verdict, ground: Ground<'_>, tries: &Tries) -> bool {
+    verdict.evidence().next().is_some()
+        && tries
+            .conversations
+            .iter()
+            .filter_map(|key| ground.observed.conversations.get(key))
+            .any(|conversation| !conversation.layers.contains("tls"))
+}
+
+fn matters(entry: &Entry<'_>) -> bool {
+    entry.rule.need == Need::Required && matches!(entry.rule.cadence, Cadence::Continuous | Cadence::Periodic)
+}
+
+/// A requirement without attempts.
+fn requirement(entry: &Entry<'_>, source: &str, target: &str, verdict: Verdict, reason: String) -> Bound {
+    let ports = entry.service.ports_text();
+    let transport = entry.service.carrier.name();
+    let told = Requirement {
+        id: id::short(&[&entry.document.id, &entry.rule.id, source, target, transport, &ports]),
+        ruleset: entry.document.id.clone(),
+        rule: entry.rule.id.clone(),
+        cite: entry.rule.cite.clone(),
+        purpose: entry.rule.purpose.clone(),
+        from: entry.from.to_owned(),
+        to: entry.to.to_owned(),
+        source: source.to_owned(),
+        target: target.to_owned(),
+        transport: transport.to_owned(),
+        ports,
+        protocol: entry.rule.protocol.clone(),
+        need: entry.rule.need.name().to_owned(),
+        cadence: entry.rule.cadence.name().to_owned(),
+        verdict,
+        reason,
+        flows: 0,
+        first: None::<PacketRef>,
+        last: None,
+        history: Vec::new(),
+    };
+    Bound { told, matters: matters(entry), conversations: BTreeSet::new(), missing: Vec::new() }
+}
+
+/// A requirement that stands for all pairs of its roles.
+fn folded(entry: &Entry<'_>, verdict: Verdict, reason: String, matters: bool, missing: Vec<String>) -> Bound {
+    let source = entry.reading.from.join(" or ");
+    let target = entry.reading.to.join(" or ");
+    let mut bound = requirement(entry, &source, &target, verdict, reason);
+    bound.matters = matters;
+    bound.missing = missing;
+    bound
+}
+
+/// Whether two parties are one machine: a role that plays both ends asks nothing of itself.
+fn same_machine(a: &Party, b: &Party) -> bool {
+    a.members.iter().any(|member| b.members.contains(member))
+}
+
+/// Rows that are alternatives of each other: where one works, silence of the other between the same machines is no debt.
+fn forgive_alternatives(ground: Ground<'_>, bound: &mut [Bound]) {
+    let group_of = |told: &Requirement| {
+        ground
+            .catalogue
+            .entries
+            .iter()
+            .find(|entry| entry.document.id == told.ruleset && entry.rule.id == told.rule)
+            .and_then(|entry| entry.rule.alternative.clone())
+    };
+    let working: BTreeSet<(String, String)> = bound
+        .iter()
+        .filter(|one| matches!(one.told.verdict, Verdict::Satisfied(_)))
+        .filter_map(|one| Some((one.told.ruleset.clone(), group_of(&one.told)?)))
+        .collect();
+    for one in bound.iter_mut().filter(|one| one.matters) {
+        let silent = matches!(one.told.verdict, Verdict::Undecided | Verdict::Unseen | Verdict::NotVisible);
+        if silent
+            && group_of(&one.told).is_some_and(|group| working.contains(&(one.told.ruleset.clone(), group)))
+        {
+            one.matters = false;
+            one.told.reason.push_str("; its documented alternative works");
+        }
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" and ")
+}

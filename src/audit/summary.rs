@@ -1,0 +1,111 @@
+//! The parts of a report that tell how it came about: the site as read, the mirror's view, and waivers.
+
+use crate::model::Finding;
+use crate::model::Observed;
+use crate::model::RoleSummary;
+use crate::model::RulesetSummary;
+use crate::model::SiteSummary;
+use crate::model::Timestamp;
+use crate::model::Vantage;
+use crate::rules::Binding;
+use crate::rules::Site;
+
+use super::features::Features;
+use super::guess::Guess;
+use super::view::View;
+
+/// Share of pairs heard from one side from which on the mirror itself is called one-sided.
+const ONE_SIDED: f64 = 0.3;
+
+/// The site as the reader gave it.
+pub fn site(site: &Site, features: &Features<'_>, guesses: &[Guess], provisional: bool) -> SiteSummary {
+    let roles = site.roles.iter().map(|(role, bindings)| RoleSummary {
+        role: role.clone(),
+        endpoints: bindings.iter().map(binding).collect(),
+        guessed: guesses.iter().find(|guess| guess.role == *role).map(|guess| guess.evidence.clone()),
+    });
+    SiteSummary {
+        name: site.name.clone(),
+        file: site.file.clone(),
+        rulesets: site
+            .rulesets
+            .iter()
+            .map(|ruleset| RulesetSummary {
+                id: ruleset.id.clone(),
+                title: ruleset.title.clone(),
+                revision: ruleset.revision.clone(),
+            })
+            .collect(),
+        features: features.told(),
+        roles: roles.collect(),
+        assumptions: features.assumptions(),
+        provisional,
+        warnings: site.warnings.clone(),
+    }
+}
+
+/// A binding as the site file would write it.
+fn binding(binding: &Binding) -> String {
+    let at = |cell: &Option<String>| cell.as_ref().map_or(String::new(), |cell| format!("@{cell}"));
+    match binding {
+        Binding::Address { ip, cell } => format!("{ip}{}", at(cell)),
+        Binding::Prefix { net, cell } => format!("{net}{}", at(cell)),
+        Binding::Mac(mac) => format!("mac:{mac}"),
+        Binding::Host(pattern) => format!("host:{pattern}"),
+        Binding::AnyOf(several) => several.iter().map(self::binding).collect::<Vec<_>>().join(" or "),
+    }
+}
+
+/// The mirror's view with what it means for the verdicts.
+pub fn vantage(observed: &Observed, view: &View) -> Vantage {
+    let mut vantage = observed.vantage.clone();
+    if let Some(loss) = view.lossy() {
+        vantage.notes.push(format!(
+            "about {:.1} % of the traffic is missing from the capture: grades are capped at C, and silence that loss could explain stays undecided",
+            loss * 100.0
+        ));
+    }
+    if vantage.pairs > 0 && vantage.one_sided_pairs as f64 / vantage.pairs as f64 >= ONE_SIDED {
+        vantage.notes.push(format!(
+            "{} of {} pairs of hosts are heard in one direction only: this mirror copies one side, and silence of the other proves nothing",
+            vantage.one_sided_pairs, vantage.pairs
+        ));
+    }
+    if vantage.cut_packets > 0 {
+        vantage.notes.push(format!(
+            "{} packets are cut by a snap length: what stood behind the cut was not seen",
+            vantage.cut_packets
+        ));
+    }
+    vantage
+}
+
+/// Takes out findings that somebody answers for, and tells which waivers have expired or matched nothing.
+pub fn apply_waivers(site: &Site, observed: &Observed, findings: &mut Vec<Finding>) -> Vec<String> {
+    let now = observed.vantage.last.unwrap_or(Timestamp::MIN);
+    let mut words = Vec::new();
+    for waiver in &site.waivers {
+        let named =
+            waiver.finding.as_deref().map_or_else(|| "by match".to_owned(), |id| format!("of finding {id}"));
+        if waiver.until.is_some_and(|until| now > until) {
+            words.push(format!(
+                "the waiver {named} by {} ('{}') expired before this capture and does not count",
+                waiver.owner, waiver.reason
+            ));
+            continue;
+        }
+        if let Some(id) = &waiver.finding {
+            let before = findings.len();
+            findings.retain(|finding| finding.id != *id);
+            if findings.len() < before {
+                words.push(format!("finding {id} is waived by {}: {}", waiver.owner, waiver.reason));
+            } else {
+                words.push(format!(
+                    "the waiver {named} by {} matches no finding of this capture",
+                    waiver.owner
+                ));
+            }
+        }
+    }
+    words
+}

@@ -1,0 +1,275 @@
+//! The attempts of one pair in the order of time: what they come to together, and how it changed.
+
+use std::time::Duration;
+
+use crate::model::Failure;
+use crate::model::Grade;
+use crate::model::Mechanism;
+use crate::model::PacketRef;
+use crate::model::Phase;
+use crate::model::Proofs;
+use crate::model::Transport;
+use crate::model::Verdict;
+
+use super::attempt;
+use super::attempt::Attempt;
+use super::attempt::Fault;
+use super::attempt::SYN_SPAN;
+use super::attempt::SYNS_OF_ONE;
+use super::attempt::Silence;
+use super::attempt::State;
+use super::view::Sight;
+use super::view::View;
+
+/// Attempts of two SYNs or more that make a silence together (evidence table).
+const SILENT_ATTEMPTS: usize = 3;
+/// Unanswered requests that make a silence of a request/response protocol.
+const REQUESTS: u32 = 3;
+/// The shortest gap between SYNs of one attempt that a retransmission timer makes (evidence table: 0.8 s, less jitter).
+const SYN_GAP: Duration = Duration::from_millis(700);
+/// Changes of state from which on they are called flapping.
+const FLAPPING: usize = 3;
+
+/// Who tries what, as the texts need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// The machine that tries.
+    pub source: &'a str,
+    /// The machine or name that is tried.
+    pub target: &'a str,
+    /// Whether the target was heard sending anything.
+    pub target_heard: bool,
+    /// Whether other clients of the same service get answers.
+    pub others_answered: bool,
+}
+
+/// What the attempts come to.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The verdict; the later state decides.
+    pub verdict: Verdict,
+    /// Why, in plain words.
+    pub reason: String,
+    /// Every change.
+    pub history: Vec<Phase>,
+}
+
+/// A decided stretch.
+struct Decided {
+    phase: Phase,
+    state: State,
+}
+
+/// Weighs attempts, which must come in the order of time.
+pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
+    let mut decided: Vec<Decided> = Vec::new();
+    let mut silent: Vec<(&Attempt, &Silence)> = Vec::new();
+    let mut unclear = None;
+    for attempt in attempts {
+        match &attempt.state {
+            State::Unclear(why) => unclear = Some(why.clone()),
+            State::Silent(silence) => {
+                silent.push((attempt, silence));
+                match weigh(&silent, who, view) {
+                    Ok(state) => {
+                        push(&mut decided, silent.first().map_or(attempt.first, |(a, _)| a.first), state)
+                    }
+                    Err(why) => unclear = Some(why),
+                }
+            }
+            state @ (State::Works(..) | State::Fails(..)) => {
+                silent.clear();
+                push(&mut decided, attempt.first, state.clone());
+            }
+        }
+    }
+    let history: Vec<Phase> = decided.iter().map(|one| one.phase.clone()).collect();
+    let Some(last) = decided.pop() else {
+        let reason = unclear.unwrap_or_else(|| "nothing in the capture tells how it went".to_owned());
+        return Settled { verdict: Verdict::Undecided, reason, history };
+    };
+    let mut reason = match &last.state {
+        State::Works(_, note) => match note {
+            Some(note) => format!("works; {note}"),
+            None => "works".to_owned(),
+        },
+        State::Fails(_, _, reason) => reason.clone(),
+        State::Silent(_) | State::Unclear(_) => String::new(),
+    };
+    reason.push_str(&told_change(&history));
+    let verdict = match last.state {
+        State::Works(proofs, _) => Verdict::Satisfied(proofs),
+        State::Fails(Fault::Violated, failure, _) => Verdict::Violated(failure),
+        State::Fails(Fault::Blocked, failure, _) => Verdict::Blocked(failure),
+        State::Fails(Fault::Failed, failure, _) => Verdict::Failed(failure),
+        State::Silent(_) | State::Unclear(_) => Verdict::Undecided,
+    };
+    Settled { verdict, reason, history }
+}
+
+/// How the present state came about, where it was another before.
+fn told_change(history: &[Phase]) -> String {
+    let mut earlier = history.iter().rev();
+    let (Some(now), Some(before)) = (earlier.next(), earlier.next()) else { return String::new() };
+    if history.len() > FLAPPING {
+        return format!(
+            " (flapping: {} changes, the latest at packet {})",
+            history.len() - 1,
+            now.since.number
+        );
+    }
+    let what = before
+        .mechanism
+        .map_or(before.verdict.to_owned(), |mechanism| format!("{} ({mechanism})", before.verdict));
+    format!(" (since packet {}; before that {what})", now.since.number)
+}
+
+/// Adds a state, or brings the present stretch up to date where it is the same.
+fn push(decided: &mut Vec<Decided>, since: PacketRef, state: State) {
+    let (verdict, mechanism) = match &state {
+        State::Works(..) => ("satisfied", None),
+        State::Fails(fault, failure, _) => (fault.name(), Some(failure.mechanism.name())),
+        State::Silent(_) | State::Unclear(_) => return,
+    };
+    match decided.last_mut() {
+        Some(last) if last.phase.verdict == verdict && last.phase.mechanism == mechanism => {
+            // What works without reservation says more than what works with one.
+            let keeps = matches!((&last.state, &state), (State::Works(_, None), State::Works(_, Some(_))));
+            if !keeps {
+                last.state = state;
+            }
+        }
+        _ => decided.push(Decided { phase: Phase { verdict, mechanism, since }, state }),
+    }
+}
+
+/// What silence since the last decided state comes to: a failure, or why it is not enough for one.
+fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<State, String> {
+    let Some((_, latest)) = silent.last() else { return Err(String::new()) };
+    let sight = &latest.sight;
+    if let Sight::None(why) = sight {
+        return Err(format!("no answer, but {why}"));
+    }
+    let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
+    if latest.transport == Transport::Tcp {
+        syns(silent, total, sight, who, view)
+    } else {
+        requests(silent, total, sight, who, view)
+    }
+}
+
+/// SYNs into silence.
+fn syns(
+    silent: &[(&Attempt, &Silence)],
+    total: u32,
+    sight: &Sight,
+    who: Who<'_>,
+    view: &View,
+) -> Result<State, String> {
+    let conclusive = |silence: &Silence| {
+        let series = &silence.series;
+        // The last SYN of a longer series only shows how long the silence after the one before it was.
+        let spare = if series.count > SYNS_OF_ONE { series.longest_gap } else { Duration::ZERO };
+        series.count >= SYNS_OF_ONE
+            && (series.span() >= SYN_SPAN + spare || !view.end_is_near(series) && series.span() >= SYN_SPAN)
+            && series.shortest_gap >= SYN_GAP
+            && view.is_settled(series, SYNS_OF_ONE)
+    };
+    let alone = silent.iter().any(|(_, silence)| conclusive(silence));
+    let repeated: Vec<_> = silent
+        .iter()
+        .filter(|(_, silence)| {
+            silence.series.count >= 2
+                && silence
+                    .series
+                    .last
+                    .is_some_and(|last| !view.ends_too_soon(last.time, silence.series.longest_gap))
+        })
+        .collect();
+    let together = repeated.len() >= SILENT_ATTEMPTS && who.target_heard;
+    if !alone && !together {
+        return Err(format!(
+            "{} SYN{} without an answer is too little to tell a block from loss or a slow start ({SYNS_OF_ONE} of one attempt over {:.1} s are needed, and the capture has to go on after them)",
+            total,
+            if total == 1 { "" } else { "s" },
+            SYN_SPAN.as_secs_f32(),
+        ));
+    }
+    if let Some(why) = view.loss_explains(total) {
+        return Err(why);
+    }
+    let (first, last) = span(silent);
+    let evidence = Proofs::new(first, format!("the first SYN of {} to {}", who.source, who.target))
+        .and(last, format!("the last of {total} SYNs, none of them answered"));
+    let alive = who.target_heard;
+    let grade = if alive && *sight == Sight::Clear { Grade::B } else { Grade::C };
+    let tries = silent.len();
+    let reason = format!(
+        "{total} SYNs in {tries} attempt{} went unanswered{}",
+        if tries == 1 { "" } else { "s" },
+        if alive {
+            ", while the target is alive"
+        } else {
+            "; the target was never heard: filtered, or it is off"
+        },
+    );
+    let failure =
+        Failure { mechanism: Mechanism::Dropped, grade: attempt::cap(grade, view), by: None, evidence };
+    Ok(State::Fails(Fault::Blocked, failure, reason))
+}
+
+/// Requests into silence.
+fn requests(
+    silent: &[(&Attempt, &Silence)],
+    total: u32,
+    sight: &Sight,
+    who: Who<'_>,
+    view: &View,
+) -> Result<State, String> {
+    let (first, last) = span(silent);
+    let gap = silent.iter().map(|(_, silence)| silence.series.longest_gap).max().unwrap_or_default();
+    if total < REQUESTS {
+        return Err(format!(
+            "{total} unanswered request{} is too little to tell ({REQUESTS} are needed)",
+            if total == 1 { "" } else { "s" }
+        ));
+    }
+    // A poller's own period is no retransmission timer: a second of capture after the last request suffices there.
+    if view.ends_too_soon(last.time, gap.min(Duration::from_secs(5))) {
+        return Err("the capture ends too soon after the last request".to_owned());
+    }
+    if let Some(why) = view.loss_explains(total) {
+        return Err(why);
+    }
+    let evidence = Proofs::new(first, format!("the first request of {} to {}", who.source, who.target))
+        .and(last, format!("the last of {total} requests, none of them answered"));
+    let control = who.others_answered && *sight == Sight::Clear;
+    let (fault, grade, reason) = if control {
+        (
+            Fault::Blocked,
+            Grade::B,
+            format!(
+                "{total} requests went unanswered, while other clients of {} get answers: a firewall, or the server's own access list",
+                who.target
+            ),
+        )
+    } else {
+        (
+            Fault::Failed,
+            Grade::C,
+            format!("{total} requests went unanswered: dropped on the way, or the service is off"),
+        )
+    };
+    let failure =
+        Failure { mechanism: Mechanism::NoReply, grade: attempt::cap(grade, view), by: None, evidence };
+    Ok(State::Fails(fault, failure, reason))
+}
+
+/// The first and the last packet of all silent attempts.
+fn span(silent: &[(&Attempt, &Silence)]) -> (PacketRef, PacketRef) {
+    let first =
+        silent.iter().filter_map(|(attempt, silence)| silence.series.first.or(Some(attempt.first))).min();
+    let last =
+        silent.iter().filter_map(|(attempt, silence)| silence.series.last.or(Some(attempt.last))).max();
+    (first.unwrap_or_default(), last.unwrap_or_default())
+}

@@ -1,0 +1,278 @@
+//! What this mirror could have seen: visibility of answers, loss, baselines of resets, and the guards at both ends.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use crate::model::CellId;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::MacAddr;
+use crate::model::Observed;
+use crate::model::Reset;
+use crate::model::Role;
+use crate::model::Series;
+use crate::model::SideRecord;
+use crate::model::Timestamp;
+
+/// How near a verdict may come to saying "blocked" from silence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Answers would have been seen: the pair or its segment was heard in that direction.
+    Clear,
+    /// The target is heard elsewhere on this mirror, though never towards this client: grades are capped at C.
+    Likely,
+    /// The mirror may not carry that direction: the reason.
+    None(String),
+}
+
+/// Share of lost packets above which loss may explain a verdict away (evidence 3.6: loss to the power of the missing packets above 1 %).
+const LOSS_EXPLAINS: f64 = 0.01;
+/// Estimated loss above which grades are capped at C (evidence 3.3.3).
+const LOSS_CAPS: f64 = 0.01;
+/// The least distance from the end of the capture at which a silence counts (evidence 3.3.4).
+const END_GUARD: Duration = Duration::from_secs(1);
+/// Resets of one host needed before their time to live is a baseline (evidence table).
+const RESET_BASELINE: usize = 3;
+
+/// A host's usual marks on this mirror.
+#[derive(Debug, Default)]
+struct Marks {
+    /// MACs of packets in its name that had passed no router: those of the machine itself.
+    on_link: BTreeSet<MacAddr>,
+    reset_ttls: Vec<u8>,
+}
+
+/// What is known of the mirror as a whole.
+#[derive(Debug)]
+pub struct View {
+    end: Timestamp,
+    loss: Option<f64>,
+    /// Hosts (and their segments) heard sending to a host.
+    received: BTreeMap<(CellId, IpAddr), BTreeSet<IpAddr>>,
+    received_segments: BTreeMap<(CellId, IpAddr), BTreeSet<IpAddr>>,
+    received_macs: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
+    heard: BTreeMap<(CellId, Host), (Timestamp, Timestamp)>,
+    marks: BTreeMap<(CellId, IpAddr), Marks>,
+    /// Clients that a service answered (UDP), for the positive control.
+    answered: BTreeMap<(CellId, Host, Option<u16>), BTreeSet<Host>>,
+}
+
+impl View {
+    /// Reads the vantage out of everything observed.
+    pub fn of(observed: &Observed) -> Self {
+        let mut view = Self {
+            end: observed.vantage.last.unwrap_or(Timestamp::MIN),
+            loss: loss(observed),
+            received: BTreeMap::new(),
+            received_segments: BTreeMap::new(),
+            received_macs: BTreeMap::new(),
+            heard: observed
+                .vantage
+                .heard
+                .iter()
+                .map(|(key, heard)| (*key, (heard.first.time, heard.last.time)))
+                .collect(),
+            marks: BTreeMap::new(),
+            answered: BTreeMap::new(),
+        };
+        for conversation in observed.conversations.values() {
+            for flow in conversation.attempts() {
+                view.learn(flow);
+            }
+            if conversation
+                .attempts()
+                .any(|flow| flow.from_client.packets > 0 && flow.from_server.payload_packets > 0)
+            {
+                let key = conversation.key;
+                view.answered.entry((key.cell, key.server, key.port)).or_default().insert(key.client);
+            }
+        }
+        view
+    }
+
+    fn learn(&mut self, flow: &FlowRecord) {
+        for role in [Role::Client, Role::Server] {
+            let (sender, receiver) = ends(flow, role);
+            let (Some(sender), Some(receiver)) = (sender.ip(), receiver.ip()) else { continue };
+            let side = flow.side(role);
+            // A side that only ever sent resets proves nothing about itself: they may be forged.
+            if side.packets == 0 || (side.mac.is_none() && side.ttl.is_none()) {
+                continue;
+            }
+            self.received.entry((flow.cell, receiver)).or_default().insert(sender);
+            self.received_segments.entry((flow.cell, receiver)).or_default().insert(segment(sender));
+            let marks = self.marks.entry((flow.cell, sender)).or_default();
+            if let Some(mac) = side.mac {
+                if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
+                    marks.on_link.insert(mac);
+                }
+                self.received_macs.entry((flow.cell, receiver)).or_default().insert(mac);
+            }
+            if let Some(reset) = side.reset
+                && side.payload_packets > 0
+            {
+                marks.reset_ttls.push(reset.ttl);
+            }
+        }
+    }
+
+    /// Whether answers of `server` to `client` would have been seen.
+    pub fn sight(&self, cell: CellId, client: Host, client_side: &SideRecord, server: Host) -> Sight {
+        let (Some(client_ip), Some(server_ip)) = (client.ip(), server.ip()) else {
+            return Sight::None("layer-2 answers may take another port".to_owned());
+        };
+        let key = (cell, client_ip);
+        if self.received.get(&key).is_some_and(|from| from.contains(&server_ip))
+            || self.received_segments.get(&key).is_some_and(|from| from.contains(&segment(server_ip)))
+        {
+            return Sight::Clear;
+        }
+        let through = client_side.neighbour;
+        if through.is_some_and(|mac| self.received_macs.get(&key).is_some_and(|from| from.contains(&mac))) {
+            return Sight::Clear;
+        }
+        if !self.received.contains_key(&key) {
+            return Sight::None(format!(
+                "nothing sent to {client} was ever captured, so its answers would not be seen either"
+            ));
+        }
+        if self.heard.contains_key(&(cell, server)) {
+            return Sight::Likely;
+        }
+        Sight::None(format!(
+            "{server} and its neighbours were never heard sending: this mirror may not carry what comes from there"
+        ))
+    }
+
+    /// Whether a host sent anything in the capture.
+    pub fn heard(&self, cell: CellId, host: Host) -> bool {
+        self.heard.contains_key(&(cell, host))
+    }
+
+    /// For how long a host was heard, from its first to its last packet; in any cell.
+    pub fn heard_for(&self, host: Host) -> Option<Duration> {
+        let times: Vec<_> =
+            self.heard.iter().filter(|((_, heard), _)| *heard == host).map(|(_, span)| span).collect();
+        let first = times.iter().map(|(first, _)| *first).min()?;
+        let last = times.iter().map(|(_, last)| *last).max()?;
+        Some(last.since(first))
+    }
+
+    /// Whether another client of the same service got answers.
+    pub fn others_answered(&self, cell: CellId, server: Host, port: Option<u16>, but: Host) -> bool {
+        self.answered
+            .get(&(cell, server, port))
+            .is_some_and(|clients| clients.iter().any(|client| *client != but))
+    }
+
+    /// Whether a series of at least `needed` like packets lies safely before the end of the capture: the last of them, or (where there
+    /// is one more than needed) the one before it, whose silence then lasted until the last.
+    pub fn is_settled(&self, series: &Series, needed: u32) -> bool {
+        series.count > needed || (series.count == needed && !self.end_is_near(series))
+    }
+
+    /// Whether the capture ends too soon after the last of a series for the silence after it to count.
+    pub fn end_is_near(&self, series: &Series) -> bool {
+        series.last.is_none_or(|last| self.ends_too_soon(last.time, series.longest_gap))
+    }
+
+    /// Whether the capture ends too soon after `last` for silence to count: closer than the longest gap, and than a second.
+    pub fn ends_too_soon(&self, last: Timestamp, longest_gap: Duration) -> bool {
+        self.end.since(last) < longest_gap.max(END_GUARD)
+    }
+
+    /// Whether loss alone could explain that this many packets were not seen.
+    pub fn loss_explains(&self, missing: u32) -> Option<String> {
+        let loss = self.loss?;
+        (loss.powi(i32::try_from(missing).unwrap_or(i32::MAX)) > LOSS_EXPLAINS).then(|| {
+            format!(
+                "the capture misses about {:.0} % of packets, which could explain {missing} missing answers",
+                loss * 100.0
+            )
+        })
+    }
+
+    /// Whether loss is high enough to cap grades, and how high it is.
+    pub fn lossy(&self) -> Option<f64> {
+        self.loss.filter(|loss| *loss > LOSS_CAPS)
+    }
+
+    /// Why a reset in a host's name is provably not that host's; `None` where it may be.
+    ///
+    /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
+    /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
+    pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<(String, MacAddr)> {
+        let marks = self.marks.get(&(cell, host.ip()?))?;
+        let mac = reset.mac?;
+        let virtual_router =
+            is_virtual_router(mac) || marks.on_link.iter().any(|own| is_virtual_router(*own));
+        if !marks.on_link.is_empty()
+            && !marks.on_link.contains(&mac)
+            && hops(reset.ttl) == 0
+            && !virtual_router
+        {
+            let own = marks.on_link.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
+            return Some((format!("it was made by {mac}, everything else of {host} by {own}"), mac));
+        }
+        let usual = &marks.reset_ttls;
+        if usual.len() >= RESET_BASELINE && usual.iter().all(|ttl| hops(*ttl) != hops(reset.ttl)) {
+            return Some((
+                format!(
+                    "the reset arrived {} hops away, {} other resets of {host} at {}",
+                    hops(reset.ttl),
+                    usual.len(),
+                    usual.first().map_or(0, |ttl| hops(*ttl))
+                ),
+                mac,
+            ));
+        }
+        None
+    }
+}
+
+/// Sender and receiver of one side of a flow.
+fn ends(flow: &FlowRecord, role: Role) -> (Host, Host) {
+    match role {
+        Role::Client => (flow.client.host, flow.server.host),
+        Role::Server => (flow.server.host, flow.client.host),
+    }
+}
+
+/// Loss estimated from acknowledged-but-unseen bytes, or from what the capturing machine says it dropped; the worse of both.
+fn loss(observed: &Observed) -> Option<f64> {
+    let dropped = observed.vantage.dropped.filter(|dropped| *dropped > 0).map(|dropped| {
+        let seen = observed.tally.packets;
+        dropped as f64 / (dropped.saturating_add(seen)) as f64
+    });
+    match (observed.vantage.loss(), dropped) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The usual subnet of an address: /24 or /64. Only a stand-in for "its segment", of which a mirror says nothing.
+fn segment(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & 0xffff_ff00)),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// How many routers a packet passed, were its initial time to live the next of the usual 32, 64, 128, 255.
+fn hops(ttl: u8) -> u8 {
+    [32, 64, 128, 255].into_iter().find(|initial| ttl <= *initial).unwrap_or(255) - ttl
+}
+
+/// VRRP (RFC 5798 section 7.3) and HSRP virtual MAC addresses move between machines.
+fn is_virtual_router(mac: MacAddr) -> bool {
+    matches!(
+        mac.0,
+        [0x00, 0x00, 0x5e, 0x00, 0x01 | 0x02, _]
+            | [0x00, 0x00, 0x0c, 0x07, 0xac, _]
+            | [0x00, 0x00, 0x0c, 0x9f, _, _]
+    )
+}

@@ -1,0 +1,132 @@
+//! The block of bytes that packets are borrowed from, refilled from a stream in large reads.
+
+use std::io;
+use std::io::Read;
+
+/// The largest single read. Larger blocks fall out of the processor's cache and were measured slower.
+pub(super) const LARGEST_READ: usize = 256 * 1024;
+/// The first read: most of what is needed to find a file's first packet, so that thousands of files can be looked into cheaply.
+const FIRST_READ: usize = 16 * 1024;
+
+/// A window over a stream. It grows beyond [`LARGEST_READ`] only for a record that is larger, and only as its bytes arrive.
+pub(super) struct Block {
+    source: Box<dyn Read + Send>,
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    next_read: usize,
+    ended: bool,
+}
+
+impl Block {
+    /// A window at the beginning of a stream.
+    pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
+        Self { source, bytes: Vec::new(), start: 0, end: 0, next_read: FIRST_READ, ended: false }
+    }
+
+    /// The bytes that are here and not consumed yet.
+    #[inline]
+    pub(super) fn front(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Part of the bytes at the front.
+    #[inline]
+    pub(super) fn slice(&self, offset: usize, length: usize) -> &[u8] {
+        let from = self.start.saturating_add(offset);
+        self.bytes.get(from..from.saturating_add(length)).unwrap_or_default()
+    }
+
+    /// Is done with so many bytes of the front.
+    #[inline]
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = self.start.saturating_add(count).min(self.end);
+    }
+
+    /// Reads until at least `need` bytes are at the front; `false` where the stream ends before.
+    pub(super) fn fill(&mut self, need: usize) -> io::Result<bool> {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        while self.end < need {
+            if self.ended {
+                return Ok(false);
+            }
+            if self.bytes.len() - self.end < self.next_read / 2 {
+                // At least doubling keeps growth linear; for a lying length nothing is set aside beyond twice what arrived.
+                self.bytes.resize((self.end + self.next_read).max(2 * self.end), 0);
+            }
+            let room = self.bytes.get_mut(self.end..).unwrap_or_default();
+            let count = room.len().min(self.next_read);
+            match self.source.read(room.get_mut(..count).unwrap_or_default()) {
+                Ok(0) => self.ended = true,
+                Ok(read) => {
+                    self.end += read.min(count);
+                    self.next_read = (2 * self.next_read).min(LARGEST_READ);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Passes over so many bytes, here or still to be read; says how many there were.
+    pub(super) fn skip(&mut self, count: u64) -> io::Result<u64> {
+        let mut left = count;
+        loop {
+            let here = (self.end - self.start).min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.consume(here);
+            left -= here as u64;
+            if left == 0 || !self.fill(1)? {
+                return Ok(count - left);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives its bytes in small pieces.
+    struct Trickle(Vec<u8>, usize);
+
+    impl Read for Trickle {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let count = self.1.min(self.0.len()).min(into.len());
+            for (to, from) in into.iter_mut().zip(self.0.drain(..count)) {
+                *to = from;
+            }
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn fills_skips_and_ends() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        let mut block = Block::new(Box::new(Trickle(bytes.clone(), 777)));
+        assert!(block.fill(10).unwrap());
+        assert_eq!(&block.front()[..10], &bytes[..10]);
+        assert_eq!(block.skip(50_000).unwrap(), 50_000);
+        assert!(block.fill(49_999).unwrap());
+        assert_eq!(block.slice(3, 40_000), &bytes[50_003..90_003]);
+        assert!(!block.fill(50_001).unwrap());
+        assert_eq!(block.front(), &bytes[50_000..]);
+        assert_eq!(block.skip(60_000).unwrap(), 50_000);
+        assert!(block.front().is_empty());
+    }
+
+    #[test]
+    fn grows_with_what_arrives_only() {
+        let mut block = Block::new(Box::new(io::repeat(7).take(1 << 20)));
+        assert!(!block.fill(1 << 30).unwrap());
+        assert_eq!(block.front().len(), 1 << 20);
+        assert!(block.bytes.len() <= 3 << 20, "{}", block.bytes.len());
+    }
+}

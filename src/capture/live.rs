@@ -1,0 +1,329 @@
+//! Packets from an interface, by libpcap. The handle is opened for reading and nothing is ever sent on it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use pcap::Active;
+use pcap::Capture;
+use pcap::Device;
+use pcap::Error;
+use pcap::Precision;
+
+use crate::capture::source::CaptureError;
+use crate::capture::source::Polled;
+use crate::capture::source::Source;
+use crate::model::Input;
+use crate::model::InputId;
+use crate::model::LinkType;
+use crate::model::Packet;
+use crate::model::PacketRef;
+use crate::model::Stop;
+use crate::model::Timestamp;
+
+/// How long the kernel may hold packets back to hand them over together, in milliseconds.
+const TIMEOUT_MS: i32 = 50;
+/// The pause after finding no packet. The ring bridges it, and the kernel's own timeout does not end a wait on Linux: with its
+/// TPACKET_V3 ring a blocking read of a silent interface comes back never (pcap(3PCAP), "packet buffer timeout").
+const PAUSE: Duration = Duration::from_millis(10);
+/// After so many packets the kernel is asked again how many it lost.
+const PACKETS_PER_LOOK: u64 = 4096;
+
+/// How an interface is to be listened to.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// Its name, or `any` for all of them.
+    pub interface: String,
+    /// A filter in tcpdump's language, run in the kernel: what does not pass is not even counted.
+    pub filter: Option<String>,
+    /// The most bytes kept of a packet.
+    pub snaplen: u32,
+    /// Size of the kernel's buffer in bytes: what bridges a pause of this program.
+    pub buffer: u32,
+    /// Whether frames for other stations are wanted. A mirror port has nothing else.
+    pub promiscuous: bool,
+    /// The most packets to hand out (`-c`).
+    pub count: Option<u64>,
+    /// Ends the capture once it is set, within a pause of 10 ms.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            interface: String::new(),
+            filter: None,
+            // libpcap's MAXIMUM_SNAPLEN.
+            snaplen: 256 * 1024,
+            buffer: 64 * 1024 * 1024,
+            promiscuous: true,
+            count: None,
+            stop: Arc::default(),
+        }
+    }
+}
+
+/// An interface that is listened to.
+pub struct Live {
+    capture: Capture<Active>,
+    link: LinkType,
+    /// The packet's bytes, copied out of the ring: they have to outlive the call that found them. Reused for each packet.
+    bytes: Vec<u8>,
+    at: PacketRef,
+    original: u32,
+    left: u64,
+    stop: Arc<AtomicBool>,
+    input: Input,
+    lost: Losses,
+}
+
+/// The kernel's loss counters, which begin again after 2^32.
+#[derive(Default)]
+struct Losses {
+    last: Option<(u32, u32)>,
+    total: u64,
+}
+
+impl Losses {
+    /// Takes the counters as they stand now; says how many were lost in all.
+    fn add(&mut self, now: (u32, u32)) -> u64 {
+        let (kernel, interface) = self.last.unwrap_or_default();
+        self.total += u64::from(now.0.wrapping_sub(kernel)) + u64::from(now.1.wrapping_sub(interface));
+        self.last = Some(now);
+        self.total
+    }
+}
+
+/// Listens to an interface.
+pub fn open_live(options: &LiveOptions) -> Result<Live, CaptureError> {
+    let error = |error: &Error| CaptureError::Live {
+        interface: options.interface.clone(),
+        why: explain(error, &options.interface),
+    };
+    let size = |bytes: u32| i32::try_from(bytes).unwrap_or(i32::MAX);
+    let mut capture = Capture::from_device(options.interface.as_str())
+        .map_err(|e| error(&e))?
+        .promisc(options.promiscuous)
+        .snaplen(size(options.snaplen.max(1)))
+        .buffer_size(size(options.buffer))
+        .timeout(TIMEOUT_MS)
+        .precision(Precision::Nano)
+        .open()
+        .and_then(Capture::setnonblock)
+        .map_err(|e| error(&e))?;
+    if let Some(filter) = &options.filter {
+        capture.filter(filter, true).map_err(|error| CaptureError::Filter {
+            filter: filter.clone(),
+            why: match error {
+                Error::PcapError(words) => words,
+                other => other.to_string(),
+            },
+        })?;
+    }
+    let link = match capture.get_datalink().0 {
+        // libpcap's own number for raw IP differs from that of the files.
+        12 => LinkType::RAW,
+        number => LinkType(u16::try_from(number).unwrap_or(u16::MAX)),
+    };
+    Ok(Live {
+        capture,
+        link,
+        bytes: Vec::new(),
+        at: PacketRef::default(),
+        original: 0,
+        left: options.count.unwrap_or(u64::MAX),
+        stop: Arc::clone(&options.stop),
+        input: Input { name: options.interface.clone(), format: "live".to_owned(), ..Input::default() },
+        lost: Losses::default(),
+    })
+}
+
+/// What went wrong and what to do.
+fn explain(error: &Error, interface: &str) -> String {
+    let words = match error {
+        Error::PcapError(words) => words.clone(),
+        other => other.to_string(),
+    };
+    let lower = words.to_lowercase();
+    if lower.contains("permission") || lower.contains("not permitted") {
+        return format!("{words}: run as root, or give the program the right (setcap cap_net_raw+ep)");
+    }
+    let known: Vec<String> =
+        Device::list().unwrap_or_default().into_iter().map(|device| device.name).collect();
+    if known.is_empty() || known.iter().any(|name| name == interface) {
+        return words;
+    }
+    format!("{words}; there are: {}", known.join(", "))
+}
+
+impl Live {
+    /// Asks the kernel how many packets it lost.
+    fn look_at_losses(&mut self) {
+        if let Ok(stat) = self.capture.stats() {
+            self.input.dropped = Some(self.lost.add((stat.dropped, stat.if_dropped)));
+        }
+    }
+
+    /// No packet any more.
+    fn end(&mut self) -> Polled {
+        self.look_at_losses();
+        self.bytes.clear();
+        self.original = 0;
+        self.at = PacketRef::default();
+        self.left = 0;
+        Polled::End
+    }
+}
+
+impl Source for Live {
+    fn advance(&mut self) -> Result<bool, CaptureError> {
+        loop {
+            match self.poll()? {
+                Polled::Packet => return Ok(true),
+                Polled::Idle => {}
+                Polled::End => return Ok(false),
+            }
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self) -> Result<Polled, CaptureError> {
+        if self.left == 0 || self.stop.load(Ordering::Relaxed) {
+            return Ok(self.end());
+        }
+        let (time, original) = match self.capture.next_packet() {
+            Ok(packet) => {
+                self.bytes.clear();
+                self.bytes.extend_from_slice(packet.data);
+                let stamp = packet.header.ts;
+                // With nanosecond precision the field for microseconds holds nanoseconds.
+                #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit systems")]
+                let nanos = i64::from(stamp.tv_sec)
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(i64::from(stamp.tv_usec));
+                (Timestamp::from_nanos(nanos), packet.header.len)
+            }
+            Err(Error::TimeoutExpired) => {
+                self.look_at_losses();
+                thread::sleep(PAUSE);
+                return Ok(Polled::Idle);
+            }
+            Err(error) => {
+                let why = format!("the interface gave out: {}", explain(&error, &self.input.name));
+                let after = (self.at.number > 0).then_some(self.at);
+                self.input.stopped = Some(Stop { after, why });
+                return Ok(self.end());
+            }
+        };
+        let reversed = self.at.number > 0 && time < self.at.time;
+        self.at = PacketRef { time, input: InputId(0), number: self.at.number + 1 };
+        self.original = original.max(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.left -= 1;
+        let input = &mut self.input;
+        input.packets += 1;
+        input.bytes += self.bytes.len() as u64;
+        input.cut_packets += u64::from((self.bytes.len() as u64) < u64::from(self.original));
+        input.time_reversals += u64::from(reversed);
+        input.first = Some(input.first.map_or(time, |first| first.min(time)));
+        input.last = Some(input.last.map_or(time, |last| last.max(time)));
+        if input.packets.is_multiple_of(PACKETS_PER_LOOK) {
+            self.look_at_losses();
+        }
+        Ok(Polled::Packet)
+    }
+
+    #[inline]
+    fn packet(&self) -> Packet<'_> {
+        Packet { at: self.at, link: self.link, interface: 0, original: self.original, bytes: &self.bytes }
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![self.input.clone()]
+    }
+
+    fn progress(&self) -> (u64, Option<u64>) {
+        (self.input.bytes, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn losses_survive_the_counters_wrapping() {
+        let mut lost = Losses::default();
+        assert_eq!(lost.add((5, 1)), 6);
+        assert_eq!(lost.add((u32::MAX, 1)), u64::from(u32::MAX) + 1);
+        assert_eq!(lost.add((2, 1)), u64::from(u32::MAX) + 4);
+    }
+
+    #[test]
+    fn an_unknown_interface_is_told() {
+        let options = LiveOptions { interface: "no-such-if0".to_owned(), ..LiveOptions::default() };
+        let Err(error) = open_live(&options) else { panic!("it opened") };
+        assert!(error.to_string().starts_with("no-such-if0: "), "{error}");
+    }
+
+    /// The loopback interface, where this machine lets the test listen to it.
+    #[allow(clippy::print_stdout, reason = "a test that does not run has to say so")]
+    fn loopback(options: LiveOptions) -> Option<Live> {
+        match open_live(&LiveOptions { interface: "lo".to_owned(), ..options }) {
+            Ok(live) => Some(live),
+            Err(error) => {
+                println!("not tested: {error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn stops_when_told_to() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let Some(mut live) = loopback(LiveOptions { stop: Arc::clone(&stop), ..LiveOptions::default() })
+        else {
+            return;
+        };
+        stop.store(true, Ordering::Relaxed);
+        assert!(!live.advance().unwrap());
+        assert!(live.packet().bytes.is_empty());
+        assert!(live.inputs()[0].dropped.is_some());
+    }
+
+    #[test]
+    fn hears_what_passes_the_filter() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        let options = LiveOptions {
+            filter: Some(format!("udp dst port {}", to.port())),
+            snaplen: 60,
+            count: Some(3),
+            ..LiveOptions::default()
+        };
+        let Some(mut live) = loopback(options) else { return };
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut heard = Vec::new();
+        // Idle ten seconds in all at most.
+        for _ in 0..1000 {
+            match live.poll().unwrap() {
+                Polled::Packet => {
+                    let packet = live.packet();
+                    heard.push((packet.at.number, packet.bytes.len(), packet.original));
+                    assert!(packet.at.time.as_nanos() > 1_700_000_000_000_000_000, "{:?}", packet.at.time);
+                }
+                Polled::Idle => {
+                    sender.send_to(&[7; 100], to).unwrap();
+                }
+                Polled::End => break,
+            }
+        }
+        // Ethernet, IPv4 and UDP headers are 42 bytes.
+        assert_eq!(heard, [(1, 60, 142), (2, 60, 142), (3, 60, 142)]);
+        let input = &live.inputs()[0];
+        assert_eq!((input.packets, input.cut_packets, input.dropped), (3, 3, Some(0)));
+    }
+}

@@ -1,0 +1,147 @@
+//! From the paths that were named to the recordings behind them: files, directories, standard input.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::capture::filter::Filter;
+use crate::capture::merge::Candidate;
+use crate::capture::merge::Recordings;
+use crate::capture::reader::Reader;
+use crate::capture::source::CaptureError;
+
+/// How recordings are to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether the SHA-256 of each input is wanted. It is of the file as it is on disk, packed if it is packed.
+    pub hash: bool,
+    /// A filter in tcpdump's language; packets that do not pass are counted in `Input::filtered` and left out.
+    pub filter: Option<String>,
+    /// The most packets to hand out (`-c`), after the filter.
+    pub count: Option<u64>,
+}
+
+/// A file to be read, and whether it was named itself or found in a directory.
+struct Found {
+    path: PathBuf,
+    named: bool,
+}
+
+/// Opens recordings: files, directories with all that is in them, `-` for standard input.
+///
+/// Every file that is named must be a capture. In a directory what is none is passed over and told in [`Source::notes`],
+/// and at least one must be. A file named twice, by whatever path, is read once.
+///
+/// [`Source::notes`]: crate::capture::Source::notes
+pub fn open(paths: &[PathBuf], options: &Options) -> Result<Recordings, CaptureError> {
+    let mut filter = options.filter.as_deref().map(Filter::new).transpose()?;
+    let mut files = BTreeMap::new();
+    let mut notes = Vec::new();
+    let mut directories = Vec::new();
+    for path in paths {
+        if path == Path::new("-") {
+            if io::stdin().is_terminal() {
+                let why = "standard input is a terminal: pipe a capture into it".to_owned();
+                return Err(CaptureError::NotACapture { path: path.clone(), why });
+            }
+            add(&mut files, path.clone(), true);
+        } else if metadata(path)?.is_dir() {
+            directories.push(path.clone());
+            walk(path, &mut files, &mut notes)?;
+        } else {
+            add(&mut files, path.clone(), true);
+        }
+    }
+    let mut candidates = Vec::with_capacity(files.len());
+    for Found { path, named } in files.into_values() {
+        match look_into(path, options.hash) {
+            Ok(candidate) => {
+                if let (Some(filter), Some(_)) = (&mut filter, candidate.first) {
+                    // So that a filter that does not compile is told before anything is read.
+                    let packet = candidate.reader.packet();
+                    filter.passes(packet.link, packet.bytes)?;
+                }
+                candidates.push(candidate);
+            }
+            Err(error @ CaptureError::NotACapture { .. }) if !named => notes.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(path) =
+        directories.into_iter().find(|path| !candidates.iter().any(|found| found.path.starts_with(path)))
+    {
+        return Err(CaptureError::EmptyDirectory { path });
+    }
+    notes.sort();
+    Ok(Recordings::new(candidates, filter, options.count, options.hash, notes))
+}
+
+/// Adds a file under what makes it one, so that a second path to it adds nothing.
+fn add(files: &mut BTreeMap<PathBuf, Found>, path: PathBuf, named: bool) {
+    // A pipe of the shell has no canonical path.
+    let identity = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    match files.get_mut(&identity) {
+        Some(known) => {
+            known.named |= named;
+            // The same name whichever was named first.
+            if path < known.path {
+                known.path = path;
+            }
+        }
+        None => {
+            files.insert(identity, Found { path, named });
+        }
+    }
+}
+
+/// Adds all files in a directory and those below it. Links to directories are not followed: they may lead back.
+fn walk(
+    directory: &Path,
+    files: &mut BTreeMap<PathBuf, Found>,
+    notes: &mut Vec<String>,
+) -> Result<(), CaptureError> {
+    let mut ahead = vec![directory.to_owned()];
+    while let Some(directory) = ahead.pop() {
+        let io_error = |source| CaptureError::Io { path: directory.clone(), source };
+        for entry in fs::read_dir(&directory).map_err(io_error)? {
+            let entry = entry.map_err(io_error)?;
+            let path = entry.path();
+            let kind = entry.file_type().map_err(io_error)?;
+            if kind.is_dir() {
+                ahead.push(path);
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => add(files, path, false),
+                Ok(metadata) if metadata.is_dir() => {
+                    notes.push(format!("{}: a link to a directory, not followed", path.display()));
+                }
+                Ok(_) => notes.push(format!("{}: no regular file", path.display())),
+                Err(_) if kind.is_symlink() => {
+                    notes.push(format!("{}: a link that leads nowhere", path.display()))
+                }
+                Err(source) => return Err(CaptureError::Io { path, source }),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens a file and reads up to its first packet.
+fn look_into(path: PathBuf, hash: bool) -> Result<Candidate, CaptureError> {
+    let mut size = None;
+    if path != Path::new("-") {
+        let metadata = metadata(&path)?;
+        size = metadata.is_file().then_some(metadata.len());
+    }
+    let mut reader = Box::new(Reader::open(&path, hash)?);
+    let first = reader.advance().then(|| reader.packet().at.time);
+    Ok(Candidate { path, reader, first, size })
+}
+
+fn metadata(path: &Path) -> Result<fs::Metadata, CaptureError> {
+    fs::metadata(path).map_err(|source| CaptureError::Io { path: path.to_owned(), source })
+}

@@ -1,0 +1,473 @@
+//! BACnet: over IPv4 and IPv6 (BVLL) and over 802.2 LLC.
+//!
+//! ANSI/ASHRAE 135: Annex J (BACnet/IP), Annex U (BACnet/IPv6), clause 6 (network layer), clauses 20 and 21 (APDUs),
+//! clause 7 (BACnet over LLC).
+
+use super::About;
+use super::Carrier;
+use super::End;
+use super::Probe;
+use super::Proof;
+use super::Protocol;
+use super::Seen;
+use super::bytes::Reader;
+use super::framed::Cut;
+use super::framed::Walk;
+use super::framed::settle;
+use super::framed::walk;
+use crate::model::EtherKind;
+use crate::model::Facts;
+
+/// Recognises BACnet.
+pub struct Bacnet;
+
+static ABOUT: About = About {
+    name: "bacnet",
+    title: "BACnet",
+    spec: "ANSI/ASHRAE 135, Annexes J and U, clauses 6, 7, 20 and 21",
+    usual: &["udp/47808"],
+    answers: true,
+    facts: &[
+        ("bacnet.type", "kind of message: confirmed-request, unconfirmed-request, complex-ack, network, ..."),
+        ("bacnet.service", "service by name: who-is, i-am, read-property, write-property, ..."),
+    ],
+};
+
+/// BVLL type for IPv4 (J.2) and IPv6 (U.2).
+const BVLL_IPV4: u8 = 0x81;
+const BVLL_IPV6: u8 = 0x82;
+/// The LLC service access point of BACnet (7.2).
+const LLC_SAP: u8 = 0x82;
+/// Network layer protocol version (6.2.1).
+const NETWORK_VERSION: u8 = 1;
+
+/// Services whose parameters, or results, may be none (clauses 13 and 16).
+const WHO_IS: u8 = 8;
+const GET_ALARM_SUMMARY: u8 = 3;
+const GET_ENROLLMENT_SUMMARY: u8 = 4;
+const GET_EVENT_INFORMATION: u8 = 29;
+
+/// What one datagram says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Message {
+    /// Between BACnet broadcast management devices: its function, and whether it asks.
+    Management { name: &'static str, asks: bool },
+    /// A network layer message (6.4), its type.
+    Network(u8),
+    /// Application data.
+    Application(Apdu),
+}
+
+/// An APDU: PDU type (20.1) and service choice, where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Apdu {
+    kind: u8,
+    service: Option<u8>,
+}
+
+impl Message {
+    /// Whether it asks, answers, or tells neither.
+    fn asks(&self) -> Option<bool> {
+        match *self {
+            Self::Management { asks, .. } => Some(asks),
+            Self::Network(_) => None,
+            Self::Application(Apdu { kind, service }) => match (kind, service) {
+                (0, _) => Some(true),
+                (2 | 3 | 5 | 6, _) => Some(false),
+                // Who-is and who-has; i-am and i-have answer them or come unasked.
+                (1, Some(7 | 8)) => Some(true),
+                _ => None,
+            },
+        }
+    }
+
+    fn tell(&self, facts: &mut Facts) {
+        match *self {
+            Self::Management { name, .. } => {
+                facts.add("bacnet.type", "bvll");
+                facts.add("bacnet.service", name);
+            }
+            Self::Network(kind) => {
+                facts.add("bacnet.type", "network");
+                facts.add("bacnet.service", network_name(kind));
+            }
+            Self::Application(apdu) => {
+                facts.add("bacnet.type", apdu.name());
+                if let Some(service) = apdu.service_name() {
+                    facts.add("bacnet.service", service);
+                }
+            }
+        }
+    }
+}
+
+impl Apdu {
+    /// Clause 20.1: exact lengths where the PDU has one, reserved bits zero, services of clause 21.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let kind = bytes.first()? >> 4;
+        let service = match *bytes {
+            [head, limits, _, ref rest @ ..] if kind == 0 => {
+                if head & 0x01 != 0 || limits & 0x80 != 0 || limits & 0x0f > 5 {
+                    return None;
+                }
+                Some(service_of(head, rest)?)
+            }
+            [0x10, service, ref parameters @ ..] if tags_fit(parameters) => {
+                (service == WHO_IS || !parameters.is_empty()).then_some(Some(service))?
+            }
+            [0x20, _, service] => Some(service),
+            [head, _, ref rest @ ..] if kind == 3 && head & 0x03 == 0 => Some(service_of(head, rest)?),
+            [0x40..=0x43, _, _, _] => None,
+            // An error says class and code, both enumerated, perhaps within constructed tags.
+            [0x50, _, service, _, _, ..] => Some(service),
+            [0x60, _, reason] => (reason <= 9 || reason >= 64).then_some(None)?,
+            [0x70 | 0x71, _, reason] => (reason <= 11 || reason >= 64).then_some(None)?,
+            _ => return None,
+        };
+        let last = if kind == 1 { 13 } else { 34 };
+        service.is_none_or(|service| service <= last).then_some(Self { kind, service })
+    }
+
+    fn name(&self) -> &'static str {
+        match self.kind {
+            0 => "confirmed-request",
+            1 => "unconfirmed-request",
+            2 => "simple-ack",
+            3 => "complex-ack",
+            4 => "segment-ack",
+            5 => "error",
+            6 => "reject",
+            _ => "abort",
+        }
+    }
+
+    fn service_name(&self) -> Option<String> {
+        let service = self.service?;
+        let names = if self.kind == 1 { UNCONFIRMED } else { CONFIRMED };
+        Some(names.get(usize::from(service)).map_or_else(|| service.to_string(), |&name| name.to_owned()))
+    }
+}
+
+/// The service of a confirmed request or complex ack: after sequence number and window where it is segmented, and
+/// before parameters that can be checked where it is not.
+fn service_of(head: u8, rest: &[u8]) -> Option<u8> {
+    match (head & 0x08 != 0, rest) {
+        (true, &[_, _, service, ..]) => Some(service),
+        (false, &[service, ref parameters @ ..]) if tags_fit(parameters) => {
+            let may_be_empty =
+                matches!(service, GET_ALARM_SUMMARY | GET_ENROLLMENT_SUMMARY | GET_EVENT_INFORMATION);
+            (may_be_empty || !parameters.is_empty()).then_some(service)
+        }
+        _ => None,
+    }
+}
+
+/// Whether service parameters are a row of tags (20.2.1) that ends where the PDU does.
+///
+/// Every service begins with one of its first context tags or an application value other than Null; zeros are no parameters.
+fn tags_fit(parameters: &[u8]) -> bool {
+    if let Some(&tag) = parameters.first()
+        && !matches!((tag & 0x08 != 0, tag >> 4), (true, 0..=3) | (false, 1..=12))
+    {
+        return false;
+    }
+    let mut reader = Reader::new(parameters);
+    while let Some(tag) = reader.u8() {
+        if tag >> 4 == 0x0f && reader.u8().is_none() {
+            return false;
+        }
+        let is_context = tag & 0x08 != 0;
+        let length = match tag & 0x07 {
+            // An application boolean has its value there; 6 and 7 open and close a context tag.
+            _ if !is_context && tag >> 4 == 1 => Some(0),
+            6 | 7 if is_context => Some(0),
+            6 | 7 => None,
+            5 => extended_length(&mut reader),
+            length => Some(usize::from(length)),
+        };
+        if length.and_then(|length| reader.skip(length)).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+/// The length of a value of five bytes and more (20.2.1.3.1).
+fn extended_length(reader: &mut Reader<'_>) -> Option<usize> {
+    match reader.u8()? {
+        254 => reader.be16().map(usize::from),
+        255 => reader.be32().and_then(|length| usize::try_from(length).ok()),
+        length => Some(usize::from(length)),
+    }
+}
+
+/// Unconfirmed service choices (21, BACnetUnconfirmedServiceChoice).
+const UNCONFIRMED: &[&str] = &[
+    "i-am",
+    "i-have",
+    "unconfirmed-cov-notification",
+    "unconfirmed-event-notification",
+    "unconfirmed-private-transfer",
+    "unconfirmed-text-message",
+    "time-synchronization",
+    "who-has",
+    "who-is",
+    "utc-time-synchronization",
+    "write-group",
+    "unconfirmed-cov-notification-multiple",
+    "unconfirmed-audit-notification",
+    "who-am-i",
+];
+
+/// Confirmed service choices (21, BACnetConfirmedServiceChoice).
+const CONFIRMED: &[&str] = &[
+    "acknowledge-alarm",
+    "confirmed-cov-notification",
+    "confirmed-event-notification",
+    "get-alarm-summary",
+    "get-enrollment-summary",
+    "subscribe-cov",
+    "atomic-read-file",
+    "atomic-write-file",
+    "add-list-element",
+    "remove-list-element",
+    "create-object",
+    "delete-object",
+    "read-property",
+    "read-property-conditional",
+    "read-property-multiple",
+    "write-property",
+    "write-property-multiple",
+    "device-communication-control",
+    "confirmed-private-transfer",
+    "confirmed-text-message",
+    "reinitialize-device",
+    "vt-open",
+    "vt-close",
+    "vt-data",
+    "authenticate",
+    "request-key",
+    "read-range",
+    "life-safety-operation",
+    "subscribe-cov-property",
+    "get-event-information",
+    "subscribe-cov-property-multiple",
+    "confirmed-cov-notification-multiple",
+    "confirmed-audit-notification",
+    "audit-log-query",
+    "auth-request",
+];
+
+fn network_name(kind: u8) -> String {
+    match kind {
+        0x00 => "who-is-router-to-network",
+        0x01 => "i-am-router-to-network",
+        0x02 => "i-could-be-router-to-network",
+        0x03 => "reject-message-to-network",
+        0x04 => "router-busy-to-network",
+        0x05 => "router-available-to-network",
+        0x06 => "initialize-routing-table",
+        0x07 => "initialize-routing-table-ack",
+        0x12 => "what-is-network-number",
+        0x13 => "network-number-is",
+        other => return format!("0x{other:02x}"),
+    }
+    .into()
+}
+
+/// An NPDU (6.2) to its end: version, control with its reserved bits zero, addresses, then a message.
+fn npdu(bytes: &[u8]) -> Option<Message> {
+    let mut reader = Reader::new(bytes);
+    if reader.u8()? != NETWORK_VERSION {
+        return None;
+    }
+    let control = reader.u8()?;
+    if control & 0x50 != 0 {
+        return None;
+    }
+    let (has_destination, has_source) = (control & 0x20 != 0, control & 0x08 != 0);
+    if has_destination {
+        let network = reader.be16()?;
+        let length = reader.u8()?;
+        if network == 0 || length > 18 {
+            return None;
+        }
+        reader.skip(usize::from(length))?;
+    }
+    if has_source {
+        // A source is one station: neither the global network nor an empty address (6.2.2.1).
+        let network = reader.be16()?;
+        let length = reader.u8()?;
+        if network == 0 || network == 0xffff || length == 0 || length > 18 {
+            return None;
+        }
+        reader.skip(usize::from(length))?;
+    }
+    if has_destination {
+        reader.u8()?;
+    }
+    if control & 0x80 == 0 {
+        return Apdu::of(reader.rest()).map(Message::Application);
+    }
+    let kind = reader.u8()?;
+    let fits = match kind {
+        0x00 => matches!(reader.left(), 0 | 2),
+        0x01 | 0x04 | 0x05 => reader.left().is_multiple_of(2),
+        0x02 | 0x03 => reader.left() == 3,
+        0x06 | 0x07 => reader.left() >= 1,
+        0x08 => reader.left() == 3,
+        0x09 => reader.left() == 2,
+        0x12 => reader.left() == 0,
+        0x13 => reader.left() == 3,
+        0x0a..=0x11 => true,
+        // Vendor messages name their vendor.
+        0x80.. => reader.left() >= 2,
+        _ => false,
+    };
+    fits.then_some(Message::Network(kind))
+}
+
+/// A datagram of BACnet/IP (J.2): type, function, and a length that is the datagram's.
+fn bvll_ipv4(bytes: &[u8]) -> Option<Message> {
+    let (&[_, function, high, low], body) = bytes.split_first_chunk::<4>()?;
+    if usize::from(u16::from_be_bytes([high, low])) != bytes.len() {
+        return None;
+    }
+    let management = |fits: bool, name, asks| fits.then_some(Message::Management { name, asks });
+    match function {
+        0x00 => {
+            let code = u16::from_be_bytes(*body.first_chunk::<2>()?);
+            management(body.len() == 2 && (code & 0x0f == 0 && code <= 0x60), "result", false)
+        }
+        0x01 => management(!body.is_empty() && body.len().is_multiple_of(10), "write-bdt", true),
+        0x02 => management(body.is_empty(), "read-bdt", true),
+        0x03 => management(body.len().is_multiple_of(10), "read-bdt-ack", false),
+        0x04 => npdu(body.get(6..)?),
+        0x05 => management(body.len() == 2, "register-foreign-device", true),
+        0x06 => management(body.is_empty(), "read-fdt", true),
+        0x07 => management(body.len().is_multiple_of(10), "read-fdt-ack", false),
+        0x08 => management(body.len() == 6, "delete-fdt-entry", true),
+        0x09..=0x0b => npdu(body),
+        _ => None,
+    }
+}
+
+/// A datagram of BACnet/IPv6 (U.2): the same with virtual addresses of three bytes.
+fn bvll_ipv6(bytes: &[u8]) -> Option<Message> {
+    let (&[_, function, high, low], body) = bytes.split_first_chunk::<4>()?;
+    if usize::from(u16::from_be_bytes([high, low])) != bytes.len() {
+        return None;
+    }
+    let management =
+        |length: usize, name, asks| (body.len() == length).then_some(Message::Management { name, asks });
+    match function {
+        0x00 => management(5, "result", false),
+        0x01 => npdu(body.get(6..)?),
+        0x02 | 0x0c => npdu(body.get(3..)?),
+        0x03 => management(6, "address-resolution", true),
+        0x04 => management(24, "forwarded-address-resolution", true),
+        0x05 => management(6, "address-resolution-ack", false),
+        0x06 => management(3, "virtual-address-resolution", true),
+        0x07 => management(6, "virtual-address-resolution-ack", false),
+        0x08 => npdu(body.get(21..)?),
+        0x09 => management(5, "register-foreign-device", true),
+        0x0a => management(21, "delete-fdt-entry", true),
+        _ => None,
+    }
+}
+
+impl Protocol for Bacnet {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        let on_llc = match seen.carrier {
+            Carrier::Udp => false,
+            Carrier::Ethernet(EtherKind::Llc(LLC_SAP)) => true,
+            _ => return Probe::No,
+        };
+        let cut = |bytes: &[u8]| {
+            let message = match bytes.first() {
+                _ if on_llc => npdu(bytes),
+                Some(&BVLL_IPV4) => bvll_ipv4(bytes),
+                Some(&BVLL_IPV6) => bvll_ipv6(bytes),
+                _ => None,
+            };
+            message.map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()))
+        };
+        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
+        let prospects = [walks[0].prospect, walks[1].prospect];
+        // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
+        let proof = walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
+            let mut facts = Facts::new();
+            walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
+            let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
+            let client = match (asks(&walks[0]), asks(&walks[1])) {
+                (Some(true), _) | (None, Some(false)) => Some(End::First),
+                (_, Some(true)) | (Some(false), None) => Some(End::Second),
+                _ => None,
+            };
+            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
+        });
+        settle(seen, prospects, proof)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::harness::hex;
+    use crate::classify::harness::probe_both;
+
+    fn check(carrier: Carrier, first: &str, second: &str) -> Probe {
+        let (first, second) = (hex(first), hex(second));
+        let sides =
+            [&first, &second].map(|side| if side.is_empty() { vec![] } else { vec![side.as_slice()] });
+        probe_both(&Bacnet, carrier, &sides[0], &sides[1])
+    }
+
+    fn proof(probe: Probe) -> Proof {
+        match probe {
+            Probe::Proven(proof) => proof,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_is_and_i_am() {
+        let who_is = proof(check(Carrier::Udp, "810b000c 0120ffff00ff 1008", ""));
+        assert_eq!((who_is.client, who_is.facts.get("bacnet.service")), (Some(End::First), Some("who-is")));
+        let i_am = proof(check(Carrier::Udp, "810b0014 0100 1000 c4020000 7b 2201e0 9103 2100", ""));
+        assert_eq!((i_am.client, i_am.facts.get("bacnet.service")), (None, Some("i-am")));
+    }
+
+    #[test]
+    fn an_acknowledgement_comes_from_the_server() {
+        let ack = proof(check(Carrier::Udp, "810a0009 0100 20010f", ""));
+        assert_eq!((ack.client, ack.facts.get("bacnet.type")), (Some(End::Second), Some("simple-ack")));
+    }
+
+    #[test]
+    fn over_llc_and_ipv6() {
+        proof(check(Carrier::Ethernet(EtherKind::Llc(0x82)), "0120ffff00ff1008", ""));
+        let request = proof(check(Carrier::Udp, "82030 00a 010203 040506", ""));
+        assert_eq!(request.facts.get("bacnet.service"), Some("address-resolution"));
+    }
+
+    #[test]
+    fn lookalikes_are_not_claimed() {
+        // A length that is not the datagram's; network version 2; reserved control bits; an unknown PDU; BACnet/SC has no BVLL.
+        for bytes in [
+            "810b000d 0120ffff00ff 1008",
+            "810b000c 0220ffff00ff 1008",
+            "810b000c 0160ffff00ff 1008",
+            "810b000c 0120ffff00ff f008",
+            "8111000c 0120ffff00ff 1008",
+            "0681 0120",
+        ] {
+            assert_eq!(check(Carrier::Udp, bytes, ""), Probe::No, "{bytes}");
+        }
+        assert_eq!(check(Carrier::Tcp, "810b000c 0120ffff00ff 1008", ""), Probe::No);
+    }
+}

@@ -1,0 +1,203 @@
+//! S7comm: the S7 protocol of SIMATIC S7-300, S7-400, S7-1200/1500 (PUT/GET) and LOGO!, over ISO transport on TCP.
+//!
+//! Siemens publishes no specification; the layout is the one common to the open implementations (Snap7, libnodave)
+//! and the published analyses.
+
+use super::About;
+use super::Carrier;
+use super::Probe;
+use super::Proof;
+use super::Protocol;
+use super::Seen;
+use super::framed::settle;
+use super::tpkt;
+use super::tpkt::Talk;
+use crate::model::Facts;
+
+/// Recognises S7comm.
+pub struct S7comm;
+
+static ABOUT: About = About {
+    name: "s7comm",
+    title: "S7 communication",
+    spec: "S7 protocol over ISO transport on TCP (RFC 1006)",
+    usual: &["tcp/102"],
+    answers: true,
+    facts: &[
+        ("s7.rosctr", "kind of message: job, ack, ack-data, userdata"),
+        ("s7.function", "what was asked: setup, read, write, download, upload, start, stop, userdata"),
+    ],
+};
+
+/// Protocol identifier, the first byte of every message.
+const PROTOCOL_ID: u8 = 0x32;
+/// Remote operating service control.
+const JOB: u8 = 1;
+const ACK: u8 = 2;
+const ACK_DATA: u8 = 3;
+const USERDATA: u8 = 7;
+/// Function codes, the first parameter byte of job and ack-data.
+const DOWNLOAD_BLOCK: u8 = 0x1b;
+const DOWNLOAD_ENDED: u8 = 0x1c;
+/// Userdata parameters: head 00 01 12, then length, method, type and group.
+const USERDATA_HEAD: [u8; 3] = [0x00, 0x01, 0x12];
+
+/// One message, proved whole.
+#[derive(Clone, Copy, Debug)]
+struct Message<'a> {
+    rosctr: u8,
+    parameters: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Reads a TSDU: a header of 10 bytes (12 with an error code) whose two lengths fill it exactly.
+    fn of(user: &'a [u8]) -> Option<Self> {
+        let (head, rest) = user.split_first_chunk::<10>()?;
+        let [PROTOCOL_ID, rosctr, _, _, _, _, p0, p1, d0, d1] = *head else { return None };
+        let rest = match rosctr {
+            JOB | USERDATA => rest,
+            ACK | ACK_DATA => rest.get(2..)?,
+            _ => return None,
+        };
+        let (parameters, data) = rest.split_at_checked(usize::from(u16::from_be_bytes([p0, p1])))?;
+        if data.len() != usize::from(u16::from_be_bytes([d0, d1])) {
+            return None;
+        }
+        (rosctr != USERDATA || parameters.starts_with(&USERDATA_HEAD)).then_some(Self { rosctr, parameters })
+    }
+
+    fn function(&self) -> Option<u8> {
+        self.parameters.first().copied().filter(|_| matches!(self.rosctr, JOB | ACK_DATA))
+    }
+
+    /// Whether it asks, answers, or tells neither.
+    fn asks(&self) -> Option<bool> {
+        match (self.rosctr, self.function(), self.parameters) {
+            // In a download the controller asks the engineering station for the blocks.
+            (_, Some(DOWNLOAD_BLOCK | DOWNLOAD_ENDED), _) => None,
+            (JOB, ..) => Some(true),
+            (ACK | ACK_DATA, ..) => Some(false),
+            // High nibble of the type: 0 indication by the controller, 4 request, 8 response.
+            (USERDATA, _, [_, _, _, _, _, kind, ..]) => match kind >> 4 {
+                4 => Some(true),
+                0 | 8 => Some(false),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn tell(&self, facts: &mut Facts) {
+        facts.add("s7.rosctr", rosctr_name(self.rosctr));
+        match self.function() {
+            Some(function) if self.rosctr == JOB => facts.add("s7.function", function_name(function)),
+            None if self.rosctr == USERDATA => facts.add("s7.function", "userdata"),
+            _ => {}
+        }
+    }
+}
+
+fn rosctr_name(rosctr: u8) -> &'static str {
+    match rosctr {
+        JOB => "job",
+        ACK => "ack",
+        ACK_DATA => "ack-data",
+        _ => "userdata",
+    }
+}
+
+fn function_name(function: u8) -> String {
+    match function {
+        0x00 => "cpu-services",
+        0x04 => "read",
+        0x05 => "write",
+        0x1a | DOWNLOAD_BLOCK | DOWNLOAD_ENDED => "download",
+        0x1d..=0x1f => "upload",
+        0x28 => "start",
+        0x29 => "stop",
+        0xf0 => "setup",
+        other => return format!("0x{other:02x}"),
+    }
+    .into()
+}
+
+impl Protocol for S7comm {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        if seen.carrier != Carrier::Tcp {
+            return Probe::No;
+        }
+        let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
+        let mut proof = None::<Proof>;
+        let mut asker = None;
+        for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
+            for (nth, user) in talk.messages.iter().enumerate() {
+                let Some(message) = Message::of(user) else {
+                    // The first message of a stream decides; in a stream met midway it may be the rest of a fragmented one.
+                    talk.prospect.out |= nth == 0 && side.from_start;
+                    continue;
+                };
+                let proof = proof.get_or_insert_default();
+                message.tell(&mut proof.facts);
+                asker = asker.or(message.asks().map(|asks| if asks { end } else { end.other() }));
+            }
+        }
+        let [first, second] = &talks;
+        if let Some(proof) = &mut proof {
+            proof.client = tpkt::caller(first, second).or(asker);
+            proof.open = !(first.prospect.spent && second.prospect.spent);
+        }
+        settle(seen, [first.prospect, second.prospect], proof)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::End;
+    use crate::classify::Side;
+
+    const SETUP: [u8; 25] =
+        [3, 0, 0, 25, 2, 0xf0, 0x80, 0x32, 1, 0, 0, 4, 0, 0, 8, 0, 0, 0xf0, 0, 0, 1, 0, 1, 1, 0xe0];
+    const SETUP_ACK: [u8; 27] =
+        [3, 0, 0, 27, 2, 0xf0, 0x80, 0x32, 3, 0, 0, 4, 0, 0, 8, 0, 0, 0, 0, 0xf0, 0, 0, 1, 0, 1, 0, 0xf0];
+
+    fn probe(first: &[u8], second: &[u8]) -> Probe {
+        let (a, b) = ([first.len() as u16], [second.len() as u16]);
+        S7comm.probe(&Seen {
+            carrier: Carrier::Tcp,
+            first: Side::of(first, &a),
+            second: Side::of(second, &b),
+        })
+    }
+
+    #[test]
+    fn one_job_alone_proves_it_and_its_sender_is_the_client() {
+        let Probe::Proven(proof) = probe(&SETUP, &[]) else { panic!("not proven") };
+        assert_eq!((proof.client, proof.facts.get("s7.function")), (Some(End::First), Some("setup")));
+    }
+
+    #[test]
+    fn an_answer_alone_proves_it_and_its_sender_is_the_server() {
+        let Probe::Proven(proof) = probe(&SETUP_ACK, &[]) else { panic!("not proven") };
+        assert_eq!(proof.client, Some(End::Second));
+    }
+
+    #[test]
+    fn a_connection_request_alone_is_not_enough() {
+        let request = [3, 0, 0, 11, 6, 0xe0, 0, 0, 0, 1, 0];
+        assert_eq!(probe(&request, &[]), Probe::NeedMore);
+    }
+
+    #[test]
+    fn lengths_that_do_not_fill_the_message_are_not_s7comm() {
+        let mut wrong = SETUP;
+        wrong[14] = 9;
+        assert_eq!(probe(&wrong, &[]), Probe::No);
+        // MMS presentation data over the same transport.
+        assert_eq!(probe(&[3, 0, 0, 11, 2, 0xf0, 0x80, 1, 0, 1, 0], &[]), Probe::No);
+    }
+}

@@ -1,0 +1,317 @@
+//! Adds up what the messages of both sides weigh as evidence, until they are proof: the common gait of framed protocols.
+//!
+//! A protocol says of the bytes in front of it whether a message stands there, how long it is and how much it weighs
+//! ([`Step`]); this module walks both prefixes with it, from their start or, where the start was not captured, from
+//! any of the first segment boundaries.
+
+use super::Carrier;
+use super::End;
+use super::Probe;
+use super::Proof;
+use super::Seen;
+use super::Side;
+use super::tls;
+
+/// The weight that is proof: chance produces it in fewer than one of some hundred million payloads.
+pub const PROOF: u32 = 100;
+/// What it adds that a message ends exactly where a segment or datagram ends; never more than the message itself weighs.
+pub const FITS: u32 = 40;
+/// Segment starts tried on a stream that began before the capture.
+const MOST_STARTS: usize = 16;
+/// Messages walked per side; a prefix of 8 KiB holds no more that would matter.
+const MOST_MESSAGES: usize = 512;
+/// Segments of both ends after which a proven flow is not asked for more facts: each asking walks the whole prefix again.
+const MOST_TOLD: usize = 32;
+/// Datagrams that are none of the protocol's, with none before them that was, until the side is given up.
+const MOST_STRAYS: usize = 3;
+
+/// What stands in front of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// No message, whatever follows.
+    Wrong,
+    /// The beginning of a message, and what it already weighs.
+    Cut(u32),
+    /// A message of that many bytes, and what it weighs.
+    Whole(usize, u32),
+}
+
+/// Judges both sides by a protocol's messages. `tell` hears every message of a proven flow, in order, and what it
+/// states of client and facts goes into the proof; the last message of a side may be cut short.
+pub fn probe<'a>(
+    seen: &Seen<'a>,
+    step: impl Fn(&'a [u8]) -> Step,
+    mut tell: impl FnMut(End, &'a [u8], &mut Proof),
+) -> Probe {
+    let [first, second] = [weigh(seen.carrier, &seen.first, &step), weigh(seen.carrier, &seen.second, &step)];
+    if first.weight.saturating_add(second.weight) < PROOF {
+        let both_out = first.out && second.out;
+        // What can't grow any more without having become proof never will.
+        let both_done = (first.out || seen.first.complete) && (second.out || seen.second.complete);
+        return if both_out || both_done { Probe::No } else { Probe::NeedMore };
+    }
+    let complete = seen.first.complete && seen.second.complete;
+    let told = seen.first.ends.len().saturating_add(seen.second.ends.len()) >= MOST_TOLD;
+    let mut proof = Proof { open: !complete && !told, ..Proof::default() };
+    for (end, side, weighed) in [(End::First, &seen.first, first), (End::Second, &seen.second, second)] {
+        if weighed.weight == 0 {
+            continue;
+        }
+        match seen.carrier {
+            Carrier::Tcp => {
+                let stream = side.bytes.get(weighed.start..).unwrap_or_default();
+                each(stream, &step, |message| tell(end, message, &mut proof));
+            }
+            Carrier::Udp => {
+                for datagram in side.messages() {
+                    each(datagram, &step, |message| tell(end, message, &mut proof));
+                }
+            }
+            Carrier::Ethernet(_) => {
+                for frame in side.messages().filter(|frame| !matches!(step(frame), Step::Wrong)) {
+                    tell(end, frame, &mut proof);
+                }
+            }
+        }
+    }
+    Probe::Proven(proof)
+}
+
+/// Notes which end is the client, unless an earlier message told.
+pub fn client_is(proof: &mut Proof, end: End) {
+    proof.client.get_or_insert(end);
+}
+
+/// A proof with its layers: the protocol, and TLS with its facts where the stream goes on in TLS after the bytes of each
+/// side that `plain` counts.
+pub fn upgraded(
+    probe: Probe,
+    seen: &Seen<'_>,
+    name: &'static str,
+    plain: impl Fn(&Side<'_>) -> usize,
+) -> Probe {
+    let Probe::Proven(mut proof) = probe else { return probe };
+    proof.layers = vec![name];
+    if let Some(inner) = tls::upgrade(seen, [plain(&seen.first), plain(&seen.second)]) {
+        proof.layers.push("tls");
+        proof.open |= inner.open;
+        for fact in inner.facts.iter() {
+            proof.facts.add(fact.key, fact.value.clone());
+        }
+    }
+    Probe::Proven(proof)
+}
+
+/// The bytes of a side's first segment: no protocol of question and answer goes on in TLS before that has ended.
+pub fn first_segment(side: &Side<'_>) -> usize {
+    side.ends.first().copied().map_or(0, usize::from)
+}
+
+/// Whether bytes agree with a fixed beginning as far as both go.
+pub fn agrees(bytes: &[u8], beginning: &[u8]) -> bool {
+    bytes.iter().zip(beginning).all(|(is, should)| is == should)
+}
+
+/// What one side's messages come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weighed {
+    /// The weight reached.
+    weight: u32,
+    /// Where the messages begin.
+    start: usize,
+    /// Whether nothing that this side may still send can be a message.
+    out: bool,
+}
+
+fn weigh<'a>(carrier: Carrier, side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighed {
+    match carrier {
+        Carrier::Tcp => weigh_stream(side, step),
+        Carrier::Udp => weigh_datagrams(side, step),
+        Carrier::Ethernet(_) => weigh_frames(side, step),
+    }
+}
+
+fn weigh_stream<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighed {
+    if side.is_silent() {
+        return Weighed::default();
+    }
+    let later = if side.from_start { 0 } else { MOST_STARTS - 1 };
+    let bounds =
+        side.ends.iter().map(|&end| usize::from(end)).filter(|&end| end < side.bytes.len()).take(later);
+    let mut best = Weighed { out: true, ..Weighed::default() };
+    let mut tried = 0;
+    for start in std::iter::once(0).chain(bounds) {
+        tried += 1;
+        let run = weigh_run(side, start, step);
+        let better = run.weight > best.weight;
+        best = Weighed { out: best.out && run.out, ..if better { run } else { best } };
+        if best.weight >= PROOF {
+            break;
+        }
+    }
+    // A later segment may still begin with a message.
+    best.out &= side.from_start || tried == MOST_STARTS;
+    best
+}
+
+/// The messages one after the other from `start`.
+fn weigh_run<'a>(side: &Side<'a>, start: usize, step: &impl Fn(&'a [u8]) -> Step) -> Weighed {
+    let mut run = Weighed { start, ..Weighed::default() };
+    let (mut at, mut sum) = (start, 0_u32);
+    let mut ends = side.ends.iter().map(|&end| usize::from(end)).skip_while(|&end| end <= start).peekable();
+    for _ in 0..MOST_MESSAGES {
+        let Some(rest) = side.bytes.get(at..).filter(|rest| !rest.is_empty()) else { break };
+        match step(rest) {
+            Step::Wrong => {
+                run.out = true;
+                break;
+            }
+            Step::Cut(weight) => {
+                run.weight = run.weight.max(sum.saturating_add(weight));
+                break;
+            }
+            Step::Whole(length, weight) => {
+                at = at.saturating_add(length.max(1));
+                sum = sum.saturating_add(weight);
+                while ends.next_if(|&end| end < at).is_some() {}
+                let fits = if ends.peek() == Some(&at) { FITS.min(sum) } else { 0 };
+                run.weight = run.weight.max(sum.saturating_add(fits));
+            }
+        }
+        if run.weight >= PROOF {
+            break;
+        }
+    }
+    if run.out && run.weight < PROOF {
+        run.weight = 0;
+    }
+    run
+}
+
+/// Each datagram holds one or more messages and nothing else.
+fn weigh_datagrams<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighed {
+    let (mut sum, mut strays) = (0_u32, 0);
+    for datagram in side.messages().filter(|datagram| !datagram.is_empty()) {
+        let mut rest = datagram;
+        let mut weight = 0_u32;
+        let right = loop {
+            match step(rest) {
+                Step::Whole(length, more) => {
+                    weight = weight.saturating_add(more);
+                    rest = rest.get(length.max(1)..).unwrap_or_default();
+                    if rest.is_empty() {
+                        break true;
+                    }
+                }
+                // A datagram is whole unless the capture cut it: only what the head alone shows counts.
+                Step::Cut(more) => {
+                    weight = weight.saturating_add(more);
+                    break more > 0;
+                }
+                Step::Wrong => break false,
+            }
+        };
+        if right {
+            sum =
+                sum.saturating_add(weight).saturating_add(if rest.is_empty() { FITS.min(weight) } else { 0 });
+        } else {
+            strays += 1;
+        }
+    }
+    let doubtful = strays > 0 && sum < PROOF;
+    Weighed { weight: if doubtful { 0 } else { sum }, start: 0, out: strays >= MOST_STRAYS && sum < PROOF }
+}
+
+/// Each frame begins with one message; what follows it is padding (IEEE 802.3 section 3.2.8).
+fn weigh_frames<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighed {
+    let (mut sum, mut strays) = (0_u32, 0);
+    for frame in side.messages().filter(|frame| !frame.is_empty()) {
+        match step(frame) {
+            Step::Whole(_, weight) | Step::Cut(weight) if weight > 0 => sum = sum.saturating_add(weight),
+            _ => strays += 1,
+        }
+    }
+    Weighed { weight: sum, start: 0, out: strays >= MOST_STRAYS && sum < PROOF }
+}
+
+/// Shows every message in these bytes, a cut one included.
+fn each<'a>(bytes: &'a [u8], step: &impl Fn(&'a [u8]) -> Step, mut show: impl FnMut(&'a [u8])) {
+    let mut rest = bytes;
+    for _ in 0..MOST_MESSAGES {
+        if rest.is_empty() {
+            return;
+        }
+        match step(rest) {
+            Step::Whole(length, _) => {
+                let Some((message, after)) = rest.split_at_checked(length.max(1)) else { return };
+                show(message);
+                rest = after;
+            }
+            Step::Cut(_) => return show(rest),
+            Step::Wrong => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0xaa, length of the rest, the rest.
+    fn step(bytes: &[u8]) -> Step {
+        match bytes {
+            [0xaa, length, rest @ ..] if rest.len() >= usize::from(*length) => {
+                Step::Whole(2 + usize::from(*length), 30)
+            }
+            [0xaa, ..] => Step::Cut(0),
+            _ => Step::Wrong,
+        }
+    }
+
+    fn seen<'a>(first: Side<'a>, second: Side<'a>) -> Seen<'a> {
+        Seen { carrier: Carrier::Tcp, first, second }
+    }
+
+    fn verdict(seen: &Seen<'_>) -> &'static str {
+        match probe(seen, step, |_, _, _| {}) {
+            Probe::No => "no",
+            Probe::NeedMore => "more",
+            Probe::Proven(_) => "proven",
+        }
+    }
+
+    #[test]
+    fn silence_asks_for_more() {
+        assert_eq!(verdict(&seen(Side::default(), Side::default())), "more");
+    }
+
+    #[test]
+    fn two_messages_that_end_with_the_segment_prove() {
+        let bytes = [0xaa, 1, 9, 0xaa, 0];
+        assert_eq!(verdict(&seen(Side::of(&bytes, &[5]), Side::default())), "proven");
+        assert_eq!(verdict(&seen(Side::of(&bytes, &[4]), Side::default())), "more");
+    }
+
+    #[test]
+    fn both_sides_count_together() {
+        let (one, other) = ([0xaa, 0], [0xaa, 1, 1]);
+        assert_eq!(verdict(&seen(Side::of(&one, &[2]), Side::of(&other, &[3]))), "proven");
+    }
+
+    #[test]
+    fn a_stream_met_in_its_middle_is_tried_at_segment_starts() {
+        let bytes = [7, 7, 0xaa, 0, 0xaa, 0];
+        let side = Side { from_start: false, ..Side::of(&bytes, &[2, 4, 6]) };
+        assert_eq!(verdict(&seen(side, Side::default())), "proven");
+        assert_eq!(verdict(&seen(Side { from_start: true, ..side }, Side::of(&[1], &[1]))), "no");
+    }
+
+    #[test]
+    fn what_is_complete_and_no_proof_is_no() {
+        let bytes = [0xaa, 0];
+        let first = Side { complete: true, ..Side::of(&bytes, &[2]) };
+        let silent = Side { complete: true, ..Side::default() };
+        assert_eq!(verdict(&seen(first, Side::default())), "more");
+        assert_eq!(verdict(&seen(first, silent)), "no");
+    }
+}

@@ -1,0 +1,125 @@
+//! TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260), and the dispatch on the IP protocol number.
+
+use etherparse::{IpNumber, ip_number};
+
+use super::Body;
+use super::Header;
+use super::Network;
+use super::Tcp;
+use super::TcpFlags;
+use super::Tunnel;
+use super::TunnelKind;
+use super::Udp;
+use super::Undecodable;
+use super::ethernet::ethertype;
+use super::part::Part;
+use super::walk::{Layer, Step};
+use super::{icmp, tunnel};
+
+/// Reads what an IP header carries.
+#[inline]
+pub(super) fn read(network: Network, protocol: u8, part: Part<'_>) -> Result<Step<'_>, Undecodable> {
+    match IpNumber(protocol) {
+        ip_number::TCP => tcp(network, part),
+        ip_number::UDP => udp(network, part),
+        ip_number::ICMP if network.source.is_ipv4() => icmp::read(network, false, part),
+        ip_number::IPV6_ICMP if network.source.is_ipv6() => icmp::read(network, true, part),
+        ip_number::SCTP => sctp(network, part),
+        ip_number::IPV4 => Ok(ip_in_ip(network, protocol, ethertype::IPV4, part)),
+        ip_number::IPV6 => Ok(ip_in_ip(network, protocol, ethertype::IPV6, part)),
+        ip_number::GRE => Ok(gre(network, part)),
+        _ => Ok(Step::Done(Some(network), Body::Ip { protocol, payload: part.bytes })),
+    }
+}
+
+fn tcp(network: Network, part: Part<'_>) -> Result<Step<'_>, Undecodable> {
+    // Read by hand rather than by etherparse: a header whose options were cut off still tells its flow. Ports, numbers
+    // and flags take 14 bytes.
+    let (h, rest) = part.split_cut::<20>(Header::Tcp, 14)?;
+    let length = usize::from(h[12] >> 4) * 4;
+    if length < 20 || length > part.length as usize {
+        return Err(Undecodable::Bad(Header::Tcp));
+    }
+    let payload = rest.skip(length - 20);
+    let body = Body::Tcp(Tcp {
+        source: u16::from_be_bytes([h[0], h[1]]),
+        destination: u16::from_be_bytes([h[2], h[3]]),
+        sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+        acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+        flags: TcpFlags(h[13]),
+        window: u16::from_be_bytes([h[14], h[15]]),
+        checksum: u16::from_be_bytes([h[16], h[17]]),
+        payload: payload.bytes,
+        payload_length: payload.length,
+    });
+    Ok(Step::Done(Some(network), body))
+}
+
+fn udp(network: Network, part: Part<'_>) -> Result<Step<'_>, Undecodable> {
+    let (h, rest) = part.split_cut::<8>(Header::Udp, 4)?;
+    // Where the capture cut the field off, the IP header has to do.
+    let length = if part.bytes.len() < 6 { 0 } else { u16::from_be_bytes([h[4], h[5]]) };
+    let payload = match u32::from(length) {
+        // A jumbogram (RFC 2675), or segmentation offload.
+        0 => rest,
+        1..8 => return Err(Undecodable::Bad(Header::Udp)),
+        length => rest.limit((length - 8).min(rest.length)),
+    };
+    let (source, destination) = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
+    let body = Body::Udp(Udp {
+        source,
+        destination,
+        checksum: u16::from_be_bytes([h[6], h[7]]),
+        payload: payload.bytes,
+        payload_length: payload.length,
+    });
+    Ok(match tunnel::in_udp(source, destination, payload) {
+        Some(tunnel::Wrapped { kind, id, inner }) => Step::Tunnel {
+            tunnel: Tunnel { kind, id, outer: Some((network.source, network.destination)) },
+            inner,
+            named: false,
+            network: Some(network),
+            body,
+        },
+        None => Step::Done(Some(network), body),
+    })
+}
+
+fn sctp(network: Network, part: Part<'_>) -> Result<Step<'_>, Undecodable> {
+    let (h, rest) = part.split_cut::<12>(Header::Sctp, 4)?;
+    let body = Body::Sctp {
+        source: u16::from_be_bytes([h[0], h[1]]),
+        destination: u16::from_be_bytes([h[2], h[3]]),
+        payload: rest.bytes,
+    };
+    Ok(Step::Done(Some(network), body))
+}
+
+/// IP in IP (RFC 2003, RFC 4213, RFC 2473).
+fn ip_in_ip(network: Network, protocol: u8, version: u16, part: Part<'_>) -> Step<'_> {
+    Step::Tunnel {
+        tunnel: Tunnel {
+            kind: TunnelKind::IpInIp,
+            id: 0,
+            outer: Some((network.source, network.destination)),
+        },
+        inner: Layer::Ethertype(version, part),
+        named: true,
+        network: Some(network),
+        body: Body::Ip { protocol, payload: part.bytes },
+    }
+}
+
+fn gre(network: Network, part: Part<'_>) -> Step<'_> {
+    let body = Body::Ip { protocol: ip_number::GRE.0, payload: part.bytes };
+    match tunnel::gre(part) {
+        Some(tunnel::Wrapped { kind, id, inner }) => Step::Tunnel {
+            tunnel: Tunnel { kind, id, outer: Some((network.source, network.destination)) },
+            inner,
+            named: true,
+            network: Some(network),
+            body,
+        },
+        None => Step::Done(Some(network), body),
+    }
+}

@@ -1,0 +1,192 @@
+//! Copies of one packet that a mirror delivers more than once.
+//!
+//! A mirror of several ports or VLANs shows a forwarded packet once where it comes in and once where it leaves: within about 5 ms,
+//! with the same IP identification, length, sequence and transport checksum, and, below TTL, IP checksum, VLAN tags and MAC
+//! addresses, with equal bytes. The earliest is kept.
+//!
+//! What looks alike and is none: a stack that sends no identification (IPv4 with DF, all of IPv6) can send two equal
+//! acknowledgements within that time (duplicate acknowledgements, RFC 5681), and cyclic real-time protocols send equal frames.
+//! These count as copies only where something shows that the packet went another way: TTL, MAC address, VLAN or tunnel differ, or the very
+//! same time stamp. Two inputs are two vantages: there a second appearance is no copy to be dropped, but it is
+//! no retransmission either.
+
+use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::time::Duration;
+
+use foldhash::quality::RandomState;
+
+use crate::decode::Body;
+use crate::decode::Frame;
+use crate::model::EtherKind;
+use crate::model::PacketRef;
+
+use super::key::Place;
+
+/// How far two copies of a packet lie apart at most.
+const APART: Duration = Duration::from_millis(5);
+/// Packets remembered: sets times ways. At a million packets a second over 64 shards, 5 ms are 80 packets.
+const SETS: usize = 128;
+const WAYS: usize = 4;
+/// Real-time protocols whose cycle may repeat a frame byte by byte within [`APART`]: PROFINET RT, EtherCAT, POWERLINK,
+/// SERCOS III (IEEE 802 ethertype list).
+const CYCLIC: [EtherKind; 4] =
+    [EtherKind::Type(0x8892), EtherKind::Type(0x88a4), EtherKind::Type(0x88ab), EtherKind::Type(0x88cd)];
+
+/// What a packet is with respect to those shortly before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appearance {
+    /// Nothing like it was there.
+    New,
+    /// The same packet again from the same mirror.
+    Duplicate,
+    /// The same packet in another input.
+    OtherVantage,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fingerprint {
+    digest: u64,
+    look: u64,
+    at: PacketRef,
+}
+
+/// The packets of the last milliseconds. Fixed size, no allocation per packet.
+pub struct Recent {
+    /// A key of this run alone, so that nobody can make packets that are taken for copies of others.
+    hash: RandomState,
+    sets: Box<[[Option<Fingerprint>; WAYS]]>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { hash: RandomState::default(), sets: vec![[None; WAYS]; SETS].into_boxed_slice() }
+    }
+}
+
+impl Recent {
+    /// Tells what this packet is, and remembers it.
+    pub fn meet(&mut self, place: &Place, frame: &Frame<'_>, at: PacketRef) -> Appearance {
+        let digest = self.digest(place, frame);
+        let look = self.look(frame);
+        // Which packets are forgotten first must not depend on this run's key.
+        let index = (rough(frame) >> 32) as usize % SETS;
+        let Some(set) = self.sets.get_mut(index) else { return Appearance::New };
+        let near =
+            |other: PacketRef| at.time.since(other.time) <= APART && other.time.since(at.time) <= APART;
+        for known in set.iter_mut().flatten() {
+            if known.digest != digest || !near(known.at) {
+                continue;
+            }
+            if known.at.input != at.input {
+                return Appearance::OtherVantage;
+            }
+            if known.look != look || known.at.time == at.time || !may_repeat(frame) {
+                return Appearance::Duplicate;
+            }
+            known.at = at;
+            return Appearance::New;
+        }
+        let print = Some(Fingerprint { digest, look, at });
+        let oldest = set.iter_mut().min_by_key(|known| known.map(|known| (known.at.time, known.at.number)));
+        if let Some(oldest) = oldest {
+            *oldest = print;
+        }
+        Appearance::New
+    }
+
+    /// All that every copy of a packet shares.
+    fn digest(&self, place: &Place, frame: &Frame<'_>) -> u64 {
+        let mut hasher = self.hash.build_hasher();
+        place.key.hash(&mut hasher);
+        hasher.write_u8(place.from as u8);
+        if let Some(network) = frame.network {
+            hasher.write_u64(u64::from(network.identification) << 32 | u64::from(network.length));
+        }
+        match frame.body {
+            Body::Tcp(tcp) => {
+                hasher.write_u64(u64::from(tcp.sequence) << 32 | u64::from(tcp.acknowledgement));
+                hasher.write_u64(
+                    u64::from(tcp.checksum) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.flags.0),
+                );
+                hasher.write(tcp.payload);
+            }
+            Body::Udp(udp) => {
+                hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
+                hasher.write(udp.payload);
+            }
+            Body::Icmp(icmp) => {
+                hasher.write_u16(u16::from_be_bytes([icmp.kind, icmp.code]));
+                hasher.write(icmp.body);
+            }
+            Body::Sctp { payload, .. } | Body::Ip { payload, .. } | Body::Ethernet { payload, .. } => {
+                hasher.write(payload)
+            }
+            Body::Arp(arp) => hasher.write(arp.bytes),
+            Body::Fragment(fragment) => {
+                hasher.write_u64(u64::from(fragment.identification) << 32 | u64::from(fragment.offset));
+                hasher.write(fragment.payload);
+            }
+        }
+        hasher.finish()
+    }
+
+    /// What shows that a copy went another way.
+    fn look(&self, frame: &Frame<'_>) -> u64 {
+        let mut hasher = self.hash.build_hasher();
+        hasher.write_u8(frame.network.map_or(0, |network| network.ttl));
+        if let Some(ethernet) = frame.context.ethernet {
+            let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (ethernet.source.0, ethernet.destination.0);
+            hasher.write_u64(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+            hasher.write_u64(u64::from_be_bytes([0, 0, g, h, i, j, k, l]));
+        }
+        for &vlan in &frame.context.vlans {
+            hasher.write_u16(vlan);
+        }
+        for tunnel in &frame.context.tunnels {
+            tunnel.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+/// Whether a sender may send this very packet twice within a few milliseconds.
+fn may_repeat(frame: &Frame<'_>) -> bool {
+    match frame.body {
+        Body::Tcp(tcp) => {
+            let identified = frame.network.is_some_and(|network| network.identification != 0);
+            let bare = tcp.payload_length == 0 && !tcp.flags.syn() && !tcp.flags.fin() && !tcp.flags.rst();
+            bare && !identified
+        }
+        Body::Ethernet { kind, .. } => CYCLIC.contains(&kind),
+        _ => false,
+    }
+}
+
+/// A cheap fixed mix of fields that copies share, to choose where a packet is remembered.
+fn rough(frame: &Frame<'_>) -> u64 {
+    let network = frame
+        .network
+        .map_or(0, |network| u64::from(network.identification) ^ u64::from(network.length) << 16);
+    let body = match frame.body {
+        Body::Tcp(tcp) => {
+            u64::from(tcp.sequence) ^ u64::from(tcp.acknowledgement) << 8 ^ u64::from(tcp.checksum) << 16
+        }
+        Body::Udp(udp) => {
+            u64::from(udp.checksum) ^ u64::from(udp.source) << 16 ^ u64::from(udp.destination) << 24
+        }
+        Body::Icmp(icmp) => u64::from(icmp.kind) ^ head(icmp.body),
+        Body::Sctp { payload, .. } | Body::Ip { payload, .. } | Body::Ethernet { payload, .. } => {
+            head(payload)
+        }
+        Body::Arp(arp) => head(arp.bytes.get(8..).unwrap_or_default()),
+        Body::Fragment(fragment) => u64::from(fragment.identification),
+    };
+    // Knuth's multiplicative hash: the golden ratio in 64 bits.
+    (network ^ body).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn head(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(bytes.len() as u64, |&head| u64::from_be_bytes(head))
+}

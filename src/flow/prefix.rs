@@ -1,0 +1,364 @@
+//! The bounded beginning of what one end sent: all that those who judge payload ever see.
+//!
+//! Streams: out-of-order and overlapping segments are put right, and of bytes sent twice the first captured ones stay, so that nobody can
+//! change afterwards what was judged. Datagrams: the first few, one after the other.
+
+use std::time::Duration;
+
+use crate::model::PacketRef;
+
+/// The most bytes of a stream that are kept of each end.
+pub const MOST_STREAM: usize = 8 * 1024;
+/// The most segments of a stream that are taken in: asking about each byte anew would cost a trickling flow too much.
+pub const MOST_SEGMENTS: usize = 64;
+/// The most segments held that came before their turn.
+const MOST_HELD: usize = 8;
+/// The most datagrams kept of each end.
+pub const MOST_DATAGRAMS: usize = 8;
+/// The most bytes kept of each datagram.
+pub const MOST_OF_DATAGRAM: usize = 2 * 1024;
+/// How long a segment waits for one before it that the other end has acknowledged already.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// A segment that came before its turn.
+#[derive(Clone, Debug)]
+struct Held {
+    sequence: u32,
+    at: PacketRef,
+    bytes: Vec<u8>,
+    /// Whether the capture holds less of it than was sent.
+    cut: bool,
+}
+
+/// What one end sent first.
+#[derive(Clone, Debug, Default)]
+pub struct Prefix {
+    bytes: Vec<u8>,
+    ends: Vec<u16>,
+    at: Vec<PacketRef>,
+    /// The sequence number that comes next.
+    next: Option<u32>,
+    held: Vec<Held>,
+    /// Whether it begins with the first byte that this end ever sent.
+    from_start: bool,
+    complete: bool,
+    copied: u64,
+}
+
+/// One segment or datagram payload as it arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
+    /// The packet.
+    pub at: PacketRef,
+    /// Where in the stream it begins; unused for datagrams.
+    pub sequence: u32,
+    /// What was captured of it.
+    pub bytes: &'a [u8],
+    /// Whether that is less than was sent.
+    pub cut: bool,
+}
+
+impl Prefix {
+    /// The prefix of a stream; `start` is the sequence number of its first byte, where the SYN told it.
+    pub fn stream(start: Option<u32>) -> Self {
+        Self { next: start, from_start: start.is_some(), ..Self::default() }
+    }
+
+    /// The prefix of datagrams.
+    pub fn datagrams() -> Self {
+        Self { from_start: true, ..Self::default() }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where each segment or datagram ends.
+    pub fn ends(&self) -> &[u16] {
+        &self.ends
+    }
+
+    /// Whether it begins with the first byte that this end ever sent.
+    pub fn from_start(&self) -> bool {
+        self.from_start
+    }
+
+    /// Whether it is all there will be.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether segments wait for one before them.
+    pub fn is_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Bytes kept, those waiting for their turn included.
+    pub fn kept(&self) -> usize {
+        self.bytes.len() + self.held.iter().map(|held| held.bytes.len()).sum::<usize>()
+    }
+
+    /// The messages and their packets.
+    pub fn messages(&self) -> impl Iterator<Item = (PacketRef, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
+        starts
+            .zip(self.ends.iter().map(|&end| usize::from(end)))
+            .zip(&self.at)
+            .filter_map(|((from, to), &at)| Some((at, self.bytes.get(from..to)?)))
+    }
+
+    /// Bytes copied since this was last asked.
+    pub fn take_copied(&mut self) -> u64 {
+        std::mem::take(&mut self.copied)
+    }
+
+    /// Whether a segment can be judged where it lies: nothing was kept, and it comes first.
+    pub fn would_begin_with(start: Option<u32>, piece: &Payload<'_>) -> bool {
+        start.is_none_or(|start| start == piece.sequence) && !piece.bytes.is_empty()
+    }
+
+    /// Adds a datagram; `false` where the bound is reached.
+    pub fn add_datagram(&mut self, piece: &Payload<'_>) -> bool {
+        if self.complete {
+            return false;
+        }
+        self.append(piece.bytes.get(..MOST_OF_DATAGRAM).unwrap_or(piece.bytes));
+        self.close_message(piece.at);
+        self.complete = self.ends.len() >= MOST_DATAGRAMS;
+        true
+    }
+
+    /// Adds a segment; `true` where the contiguous prefix grew.
+    pub fn add_segment(&mut self, piece: &Payload<'_>) -> bool {
+        if self.complete || (piece.bytes.is_empty() && !piece.cut) {
+            return false;
+        }
+        let next = *self.next.get_or_insert(piece.sequence);
+        let behind = next.wrapping_sub(piece.sequence);
+        if self.held.is_empty() && (behind as usize) < piece.bytes.len() {
+            let fresh = piece.bytes.get(behind as usize..).unwrap_or_default();
+            self.extend(fresh, piece.cut, piece.at);
+            return true;
+        }
+        let ahead = piece.sequence.wrapping_sub(next);
+        let past = behind < 1 << 31 && behind as usize >= piece.bytes.len();
+        if past || (behind >= 1 << 31 && ahead as usize > MOST_STREAM * MOST_SEGMENTS) {
+            // Known already, or so far ahead that the prefix would be full before it.
+            return false;
+        }
+        let kept = piece.bytes.get(..MOST_STREAM).unwrap_or(piece.bytes);
+        self.copied += kept.len() as u64;
+        self.held.push(Held { sequence: piece.sequence, at: piece.at, bytes: kept.to_vec(), cut: piece.cut });
+        let mut grew = self.drain();
+        if self.held.len() >= MOST_HELD {
+            grew |= self.skip();
+        }
+        grew
+    }
+
+    /// Gives up on a missing stretch once the other end has acknowledged it: the mirror lost it, and no retransmission will come.
+    pub fn settle(&mut self, acknowledged: Option<u32>, now: PacketRef) -> bool {
+        let Some(first) = self.first_held() else { return false };
+        let Some(held) = self.held.iter().find(|held| held.sequence == first) else { return false };
+        let known = acknowledged.is_some_and(|acknowledged| acknowledged.wrapping_sub(first) < 1 << 30);
+        known && now.time.since(held.at.time) > PATIENCE && self.skip()
+    }
+
+    /// Nothing more will come: what waits is used if nothing stands before it, and the prefix is complete.
+    pub fn finish(&mut self) {
+        if self.is_waiting() {
+            self.skip();
+        }
+        self.complete = true;
+    }
+
+    /// Begins after the missing stretch where nothing is there yet; else the prefix ends before it.
+    fn skip(&mut self) -> bool {
+        if !self.bytes.is_empty() {
+            self.held.clear();
+            self.complete = true;
+            return false;
+        }
+        let Some(first) = self.first_held() else { return false };
+        self.from_start = false;
+        self.next = Some(first);
+        self.drain()
+    }
+
+    fn first_held(&self) -> Option<u32> {
+        let next = self.next?;
+        self.held.iter().map(|held| held.sequence).min_by_key(|sequence| sequence.wrapping_sub(next))
+    }
+
+    /// Appends what is held and has its turn.
+    fn drain(&mut self) -> bool {
+        let mut grew = false;
+        while let Some(next) = self.next {
+            let turn = self
+                .held
+                .iter()
+                .position(|held| (next.wrapping_sub(held.sequence) as usize) < held.bytes.len());
+            let Some(turn) = turn else { break };
+            let (before, rest) = self.held.split_at(turn);
+            let Some(held) = rest.first() else { break };
+            // What was captured before this one wins where they overlap.
+            let taken = before
+                .iter()
+                .map(|earlier| earlier.sequence.wrapping_sub(next))
+                .filter(|&ahead| ahead > 0 && ahead < 1 << 31)
+                .min();
+            let from = next.wrapping_sub(held.sequence) as usize;
+            let to = taken.map_or(held.bytes.len(), |ahead| held.bytes.len().min(from + ahead as usize));
+            let whole = to == held.bytes.len();
+            let fresh = held.bytes.get(from..to).unwrap_or_default().to_vec();
+            let (cut, at) = (held.cut && whole, held.at);
+            if whole {
+                self.held.remove(turn);
+            }
+            self.extend(&fresh, cut, at);
+            grew = true;
+            if self.complete {
+                self.held.clear();
+                break;
+            }
+        }
+        if let Some(next) = self.next {
+            self.held.retain(|held| {
+                let behind = next.wrapping_sub(held.sequence);
+                behind >= 1 << 31 || (behind as usize) < held.bytes.len()
+            });
+        }
+        grew
+    }
+
+    /// Appends bytes that have their turn.
+    fn extend(&mut self, fresh: &[u8], cut: bool, at: PacketRef) {
+        let room = MOST_STREAM.saturating_sub(self.bytes.len());
+        let kept = fresh.get(..room).unwrap_or(fresh);
+        self.append(kept);
+        self.close_message(at);
+        self.next = self.next.map(|next| next.wrapping_add(u32::try_from(fresh.len()).unwrap_or(u32::MAX)));
+        self.complete = cut || self.bytes.len() >= MOST_STREAM || self.ends.len() >= MOST_SEGMENTS;
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.copied += bytes.len() as u64;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn close_message(&mut self, at: PacketRef) {
+        self.ends.push(u16::try_from(self.bytes.len()).unwrap_or(u16::MAX));
+        self.at.push(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::InputId;
+    use crate::model::Timestamp;
+
+    fn at(number: u64) -> PacketRef {
+        PacketRef { time: Timestamp::from_nanos(number as i64 * 10_000_000), input: InputId(0), number }
+    }
+
+    fn stream(start: Option<u32>, segments: &[(u32, &str)]) -> Prefix {
+        let mut prefix = Prefix::stream(start);
+        for (&(sequence, text), number) in segments.iter().zip(1..) {
+            prefix.add_segment(&Payload { at: at(number), sequence, bytes: text.as_bytes(), cut: false });
+        }
+        prefix
+    }
+
+    #[test]
+    fn order_is_put_right() {
+        let check = |segments: &[(u32, &str)], expected: &str| {
+            let prefix = stream(Some(100), segments);
+            assert_eq!(String::from_utf8_lossy(prefix.bytes()), expected, "{segments:?}");
+            assert!(prefix.from_start());
+        };
+        check(&[(100, "abc"), (103, "def")], "abcdef");
+        check(&[(103, "def"), (100, "abc")], "abcdef");
+        check(&[(106, "ghi"), (103, "def"), (100, "abc")], "abcdefghi");
+        check(&[(100, "abc"), (100, "abc"), (101, "bcd")], "abcd");
+        // The bytes captured first win, wherever they overlap.
+        check(&[(100, "abc"), (101, "XYZ")], "abcZ");
+        check(&[(103, "DEF"), (100, "abcdefgh")], "abcDEFgh");
+        check(&[(102, "CD"), (101, "bcde"), (100, "a")], "abCDe");
+        check(&[(100, "abc"), (104, "e")], "abc");
+        check(&[(90, "old")], "");
+    }
+
+    #[test]
+    fn sequence_numbers_go_round() {
+        let prefix = stream(Some(u32::MAX), &[(u32::MAX, "ab"), (4, "f"), (1, "cde")]);
+        assert_eq!(prefix.bytes(), b"abcdef");
+    }
+
+    #[test]
+    fn a_stretch_that_the_mirror_lost_is_given_up() {
+        let mut prefix = stream(Some(100), &[(150, "later")]);
+        assert!(!prefix.settle(Some(120), at(9)), "not acknowledged yet");
+        assert!(prefix.settle(Some(155), at(9)));
+        assert_eq!(prefix.bytes(), b"later");
+        assert!(!prefix.from_start());
+        // In the middle it ends the prefix: what follows could be taken for what stands before.
+        let mut prefix = stream(Some(100), &[(100, "abc"), (150, "later")]);
+        prefix.settle(Some(155), at(9));
+        assert_eq!(prefix.bytes(), b"abc");
+        assert!(prefix.is_complete());
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let long = vec![b'x'; 5000];
+        let mut prefix = Prefix::stream(None);
+        for (part, number) in (0..100).zip(1..) {
+            prefix.add_segment(&Payload {
+                at: at(number),
+                sequence: 7 + part * 5000,
+                bytes: &long,
+                cut: false,
+            });
+        }
+        assert_eq!(prefix.bytes().len(), MOST_STREAM);
+        assert!(prefix.is_complete() && !prefix.from_start());
+        let mut holes = Prefix::stream(Some(0));
+        for number in 1..100 {
+            holes.add_segment(&Payload {
+                at: at(number),
+                sequence: number as u32 * 10,
+                bytes: b"x",
+                cut: false,
+            });
+        }
+        assert!(holes.held.len() <= MOST_HELD && holes.bytes().len() <= 100);
+        let mut datagrams = Prefix::datagrams();
+        for number in 1..20 {
+            datagrams.add_datagram(&Payload { at: at(number), sequence: 0, bytes: &long, cut: false });
+        }
+        assert_eq!(datagrams.ends().len(), MOST_DATAGRAMS);
+        assert_eq!(datagrams.bytes().len(), MOST_DATAGRAMS * MOST_OF_DATAGRAM);
+        assert_eq!(datagrams.messages().count(), MOST_DATAGRAMS);
+    }
+
+    proptest::proptest! {
+        /// However a stream is cut, shuffled and repeated, what comes out is its beginning.
+        #[test]
+        fn any_order_gives_the_stream(
+            cuts in proptest::collection::vec((0usize..200, 1usize..40), 1..30),
+            start: u32,
+        ) {
+            let whole: Vec<u8> = (0..240).map(|at| at as u8).collect();
+            let mut prefix = Prefix::stream(Some(start));
+            for (&(from, length), number) in cuts.iter().zip(1..) {
+                let sequence = start.wrapping_add(from as u32);
+                prefix.add_segment(&Payload { at: at(number), sequence, bytes: &whole[from..from + length], cut: false });
+            }
+            if prefix.from_start() {
+                proptest::prop_assert!(whole.starts_with(prefix.bytes()));
+            }
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! TCP: opening, closing, sequence numbers and acknowledgements of each end (RFC 9293).
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use crate::decode::Tcp;
+use crate::model::MacAddr;
+use crate::model::PacketRef;
+use crate::model::Reset;
+use crate::model::Series;
+use crate::model::SideRecord;
+
+use super::side::Side;
+
+/// The farthest that two sequence numbers of one connection can lie apart: the largest window (RFC 7323 section 2.3).
+const FARTHEST: u32 = 1 << 30;
+/// The most gaps in what was captured of one end that are remembered.
+const MOST_HOLES: usize = 8;
+/// The most segments without acknowledgement that are remembered of one end.
+const MOST_OUTSTANDING: usize = 4;
+/// Silence after which a SYN with another sequence number opens a new connection whatever became of the old one
+/// (the wait of TIME-WAIT is twice the maximum segment lifetime; RFC 9293 section 3.4.2 allows two minutes).
+const FORGOTTEN: Duration = Duration::from_secs(120);
+/// How much earlier than its cause an answer may stand in a capture.
+pub const EARLY: Duration = Duration::from_millis(5);
+/// A SYN whose sequence number fits may be stamped this much later than packets that it opened the way for.
+const LATE_SYN: Duration = Duration::from_secs(1);
+/// ... and the first segment seen lies at most this far behind it.
+const LATE_SYN_REACH: u32 = 1 << 16;
+
+/// What is known of one end of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct TcpSide {
+    /// Initial sequence number.
+    isn: Option<u32>,
+    /// Whether it sent a SYN without ACK.
+    pub sent_syn: bool,
+    /// Whether it sent a SYN-ACK.
+    pub sent_syn_ack: bool,
+    /// Its SYN or SYN-ACK packets.
+    pub syn: Series,
+    /// Bytes in the SYN (RFC 7413).
+    syn_payload: u32,
+    /// The first sequence number of data that could be told.
+    base: Option<u32>,
+    /// The end of what was heard from this end, or was acknowledged to it, whichever is later.
+    next: Option<u32>,
+    /// The latest acknowledgement by the other end.
+    acknowledged: Option<u32>,
+    /// Stretches before `next` that were not captured.
+    holes: ArrayVec<(u32, u32), MOST_HOLES>,
+    /// Segments without acknowledgement, oldest first: where each starts and ends, and its first packet.
+    outstanding: ArrayVec<(u32, u32, PacketRef), MOST_OUTSTANDING>,
+    /// The oldest of them and its repetitions.
+    repeats: Series,
+    /// An acknowledged single byte beyond all that was heard: payload, or a FIN that was not captured.
+    owed: bool,
+    /// Whether its last segment announced a closed window.
+    pub window_closed: bool,
+    /// The sequence number of its FIN.
+    fin_at: Option<u32>,
+    /// Its FIN.
+    pub fin: Option<PacketRef>,
+    /// The first reset in its name.
+    pub reset: Option<Reset>,
+    /// What that reset acknowledges.
+    reset_acknowledges: Option<u32>,
+    /// Its packets that were no resets.
+    pub spoken: u64,
+    /// Its first acknowledgement of the other's SYN-ACK or data.
+    pub first_ack: Option<PacketRef>,
+    /// Its first acknowledgement of payload.
+    pub acked_payload: Option<PacketRef>,
+    /// Payload bytes of this end that the other acknowledged.
+    pub payload_acknowledged: u64,
+    /// Those of them that were never captured.
+    pub unseen_acknowledged: u64,
+    /// Payload packets sent again.
+    pub retransmissions: u32,
+}
+
+/// How a packet looked outside of its TCP header, for telling apart who sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// The packet.
+    pub at: PacketRef,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// IPv4 identification.
+    pub identification: u16,
+    /// Source MAC.
+    pub mac: Option<MacAddr>,
+}
+
+/// Takes in one segment that `me` sent to `peer`.
+pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
+    let flags = segment.flags;
+    let mine = me.tcp.get_or_insert_default();
+    if flags.rst() {
+        // A reset proves nothing about what its supposed sender received: anyone on the path may have made it.
+        let answers_syn = flags.ack()
+            && peer
+                .tcp
+                .as_deref()
+                .and_then(TcpSide::after_syn)
+                .is_some_and(|expected| segment.acknowledgement == expected);
+        if mine.reset.is_none() {
+            mine.reset_acknowledges = flags.ack().then_some(segment.acknowledgement);
+        }
+        mine.reset.get_or_insert(Reset {
+            at: look.at,
+            ttl: look.ttl,
+            identification: look.identification,
+            mac: look.mac,
+            answers_syn,
+        });
+        return;
+    }
+    mine.spoken += 1;
+    if flags.syn() {
+        mine.hear_syn(segment, look.at);
+        let expected = mine.after_syn();
+        if let Some(theirs) = peer.tcp.as_deref_mut()
+            && theirs.reset_acknowledges == expected
+            && let Some(reset) = &mut theirs.reset
+        {
+            // The mirror showed the answer before its cause.
+            reset.answers_syn = true;
+        }
+    }
+    let start = segment.sequence.wrapping_add(u32::from(flags.syn()));
+    if segment.payload_length > 0 && !mine.is_keepalive(start, segment.payload_length) {
+        let peer_closed = peer.tcp.as_deref().is_some_and(|theirs| theirs.window_closed);
+        let fresh = mine.hear_data(start, segment.payload_length, peer_closed, look.at);
+        me.payload_packets += 1;
+        me.payload_bytes = me.payload_bytes.saturating_add(u64::from(fresh));
+        me.first_payload.get_or_insert(look.at);
+        me.last_payload = Some(look.at);
+    } else if mine.next.is_none() {
+        mine.begin(start);
+    }
+    if flags.fin() {
+        mine.fin.get_or_insert(look.at);
+        mine.fin_at.get_or_insert(start.wrapping_add(segment.payload_length));
+    }
+    mine.window_closed = segment.window == 0;
+    if flags.ack() {
+        let theirs = peer.tcp.get_or_insert_default();
+        if !flags.syn() && theirs.is_opening_acknowledged_by(segment.acknowledgement) {
+            mine.first_ack.get_or_insert(look.at);
+        }
+        if theirs.hear_acknowledgement(segment.acknowledgement) > 0 {
+            mine.acked_payload.get_or_insert(look.at);
+        }
+    }
+}
+
+/// Whether a connection is over: reset from either end, or closed from both.
+pub fn is_closed(low: Option<&TcpSide>, high: Option<&TcpSide>) -> bool {
+    let reset = |side: Option<&TcpSide>| side.is_some_and(|side| side.reset.is_some());
+    let finished = |side: Option<&TcpSide>| side.is_some_and(|side| side.fin.is_some());
+    reset(low) || reset(high) || (finished(low) && finished(high))
+}
+
+/// Whether a segment opens another connection over the same ports than the one known.
+///
+/// A SYN with the known initial sequence number is a repetition. With another one it is a new attempt where the known one was never
+/// answered, is over, or was silent for long; else a stray that the open connection will answer with a challenge (RFC 5961 section 4).
+pub fn begins_anew(me: &Side, peer: &Side, segment: &Tcp<'_>, at: PacketRef) -> bool {
+    if !segment.flags.syn() || segment.flags.rst() {
+        return false;
+    }
+    let (mine, theirs) = (me.tcp.as_deref(), peer.tcp.as_deref());
+    let closed = is_closed(mine, theirs);
+    let last = me.last.max(peer.last);
+    let forgotten = last.is_some_and(|last| at.time.since(last.time) >= FORGOTTEN);
+    let after = segment.sequence.wrapping_add(1);
+    let spoke = |side: Option<&TcpSide>| side.is_some_and(|side| side.spoken > 0);
+    match mine.and_then(|mine| mine.isn) {
+        Some(isn) if isn == segment.sequence => false,
+        Some(_) if segment.flags.ack() => closed || forgotten,
+        Some(_) => !spoke(theirs) || closed || forgotten,
+        // No SYN of this end so far: either this is the flow's own, stamped late or answering, or the old flow began before the capture.
+        None if spoke(mine) => {
+            let first = me.first.map_or(at, |first| first);
+            let fits = mine
+                .and_then(|mine| mine.base)
+                .is_some_and(|base| base.wrapping_sub(segment.sequence) < LATE_SYN_REACH);
+            !(fits && at.time.since(first.time) <= LATE_SYN)
+        }
+        None => match theirs {
+            Some(theirs) if theirs.isn.is_some() => {
+                // The peer's own SYN or SYN-ACK is here already; it must be about this one.
+                let about_this = mine.and_then(|mine| mine.acknowledged).is_none_or(|known| known == after);
+                closed && !about_this
+            }
+            Some(theirs) if theirs.spoken > 0 => mine.and_then(|mine| mine.acknowledged) != Some(after),
+            // Only resets so far: they belong to something before, unless the mirror showed the answer before its cause.
+            Some(theirs) => {
+                let answers = theirs.reset_acknowledges == Some(after.wrapping_add(segment.payload_length));
+                let early = theirs.reset.is_some_and(|reset| at.time.since(reset.at.time) <= EARLY);
+                !(answers && early)
+            }
+            None => false,
+        },
+    }
+}
+
+impl TcpSide {
+    /// Whether this end sent a SYN of either kind.
+    pub fn opened(&self) -> bool {
+        self.sent_syn || self.sent_syn_ack
+    }
+
+    /// Whether all that this end sent, resets aside, were SYNs without ACK.
+    pub fn only_syn(&self) -> bool {
+        self.sent_syn && !self.sent_syn_ack && self.spoken == u64::from(self.syn.count)
+    }
+
+    /// Where the byte stream of this end begins: after its SYN.
+    pub fn stream_start(&self) -> Option<u32> {
+        self.isn.map(|isn| isn.wrapping_add(1))
+    }
+
+    /// Up to where the other end acknowledged.
+    pub fn acknowledged(&self) -> Option<u32> {
+        self.acknowledged
+    }
+
+    /// Whether a sequence number lies in what this end is known to have sent (RFC 5927 section 4.1).
+    pub fn in_flight(&self, sequence: u32) -> bool {
+        let Some(first) = self.isn.or(self.base) else { return false };
+        let Some(end) = self.next else { return sequence == first };
+        // The wrap makes a sequence before the first one huge.
+        let sent = end.wrapping_sub(first);
+        sent >= FARTHEST || sequence.wrapping_sub(first) <= sent
+    }
+
+    /// Writes what the record says of this end.
+    pub fn tell(&self, told: &mut SideRecord) {
+        told.syn = self.syn;
+        told.first_ack = self.first_ack;
+        told.acked_payload = self.acked_payload;
+        told.payload_acknowledged = self.payload_acknowledged;
+        told.unseen_acknowledged = self.unseen_acknowledged;
+        told.unacknowledged = self.repeats;
+        told.retransmissions = self.retransmissions;
+        told.fin = self.fin;
+        told.reset = self.reset;
+    }
+
+    /// The acknowledgement that answers this end's SYN and nothing more.
+    fn after_syn(&self) -> Option<u32> {
+        self.isn.map(|isn| isn.wrapping_add(1).wrapping_add(self.syn_payload))
+    }
+
+    /// Everything before `start` is none of this flow's business.
+    fn begin(&mut self, start: u32) {
+        self.base.get_or_insert(start);
+        self.next.get_or_insert(start);
+        self.acknowledged.get_or_insert(start);
+    }
+
+    fn hear_syn(&mut self, segment: &Tcp<'_>, at: PacketRef) {
+        let isn = *self.isn.get_or_insert(segment.sequence);
+        if isn != segment.sequence {
+            // A stray or forged SYN within an open connection.
+            return;
+        }
+        if segment.flags.ack() {
+            self.sent_syn_ack = true;
+        } else {
+            self.sent_syn = true;
+        }
+        self.syn.add(at);
+        self.syn_payload = self.syn_payload.max(segment.payload_length);
+        let start = isn.wrapping_add(1);
+        self.base = Some(start);
+        self.begin(start);
+        // An acknowledgement sent before the SYN (split handshake) stood where the SYN stands.
+        for known in [&mut self.next, &mut self.acknowledged] {
+            if *known == Some(isn) {
+                *known = Some(start);
+            }
+        }
+    }
+
+    /// A keep-alive repeats the last byte that was acknowledged (RFC 9293 section 3.8.4); it carries nothing.
+    fn is_keepalive(&self, start: u32, length: u32) -> bool {
+        length == 1
+            && self.next == Some(start.wrapping_add(1))
+            && self.acknowledged == self.next
+            && self.base != self.next
+    }
+
+    /// Takes in payload; returns how many of its bytes were not captured before.
+    fn hear_data(&mut self, start: u32, length: u32, peer_closed: bool, at: PacketRef) -> u32 {
+        self.begin(start);
+        let length = length.min(FARTHEST);
+        let end = start.wrapping_add(length);
+        let next = self.next.unwrap_or(start);
+        let acknowledged = self.acknowledged.unwrap_or(start);
+        let distance = start.wrapping_sub(next);
+        if distance >= FARTHEST && next.wrapping_sub(start) >= FARTHEST {
+            // Neither ahead nor behind: not of this connection.
+            return length;
+        }
+        if later(start, next) {
+            self.open_hole(next, start);
+        }
+        let mut fresh = 0;
+        if later(end, next) {
+            let from = if later(start, next) { start } else { next };
+            fresh = end.wrapping_sub(from);
+            self.next = Some(end);
+        }
+        fresh += self.fill_holes(start, end, acknowledged);
+        if fresh < length && later(next, start) {
+            self.retransmissions = self.retransmissions.saturating_add(1);
+        }
+        // A probe of a closed window is no attempt to deliver (RFC 9293 section 3.8.6.1).
+        if later(end, acknowledged) && !(peer_closed && length == 1) {
+            match self.outstanding.first() {
+                Some(&(oldest, _, _)) if !later(start, oldest) && later(end, oldest) => self.repeats.add(at),
+                Some(&(oldest, _, _)) if later(oldest, start) => {
+                    // Older than all that is known to be waiting: it takes their place.
+                    if self.outstanding.is_full() {
+                        self.outstanding.pop();
+                    }
+                    self.outstanding.insert(0, (start, end, at));
+                    self.repeats = Series::default();
+                    self.repeats.add(at);
+                }
+                Some(_) if fresh > 0 => {
+                    let _ = self.outstanding.try_push((start, end, at));
+                }
+                Some(_) => {}
+                None => {
+                    self.outstanding.push((start, end, at));
+                    self.repeats = Series::default();
+                    self.repeats.add(at);
+                }
+            }
+        }
+        fresh
+    }
+
+    /// Takes in an acknowledgement by the other end; returns how many payload bytes it newly covers.
+    fn hear_acknowledgement(&mut self, acknowledgement: u32) -> u32 {
+        let Some(before) = self.acknowledged else {
+            // Nothing of this end was heard yet: all that can be told is what is acknowledged from here on.
+            self.acknowledged = Some(acknowledgement);
+            self.next.get_or_insert(acknowledgement);
+            return 0;
+        };
+        let advance = acknowledgement.wrapping_sub(before);
+        if advance == 0 || advance > FARTHEST {
+            return 0;
+        }
+        self.acknowledged = Some(acknowledgement);
+        // A FIN takes a sequence number and is no payload.
+        let end = match self.fin_at {
+            Some(fin) if later(acknowledgement, fin) => {
+                if later(fin, before) {
+                    fin
+                } else {
+                    before
+                }
+            }
+            _ => acknowledgement,
+        };
+        let mut payload = end.wrapping_sub(before);
+        let next = self.next.unwrap_or(before);
+        if later(end, next) {
+            self.open_hole(next, end);
+            self.next = Some(end);
+            if payload == 1 {
+                // It may as well be a FIN that was not captured: it counts once more is acknowledged after it.
+                self.owed = true;
+                return 0;
+            }
+        }
+        if payload > 0 && std::mem::take(&mut self.owed) {
+            payload += 1;
+            self.unseen_acknowledged += 1;
+        }
+        let unseen: u32 = self.holes.iter().map(|&hole| overlap(hole, (before, end))).sum();
+        self.unseen_acknowledged = self.unseen_acknowledged.saturating_add(u64::from(unseen));
+        self.payload_acknowledged = self.payload_acknowledged.saturating_add(u64::from(payload));
+        // Far behind, a gap would be mistaken for one ahead once sequence numbers have gone round.
+        self.holes.retain(|&mut (_, hole_end)| end.wrapping_sub(hole_end) < FARTHEST || later(hole_end, end));
+        self.settle(acknowledgement);
+        payload
+    }
+
+    /// Forgets the segments that an acknowledgement covers.
+    fn settle(&mut self, acknowledgement: u32) {
+        let Some(&(oldest, _, _)) = self.outstanding.first() else { return };
+        self.outstanding.retain(|&mut (_, end, _)| later(end, acknowledgement));
+        match self.outstanding.first() {
+            Some(&(start, _, _)) if start == oldest => {}
+            Some(&(_, _, at)) => {
+                self.repeats = Series::default();
+                self.repeats.add(at);
+            }
+            None => self.repeats = Series::default(),
+        }
+    }
+
+    /// Whether an acknowledgement answers this end's SYN-ACK, or data of it.
+    fn is_opening_acknowledged_by(&self, acknowledgement: u32) -> bool {
+        match self.isn {
+            None => true,
+            Some(isn) => {
+                let least = if self.sent_syn_ack { isn.wrapping_add(1) } else { isn.wrapping_add(2) };
+                acknowledgement.wrapping_sub(least) < FARTHEST
+            }
+        }
+    }
+
+    fn open_hole(&mut self, start: u32, end: u32) {
+        // A stretch that grows while nothing of this end is heard stays one.
+        if let Some(last) = self.holes.last_mut()
+            && last.1 == start
+        {
+            last.1 = end;
+            if end.wrapping_sub(last.0) > FARTHEST {
+                last.0 = end.wrapping_sub(FARTHEST);
+            }
+            return;
+        }
+        if self.holes.is_full() {
+            self.holes.remove(0);
+        }
+        self.holes.push((start, end));
+    }
+
+    /// Takes the captured stretch out of the gaps; returns how much of it filled one.
+    fn fill_holes(&mut self, start: u32, end: u32, acknowledged: u32) -> u32 {
+        if self.holes.is_empty() {
+            return 0;
+        }
+        let mut filled = 0;
+        let mut left: ArrayVec<(u32, u32), MOST_HOLES> = ArrayVec::new();
+        for &(from, to) in &self.holes {
+            let within = overlap((from, to), (start, end));
+            if within == 0 {
+                let _ = left.try_push((from, to));
+                continue;
+            }
+            filled += within;
+            // What was taken for lost was only late.
+            let (low, high) = (latest(from, start), earliest(to, end));
+            let late = overlap((low, high), (low, earliest_or(low, high, acknowledged)));
+            self.unseen_acknowledged = self.unseen_acknowledged.saturating_sub(u64::from(late));
+            if later(start, from) {
+                let _ = left.try_push((from, start));
+            }
+            if later(to, end) {
+                let _ = left.try_push((end, to));
+            }
+        }
+        self.holes = left;
+        filled
+    }
+}
+
+/// Whether one sequence number comes after another (RFC 9293 section 3.4: modulo 2^32).
+fn later(a: u32, b: u32) -> bool {
+    let distance = a.wrapping_sub(b);
+    distance != 0 && distance < 1 << 31
+}
+
+fn latest(a: u32, b: u32) -> u32 {
+    if later(a, b) { a } else { b }
+}
+
+fn earliest(a: u32, b: u32) -> u32 {
+    if later(a, b) { b } else { a }
+}
+
+/// Where the part of `low..high` that lies before `limit` ends.
+fn earliest_or(low: u32, high: u32, limit: u32) -> u32 {
+    if later(limit, low) { earliest(high, limit) } else { low }
+}
+
+/// How many sequence numbers two stretches share.
+fn overlap(a: (u32, u32), b: (u32, u32)) -> u32 {
+    let (start, end) = (latest(a.0, b.0), earliest(a.1, b.1));
+    if later(end, start) { end.wrapping_sub(start) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! What one flow proves to be: its payload shown to the protocols until one of them knows, or all have said no.
+
+use crate::classify::Carrier;
+use crate::classify::End;
+use crate::classify::PROTOCOLS;
+use crate::classify::Probe;
+use crate::classify::Proof;
+use crate::classify::Protocol;
+use crate::classify::Seen;
+use crate::classify::Side;
+use crate::flow::Flow;
+use crate::flow::Half;
+use crate::flow::MOST_STREAM;
+use crate::flow::Pair;
+use crate::flow::Payload;
+use crate::flow::Prefix;
+use crate::model::Classification;
+use crate::model::PacketRef;
+use crate::model::Statement;
+
+use super::names::Questions;
+
+/// The most protocols that the mask of those who said no can hold.
+pub const MOST_PROTOCOLS: usize = 128;
+
+/// How far judging has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Several protocols are still possible.
+    #[default]
+    Asking,
+    /// One is proved and may state more.
+    Open(usize),
+    /// Nothing more will be asked.
+    Closed,
+}
+
+/// What is known of one flow's payload.
+#[derive(Clone, Debug, Default)]
+pub struct Judgement {
+    stage: Stage,
+    /// A bit for each protocol that said no.
+    excluded: u128,
+    /// The one that was proved.
+    protocol: Option<usize>,
+    classification: Option<Box<Classification>>,
+    client: Option<Half>,
+    /// What each end sent first, while someone may still ask for it.
+    prefixes: Option<Box<Pair<Option<Prefix>>>>,
+    /// DNS questions waiting for their answers.
+    pub questions: Option<Box<Questions>>,
+}
+
+/// A statement, the packet that made it, and the end that sent it.
+pub type Heard = (PacketRef, Half, Statement);
+
+impl Judgement {
+    /// Takes in the payload of one packet. Returns how many bytes had to be copied for later.
+    pub fn hear(
+        &mut self,
+        flow: &Flow,
+        from: Half,
+        carrier: Carrier,
+        payload: &Payload<'_>,
+        heard: &mut Vec<Heard>,
+    ) -> u64 {
+        let listening = self.protocol;
+        if self.stage != Stage::Closed {
+            let copied = match self.borrowed(flow, from, carrier, payload) {
+                true => self.hear_in_place(flow, from, carrier, payload, heard),
+                false => self.hear_kept(flow, from, carrier, payload, heard),
+            };
+            if listening.is_some() {
+                self.listen(carrier, from, payload.at, payload.bytes, heard);
+            }
+            return copied;
+        }
+        self.listen(carrier, from, payload.at, payload.bytes, heard);
+        0
+    }
+
+    /// Whether judging is over, so that payload matters only to one who listens.
+    pub fn is_closed(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+
+    /// Whether a proved protocol reads every message.
+    pub fn listens(&self) -> bool {
+        self.protocol().is_some_and(|protocol| protocol.listens())
+    }
+
+    /// Whether segments of either end wait for one before them.
+    pub fn is_waiting(&self) -> bool {
+        self.prefixes.as_deref().is_some_and(|prefixes| {
+            [&prefixes.low, &prefixes.high].into_iter().flatten().any(Prefix::is_waiting)
+        })
+    }
+
+    /// Bytes kept for later.
+    pub fn kept(&self) -> usize {
+        let Some(prefixes) = self.prefixes.as_deref() else { return 0 };
+        [&prefixes.low, &prefixes.high].into_iter().flatten().map(Prefix::kept).sum()
+    }
+
+    /// Gives up on stretches that the mirror lost, as the acknowledgements show.
+    pub fn settle(&mut self, flow: &Flow, carrier: Carrier, at: PacketRef, heard: &mut Vec<Heard>) {
+        let Some(prefixes) = self.prefixes.as_deref_mut() else { return };
+        let mut grew = false;
+        for half in [Half::Low, Half::High] {
+            let acknowledged = flow.sides.of(half).tcp.as_deref().and_then(|tcp| tcp.acknowledged());
+            if let Some(prefix) = prefixes.of_mut(half) {
+                grew |= prefix.settle(acknowledged, at);
+            }
+        }
+        if grew {
+            self.ask(flow, carrier, None, at, heard);
+        }
+    }
+
+    /// Judges by what there is, and frees what was kept.
+    pub fn finish(&mut self, flow: &Flow, carrier: Option<Carrier>, heard: &mut Vec<Heard>) {
+        if let (Some(carrier), Some(prefixes)) = (carrier, self.prefixes.as_deref_mut()) {
+            for half in [Half::Low, Half::High] {
+                if let Some(prefix) = prefixes.of_mut(half) {
+                    prefix.finish();
+                }
+            }
+            self.ask(flow, carrier, None, flow.last, heard);
+        }
+        self.close();
+    }
+
+    /// The result, and the end that the payload says is the client.
+    pub fn tell(&mut self) -> (Classification, Option<Half>, bool) {
+        let answers = self.protocol().is_some_and(|protocol| protocol.about().answers);
+        (
+            self.classification.take().map(|classification| *classification).unwrap_or_default(),
+            self.client,
+            answers,
+        )
+    }
+
+    /// The name proved so far.
+    pub fn name(&self) -> Option<&'static str> {
+        self.classification.as_deref().and_then(|classification| classification.protocol)
+    }
+
+    fn protocol(&self) -> Option<&'static dyn Protocol> {
+        PROTOCOLS.get(self.protocol?).copied()
+    }
+
+    fn close(&mut self) {
+        self.stage = Stage::Closed;
+        self.prefixes = None;
+    }
+
+    fn prefix(&self, half: Half) -> Option<&Prefix> {
+        self.prefixes.as_deref().and_then(|prefixes| prefixes.of(half).as_ref())
+    }
+
+    /// Whether this payload can be judged where it lies: it is the first of its end.
+    fn borrowed(&self, flow: &Flow, from: Half, carrier: Carrier, payload: &Payload<'_>) -> bool {
+        self.prefix(from).is_none() && Prefix::would_begin_with(stream_start(flow, from, carrier), payload)
+    }
+
+    fn hear_in_place(
+        &mut self,
+        flow: &Flow,
+        from: Half,
+        carrier: Carrier,
+        payload: &Payload<'_>,
+        heard: &mut Vec<Heard>,
+    ) -> u64 {
+        self.ask(flow, carrier, Some((from, payload)), payload.at, heard);
+        if self.stage == Stage::Closed {
+            return 0;
+        }
+        self.keep(flow, from, carrier, payload).1
+    }
+
+    fn hear_kept(
+        &mut self,
+        flow: &Flow,
+        from: Half,
+        carrier: Carrier,
+        payload: &Payload<'_>,
+        heard: &mut Vec<Heard>,
+    ) -> u64 {
+        let (grew, copied) = self.keep(flow, from, carrier, payload);
+        if grew {
+            self.ask(flow, carrier, None, payload.at, heard);
+        }
+        copied
+    }
+
+    /// Copies payload for later; returns whether the prefix grew, and the bytes copied.
+    fn keep(&mut self, flow: &Flow, from: Half, carrier: Carrier, payload: &Payload<'_>) -> (bool, u64) {
+        let start = stream_start(flow, from, carrier);
+        let prefix =
+            self.prefixes.get_or_insert_default().of_mut(from).get_or_insert_with(|| match carrier {
+                Carrier::Tcp => Prefix::stream(start),
+                Carrier::Udp | Carrier::Ethernet(_) => Prefix::datagrams(),
+            });
+        let grew = match carrier {
+            Carrier::Tcp => prefix.add_segment(payload),
+            Carrier::Udp | Carrier::Ethernet(_) => prefix.add_datagram(payload),
+        };
+        (grew, prefix.take_copied())
+    }
+
+    /// Asks those who may still prove it. `fresh` is a payload that lies outside of the prefixes.
+    fn ask(
+        &mut self,
+        flow: &Flow,
+        carrier: Carrier,
+        fresh: Option<(Half, &Payload<'_>)>,
+        at: PacketRef,
+        heard: &mut Vec<Heard>,
+    ) {
+        let end = fresh.map_or(0, |(_, payload)| payload.bytes.len().min(MOST_STREAM));
+        let fresh_ends = [u16::try_from(end).unwrap_or(u16::MAX)];
+        let side = |half: Half| match (fresh, self.prefix(half)) {
+            (Some((from, payload)), _) if from == half => Side {
+                bytes: payload.bytes.get(..end).unwrap_or(payload.bytes),
+                ends: &fresh_ends,
+                from_start: carrier != Carrier::Tcp || stream_start(flow, half, carrier).is_some(),
+                complete: carrier == Carrier::Tcp && (payload.cut || end == MOST_STREAM),
+            },
+            (_, Some(prefix)) => Side {
+                bytes: prefix.bytes(),
+                ends: prefix.ends(),
+                from_start: prefix.from_start(),
+                complete: prefix.is_complete(),
+            },
+            (_, None) => Side::default(),
+        };
+        let foremost = flow.foremost();
+        let seen = Seen { carrier, first: side(foremost), second: side(foremost.other()) };
+        let done = seen.first.complete && seen.second.complete;
+        let mut excluded = self.excluded;
+        let mut proven = None;
+        match self.stage {
+            Stage::Closed => return,
+            Stage::Open(index) => {
+                if let Some(Probe::Proven(proof)) = PROTOCOLS.get(index).map(|protocol| protocol.probe(&seen))
+                {
+                    proven = Some((index, proof));
+                }
+            }
+            Stage::Asking => {
+                for (index, protocol) in PROTOCOLS.iter().enumerate().take(MOST_PROTOCOLS) {
+                    if excluded >> index & 1 == 1 {
+                        continue;
+                    }
+                    match protocol.probe(&seen) {
+                        Probe::No => excluded |= 1 << index,
+                        Probe::NeedMore => {}
+                        Probe::Proven(proof) => {
+                            proven = Some((index, proof));
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        self.excluded = excluded;
+        let all = PROTOCOLS.len().min(MOST_PROTOCOLS) as u32;
+        match proven {
+            Some((index, proof)) => {
+                let open = proof.open && !done;
+                let first = self.protocol.is_none();
+                self.prove(index, proof, foremost, at);
+                self.stage = if open { Stage::Open(index) } else { Stage::Closed };
+                if first && self.listens() {
+                    self.listen_back(carrier, fresh, heard);
+                }
+            }
+            None if done || (self.stage == Stage::Asking && excluded.count_ones() >= all) => {
+                self.stage = Stage::Closed
+            }
+            None => {}
+        }
+        if self.stage == Stage::Closed {
+            self.close();
+        }
+    }
+
+    /// Takes over a proof; a newer one replaces what an older one said, facts are only added to.
+    fn prove(&mut self, index: usize, proof: Proof, foremost: Half, at: PacketRef) {
+        let Some(protocol) = PROTOCOLS.get(index) else { return };
+        let name = protocol.about().name;
+        let classification = self.classification.get_or_insert_default();
+        classification.protocol = Some(name);
+        classification.layers = if proof.layers.is_empty() { vec![name] } else { proof.layers };
+        classification.facts.learn(&proof.facts, at);
+        classification.proven.get_or_insert(at);
+        self.protocol = Some(index);
+        if let Some(client) = proof.client {
+            self.client = Some(match client {
+                End::First => foremost,
+                End::Second => foremost.other(),
+            });
+        }
+    }
+
+    /// Shows a listening protocol what was heard up to its proof.
+    fn listen_back(&self, carrier: Carrier, fresh: Option<(Half, &Payload<'_>)>, heard: &mut Vec<Heard>) {
+        let mut before: Vec<(PacketRef, Half, &[u8])> = [Half::Low, Half::High]
+            .into_iter()
+            .filter_map(|half| Some((half, self.prefix(half)?)))
+            .flat_map(|(half, prefix)| prefix.messages().map(move |(at, bytes)| (at, half, bytes)))
+            .collect();
+        before.sort_by_key(|&(at, _, _)| at);
+        for (at, half, bytes) in before {
+            self.listen(carrier, half, at, bytes, heard);
+        }
+        if let Some((half, payload)) = fresh {
+            self.listen(carrier, half, payload.at, payload.bytes, heard);
+        }
+    }
+
+    fn listen(&self, carrier: Carrier, from: Half, at: PacketRef, message: &[u8], heard: &mut Vec<Heard>) {
+        let Some(protocol) = self.protocol().filter(|protocol| protocol.listens()) else { return };
+        let mut statements = Vec::new();
+        protocol.hear(carrier, message, &mut statements);
+        heard.extend(statements.into_iter().map(|statement| (at, from, statement)));
+    }
+}
+
+/// Where the byte stream of one end begins, where its SYN told.
+fn stream_start(flow: &Flow, half: Half, carrier: Carrier) -> Option<u32> {
+    match carrier {
+        Carrier::Tcp => flow.sides.of(half).tcp.as_deref().and_then(|tcp| tcp.stream_start()),
+        Carrier::Udp | Carrier::Ethernet(_) => None,
+    }
+}

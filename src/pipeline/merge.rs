@@ -1,0 +1,130 @@
+//! The ordered merge: what shards learnt becomes one answer, the same for any number of workers.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::capture::Source;
+use crate::model::CellId;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::Observed;
+use crate::model::Outcome;
+use crate::model::RoleBasis;
+use crate::model::Tally;
+use crate::model::Vantage;
+
+use super::Options;
+use super::names;
+use super::names::Names;
+use super::resolve::Resolver;
+use super::shard::Learnt;
+use super::shard::fold;
+use super::vantage::Hosts;
+
+/// Joins the shards, in the order of their numbers, with what the reader counted.
+pub fn merge(
+    shards: Vec<Learnt>,
+    read: Tally,
+    hosts: Hosts,
+    source: &dyn Source,
+    options: &Options,
+) -> Observed {
+    let mut observed =
+        Observed { tally: read, inputs: source.inputs(), names: source.names(), ..Observed::default() };
+    let mut vantage = Vantage::default();
+    let mut learned: BTreeSet<(CellId, Host, u16)> = BTreeSet::new();
+    let mut unsettled = Vec::new();
+    let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut resolver = Resolver::default();
+    for (number, mut shard) in shards.into_iter().enumerate() {
+        observed.tally.merge(&shard.tally);
+        observed.flows.append(&mut shard.flows);
+        // A pair of hosts is at home in one shard, and so is every conversation.
+        observed.conversations.append(&mut shard.conversations);
+        learned.append(&mut shard.learned);
+        unsettled.append(&mut shard.unsettled);
+        observed.lookups.append(&mut shard.lookups);
+        observed.endpoints.append(&mut shard.endpoints);
+        for (what, count) in shard.left_out {
+            *left_out.entry(what).or_default() += count;
+        }
+        if number == super::dispatch::RESOLVER {
+            resolver = shard.resolver;
+        }
+        shard.view.add_to(&mut vantage);
+    }
+
+    unsettled.sort_by_key(|record: &FlowRecord| record.first);
+    for mut record in unsettled {
+        settle(&mut record, &learned);
+        if options.keep_flows {
+            observed.flows.push(record.clone());
+        }
+        fold(&mut observed.conversations, record, usize::MAX, &mut left_out);
+    }
+
+    observed.lookups.sort_by(|a, b| {
+        (names::order(a), a.client, a.server, &a.name, a.kind).cmp(&(
+            names::order(b),
+            b.client,
+            b.server,
+            &b.name,
+            b.kind,
+        ))
+    });
+    observed.endpoints.sort_by_key(|endpoint| (endpoint.at, endpoint.server, endpoint.port));
+    name(&mut observed);
+    observed.flows.sort_by_key(|flow| flow.first);
+
+    (observed.resolutions, vantage.overlapping) = resolver.finish();
+    vantage.heard = hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect();
+    vantage.first = observed.inputs.iter().filter_map(|input| input.first).min();
+    vantage.last = observed.inputs.iter().filter_map(|input| input.last).max();
+    vantage.cut_packets = observed.inputs.iter().map(|input| input.cut_packets).sum();
+    vantage.dropped = observed.inputs.iter().filter_map(|input| input.dropped).reduce(u64::saturating_add);
+    vantage.duplicates = observed.tally.duplicates;
+    vantage.notes.extend(left_out.iter().map(|(what, count)| format!("{count} {what}")));
+    observed.vantage = vantage;
+    observed
+}
+
+/// Tells the roles of a stream without opening by the endpoints that were seen accepting others.
+fn settle(record: &mut FlowRecord, learned: &BTreeSet<(CellId, Host, u16)>) {
+    let accepts = |end: &crate::model::Endpoint| {
+        end.port.is_some_and(|port| learned.contains(&(record.cell, end.host, port)))
+    };
+    match (accepts(&record.server), accepts(&record.client)) {
+        (true, false) => record.role_basis = RoleBasis::LearnedServer,
+        (false, true) => {
+            debug_assert!(matches!(
+                record.outcome,
+                Outcome::Midstream | Outcome::OneSided | Outcome::Rejected
+            ));
+            std::mem::swap(&mut record.client, &mut record.server);
+            std::mem::swap(&mut record.from_client, &mut record.from_server);
+            for error in &mut record.errors {
+                error.quotes = error.quotes.other();
+            }
+            record.role_basis = RoleBasis::LearnedServer;
+        }
+        _ => {}
+    }
+}
+
+/// Gives servers the names that DNS answers gave their addresses.
+fn name(observed: &mut Observed) {
+    let names = Names::of(&observed.lookups);
+    for flow in &mut observed.flows {
+        names.add_to(flow);
+    }
+    for conversation in observed.conversations.values_mut() {
+        let known: Vec<String> = names
+            .before(conversation.key.cell, conversation.key.server, conversation.last)
+            .map(str::to_owned)
+            .collect();
+        conversation.hosts.extend(known);
+        for flow in conversation.attempts_mut() {
+            names.add_to(flow);
+        }
+    }
+}

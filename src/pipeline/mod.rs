@@ -1,0 +1,86 @@
+//! Joins the stages: packets from a source, decoded, kept as flows, judged by their payload, and told in one order.
+//!
+//! Work is divided by the pair of innermost hosts over a fixed number of shards, whatever the number of workers. So all bounds, and
+//! everything that a shard concludes, are the same for one worker and for many, and so is the result of the merge.
+
+mod cells;
+mod dispatch;
+mod judge;
+mod merge;
+mod names;
+mod resolve;
+mod shard;
+mod vantage;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+
+use crate::capture::CaptureError;
+use crate::capture::Source;
+use crate::decode::FragmentBounds;
+use crate::flow::Limits;
+use crate::model::Observed;
+
+pub use cells::CellMap;
+pub use cells::CellRule;
+
+use shard::Bounds;
+use shard::SHARDS;
+
+/// How a run is to be done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Worker threads; 1 does everything in the calling thread. The result is the same.
+    pub workers: usize,
+    /// Which address space a packet belongs to.
+    pub cells: CellMap,
+    /// Whether every flow is kept, as the command `flows` needs it; else conversations alone are.
+    pub keep_flows: bool,
+    /// Timeouts, and the most flows at one time over all shards.
+    pub limits: Limits,
+    /// The most bytes kept for classifiers at one time, over all shards.
+    pub prefix_bytes: usize,
+    /// The most conversations over all shards before ports are folded together.
+    pub conversations: usize,
+    /// Bounds on incomplete datagrams.
+    pub fragments: FragmentBounds,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            cells: CellMap::default(),
+            keep_flows: false,
+            limits: Limits::default(),
+            prefix_bytes: 512 << 20,
+            conversations: 512 * 1024,
+            fragments: FragmentBounds::default(),
+        }
+    }
+}
+
+/// Reads a source to its end and tells what was seen. `progress` hears now and then how many bytes are read, and of how many.
+pub fn run(
+    source: &mut dyn Source,
+    options: &Options,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<Observed, CaptureError> {
+    let hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
+    // Bounds are each shard's own, so that what they cost does not depend on who runs beside it.
+    let share = |all: usize| all.div_ceil(SHARDS).max(1);
+    let bounds = Bounds {
+        limits: Limits { flows: share(options.limits.flows), ..options.limits },
+        prefixes: share(options.prefix_bytes),
+        conversations: share(options.conversations),
+        keep_flows: options.keep_flows,
+    };
+    let (shards, read) = worker::drive(source, options, bounds, &hosts, progress)?;
+    Ok(merge::merge(shards, read, hosts, source, options))
+}

@@ -1,0 +1,180 @@
+//! DNS questions joined with their answers, and the names that answers give to addresses.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::model::Answer;
+use crate::model::CellId;
+use crate::model::DnsMessage;
+use crate::model::Facts;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::Lookup;
+use crate::model::PacketRef;
+
+/// The most questions of one flow that are remembered; the oldest is told as it is when another comes.
+const MOST_QUESTIONS: usize = 64;
+/// The most names kept of one address.
+const MOST_NAMES: usize = 64;
+/// How much later than a flow its name may be stamped: mirrors put an answer up to a millisecond off.
+const LATE: Duration = Duration::from_millis(1);
+
+/// The DNS questions of one flow.
+#[derive(Clone, Debug, Default)]
+pub struct Questions {
+    known: VecDeque<(u16, Lookup)>,
+}
+
+impl Questions {
+    /// Takes in one message that `source` sent to `destination`; lookups pushed out by the bound go to `told`.
+    pub fn hear(
+        &mut self,
+        message: DnsMessage,
+        at: PacketRef,
+        cell: CellId,
+        (source, destination): (Host, Host),
+        told: &mut Vec<Lookup>,
+    ) {
+        let Some((name, kind)) = message.question else { return };
+        let same = |known: &&mut (u16, Lookup)| {
+            known.0 == message.id && known.1.name == name && known.1.kind == kind
+        };
+        let latest = self.known.iter_mut().rev().find(same).map(|known| &mut known.1);
+        if !message.response {
+            match latest {
+                Some(lookup) if lookup.answer.is_none() => {
+                    lookup.asked.get_or_insert(at);
+                    lookup.asked_times = lookup.asked_times.saturating_add(1);
+                }
+                _ => {
+                    let lookup = Lookup {
+                        cell,
+                        client: source,
+                        server: destination,
+                        name,
+                        kind,
+                        asked: Some(at),
+                        asked_times: 1,
+                        answer: None,
+                    };
+                    self.push(message.id, lookup, told);
+                }
+            }
+            return;
+        }
+        let answer = Answer {
+            at,
+            code: message.code,
+            extended_error: message.extended_error,
+            addresses: message.addresses,
+            aliases: message.aliases,
+        };
+        match latest {
+            Some(lookup) if lookup.answer.is_none() => lookup.answer = Some(answer),
+            // The same answer again: the first one was what the client went by.
+            Some(_) => {}
+            None => {
+                let lookup = Lookup {
+                    cell,
+                    client: destination,
+                    server: source,
+                    name,
+                    kind,
+                    asked: None,
+                    asked_times: 0,
+                    answer: Some(answer),
+                };
+                self.push(message.id, lookup, told);
+            }
+        }
+    }
+
+    /// All that is left.
+    pub fn finish(self, told: &mut Vec<Lookup>) {
+        told.extend(self.known.into_iter().map(|(_, lookup)| lookup));
+    }
+
+    fn push(&mut self, id: u16, lookup: Lookup, told: &mut Vec<Lookup>) {
+        if self.known.len() >= MOST_QUESTIONS {
+            told.extend(self.known.pop_front().map(|(_, lookup)| lookup));
+        }
+        self.known.push_back((id, lookup));
+    }
+}
+
+/// The packet by which a lookup is put in order.
+pub fn order(lookup: &Lookup) -> Option<PacketRef> {
+    lookup.asked.or(lookup.answer.as_ref().map(|answer| answer.at))
+}
+
+/// Names of addresses, as answers gave them, each with the first answer that did.
+#[derive(Debug, Default)]
+pub struct Names(BTreeMap<(CellId, IpAddr), BTreeMap<String, PacketRef>>);
+
+impl Names {
+    /// The names in these lookups: the one asked for and the aliases on the way.
+    pub fn of(lookups: &[Lookup]) -> Self {
+        let mut names = Self::default();
+        for lookup in lookups {
+            let Some(answer) = &lookup.answer else { continue };
+            for &address in &answer.addresses {
+                let known = names.0.entry((lookup.cell, address)).or_default();
+                for name in std::iter::once(&lookup.name).chain(&answer.aliases) {
+                    let full = known.len() >= MOST_NAMES;
+                    match known.get_mut(name) {
+                        Some(first) => *first = (*first).min(answer.at),
+                        None if full => {}
+                        None => {
+                            known.insert(name.clone(), answer.at);
+                        }
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    /// Names that a host had been given by this packet.
+    pub fn before(&self, cell: CellId, host: Host, at: PacketRef) -> impl Iterator<Item = &str> {
+        let known = host.ip().and_then(|ip| self.0.get(&(cell, ip)));
+        let until = at.time.plus(LATE);
+        known
+            .into_iter()
+            .flatten()
+            .filter(move |(_, first)| first.time <= until)
+            .map(|(name, _)| name.as_str())
+    }
+
+    /// Adds the server's names to those that a flow states itself.
+    pub fn add_to(&self, flow: &mut FlowRecord) {
+        let mut names: BTreeSet<String> = std::mem::take(&mut flow.hosts).into_iter().collect();
+        names.extend(self.before(flow.cell, flow.server.host, flow.first).map(str::to_owned));
+        flow.hosts = names.into_iter().collect();
+    }
+}
+
+/// Names of the server that a flow's own payload states: TLS and QUIC server name, HTTP host.
+///
+/// A request to a proxy names whom the proxy is to reach, so it says nothing of the server.
+pub fn stated(facts: &Facts) -> Vec<String> {
+    let proxied = facts.all("http.method").any(|method| method.eq_ignore_ascii_case("connect"));
+    let hosts = facts.all("http.host").filter(|_| !proxied);
+    let names: BTreeSet<String> = facts
+        .all("tls.sni")
+        .chain(facts.all("quic.sni"))
+        .chain(hosts)
+        .filter_map(|text| {
+            let name = match text.rsplit_once(':') {
+                Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+                _ => text,
+            };
+            let name = name.trim_end_matches('.').to_lowercase();
+            // An address is no name.
+            (!name.is_empty() && name.trim_matches(['[', ']']).parse::<IpAddr>().is_err()).then_some(name)
+        })
+        .collect();
+    names.into_iter().collect()
+}

@@ -1,0 +1,402 @@
+//! One logical shard: its flow table, what its flows prove to be, and what it learns. Which worker runs it changes nothing.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+
+use crate::classify::Carrier;
+use crate::decode::Body;
+use crate::decode::Frame;
+use crate::decode::Piece;
+use crate::flow::Appearance;
+use crate::flow::Arrival;
+use crate::flow::ErrorSeen;
+use crate::flow::Flow;
+use crate::flow::Leaves;
+use crate::flow::Limits;
+use crate::flow::Payload;
+use crate::flow::Place;
+use crate::flow::Proven;
+use crate::flow::Recent;
+use crate::flow::Table;
+use crate::model::CellId;
+use crate::model::Conversation;
+use crate::model::ConversationKey;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::Lookup;
+use crate::model::Outcome;
+use crate::model::PacketRef;
+use crate::model::RoleBasis;
+use crate::model::RpcEndpoint;
+use crate::model::Statement;
+use crate::model::Tally;
+use crate::model::Transport;
+
+use super::cells::CellMap;
+use super::judge::Heard;
+use super::judge::Judgement;
+use super::names;
+use super::resolve::Resolver;
+use super::vantage::Hosts;
+use super::vantage::View;
+
+/// How many shards there are, whatever the number of workers.
+pub const SHARDS: usize = 64;
+/// The most service endpoints that one shard learns from handshakes.
+const MOST_LEARNED: usize = 16_384;
+/// The most streams without opening that wait for the merge to tell their roles.
+const MOST_UNSETTLED: usize = 1024;
+/// The most lookups and dynamic ports that one shard keeps.
+const MOST_LOOKUPS: usize = 65_536;
+const MOST_ENDPOINTS: usize = 16_384;
+
+/// What a shard is to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tasks {
+    /// Count it in its own flow.
+    pub count: bool,
+    /// It is an ICMP error: tie it to the flow that it quotes.
+    pub tie: bool,
+    /// It is address resolution: follow it.
+    pub resolve: bool,
+}
+
+/// Bounds of one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Of its flow table.
+    pub limits: Limits,
+    /// The most bytes kept for classifiers.
+    pub prefixes: usize,
+    /// The most conversations.
+    pub conversations: usize,
+    /// Whether every flow is kept for printing.
+    pub keep_flows: bool,
+}
+
+/// One packet, or datagram put together, for a shard.
+pub struct Delivery<'a> {
+    /// The packet.
+    pub at: PacketRef,
+    /// Length on the wire.
+    pub original: u32,
+    /// The interface within its input.
+    pub interface: u32,
+    /// The fragments, where it was put together.
+    pub pieces: &'a [Piece],
+    /// What it says.
+    pub frame: &'a Frame<'a>,
+    /// What to do.
+    pub tasks: Tasks,
+}
+
+/// What a shard learnt.
+pub struct Learnt {
+    /// Where its packets went.
+    pub tally: Tally,
+    /// Its flows, where they were asked for.
+    pub flows: Vec<FlowRecord>,
+    /// Its conversations.
+    pub conversations: BTreeMap<ConversationKey, Conversation>,
+    /// Streams without opening: who is the server may be known once all shards are done.
+    pub unsettled: Vec<FlowRecord>,
+    /// Service endpoints seen accepting.
+    pub learned: BTreeSet<(CellId, Host, u16)>,
+    /// DNS lookups.
+    pub lookups: Vec<Lookup>,
+    /// Dynamic ports.
+    pub endpoints: Vec<RpcEndpoint>,
+    /// What was left out because of a bound, in words, with how many.
+    pub left_out: BTreeMap<&'static str, u64>,
+    /// Address resolution.
+    pub resolver: Resolver,
+    /// The mirror's view.
+    pub view: View,
+}
+
+/// A shard at work.
+pub struct Shard {
+    table: Table<Judgement>,
+    recent: Recent,
+    bounds: Bounds,
+    /// Bytes kept for classifiers.
+    kept: usize,
+    learnt: Learnt,
+    /// Reused for what each packet states.
+    heard: Vec<Heard>,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(bounds: Bounds, hosts: Hosts) -> Self {
+        Self {
+            table: Table::new(bounds.limits),
+            recent: Recent::default(),
+            bounds,
+            kept: 0,
+            learnt: Learnt {
+                tally: Tally::default(),
+                flows: Vec::new(),
+                conversations: BTreeMap::new(),
+                unsettled: Vec::new(),
+                learned: BTreeSet::new(),
+                lookups: Vec::new(),
+                endpoints: Vec::new(),
+                left_out: BTreeMap::new(),
+                resolver: Resolver::default(),
+                view: View::new(hosts),
+            },
+            heard: Vec::new(),
+        }
+    }
+
+    /// Takes in one packet.
+    pub fn take(&mut self, delivery: &Delivery<'_>, cells: &CellMap) {
+        let &Delivery { at, frame, tasks, pieces, .. } = delivery;
+        let packets = if pieces.is_empty() { 1 } else { pieces.len() as u64 };
+        let cell = cells.cell(&frame.context, delivery.interface);
+        let Some(place) = Place::of(cell, frame) else {
+            if tasks.count {
+                self.learnt.tally.packets += packets;
+                for _ in 0..packets {
+                    self.learnt.tally.undecodable(NO_HOSTS, at);
+                }
+            }
+            return;
+        };
+        if tasks.count {
+            self.learnt.tally.packets += packets;
+            self.learnt.view.count(&frame.context, packets);
+        }
+        let appearance = self.recent.meet(&place, frame, at);
+        if appearance == Appearance::Duplicate {
+            if tasks.count {
+                self.learnt.tally.duplicates += packets;
+            }
+            return;
+        }
+        let copy = appearance == Appearance::OtherVantage;
+        if tasks.tie && !copy {
+            self.tie(cell, frame, at);
+        }
+        if tasks.resolve && !copy {
+            self.learnt.resolver.take(cell, frame, at);
+        }
+        if tasks.count {
+            self.learnt.tally.in_flows += packets;
+            self.count(&place, &Arrival { at, original: delivery.original, pieces, frame, copy });
+        }
+    }
+
+    /// Ends all flows and hands over what was learnt.
+    pub fn finish(mut self) -> Learnt {
+        let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
+        self.table.finish(&mut |flow, judgement, why| sink.take(flow, judgement, why));
+        self.learnt
+    }
+
+    fn count(&mut self, place: &Place, arrival: &Arrival<'_>) {
+        let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
+        let slot =
+            self.table.take(place, arrival, &mut |flow, judgement, why| sink.take(flow, judgement, why));
+        let Some(carrier) = carrier(place.transport) else { return };
+        let Some((flow, judgement)) = self.table.slot(slot) else { return };
+        if arrival.copy || (judgement.is_closed() && !judgement.listens()) {
+            return;
+        }
+        let before = judgement.kept();
+        if judgement.is_waiting() {
+            judgement.settle(flow, carrier, arrival.at, &mut self.heard);
+        }
+        if let Some(payload) = payload(arrival)
+            && !payload.bytes.is_empty()
+        {
+            self.learnt.tally.copied_bytes +=
+                judgement.hear(flow, place.from, carrier, &payload, &mut self.heard);
+        }
+        if self.kept + judgement.kept().saturating_sub(before) > self.bounds.prefixes {
+            // The memory for beginnings is used up: this flow is judged by what there is.
+            judgement.finish(flow, Some(carrier), &mut self.heard);
+            *self.learnt.left_out.entry("flows judged early for want of memory").or_default() += 1;
+        }
+        self.kept = (self.kept + judgement.kept()).saturating_sub(before);
+        if !self.heard.is_empty() {
+            let mut heard = std::mem::take(&mut self.heard);
+            state(&mut self.learnt, flow, judgement, &mut heard);
+            self.heard = heard;
+        }
+    }
+
+    fn tie(&mut self, cell: CellId, frame: &Frame<'_>, at: PacketRef) {
+        let (Body::Icmp(icmp), Some(network)) = (&frame.body, &frame.network) else { return };
+        let Some(quote) = &icmp.quote else { return };
+        let Some(quoted) = Place::of_quote(cell, quote) else { return };
+        let seen = ErrorSeen {
+            at,
+            from: Host::Ip(network.source),
+            mac: frame.context.ethernet.map(|ethernet| ethernet.source),
+            kind: icmp.kind,
+            code: icmp.code,
+            sequence: quote.ports.and_then(|ports| ports.sequence),
+        };
+        self.table.quote(&quoted, &seen);
+    }
+}
+
+/// Why a decoded frame still can't be in a flow: nothing in it names two ends.
+const NO_HOSTS: &str = "no-addresses";
+
+/// Takes flows as they leave the table.
+struct Sink<'a> {
+    bounds: &'a Bounds,
+    kept: &'a mut usize,
+    learnt: &'a mut Learnt,
+}
+
+impl Sink<'_> {
+    fn take(&mut self, flow: Flow, mut judgement: Judgement, why: Leaves) {
+        *self.kept = self.kept.saturating_sub(judgement.kept());
+        let mut heard = Vec::new();
+        judgement.finish(&flow, carrier(flow.transport), &mut heard);
+        state(self.learnt, &flow, &mut judgement, &mut heard);
+        if let Some(questions) = judgement.questions.take() {
+            let mut told = Vec::new();
+            questions.finish(&mut told);
+            keep_lookups(self.learnt, told);
+        }
+        let (classification, client, answers) = judgement.tell();
+        let hosts = names::stated(&classification.facts);
+        self.learnt.view.take(&flow);
+        let record = flow.tell(Proven { classification, client, answers, hosts });
+        self.learnt.tally.flows += 1;
+        self.learnt.tally.evicted += u64::from(why == Leaves::Evicted);
+        if record.transport == Transport::Tcp {
+            if matches!(record.outcome, Outcome::Established | Outcome::Cut) {
+                self.learn(&record);
+            } else if record.role_basis != RoleBasis::Handshake
+                && self.learnt.unsettled.len() < MOST_UNSETTLED
+            {
+                self.learnt.unsettled.push(record);
+                return;
+            }
+        }
+        self.learnt.keep(record, self.bounds.keep_flows, self.bounds.conversations);
+    }
+
+    fn learn(&mut self, record: &FlowRecord) {
+        if let Some(port) = record.server.port
+            && self.learnt.learned.len() < MOST_LEARNED
+        {
+            self.learnt.learned.insert((record.cell, record.server.host, port));
+        }
+    }
+}
+
+impl Learnt {
+    /// Keeps a record whose roles are settled, within the bound on conversations.
+    pub fn keep(&mut self, record: FlowRecord, keep_flows: bool, most: usize) {
+        if keep_flows {
+            self.flows.push(record.clone());
+        }
+        fold(&mut self.conversations, record, most, &mut self.left_out);
+    }
+}
+
+/// Folds a flow into its conversation. Beyond the bound on conversations, ports are folded together, so that a sweep over
+/// all ports of a plant stays one line a pair; beyond twice the bound only counts are left.
+pub fn fold(
+    conversations: &mut BTreeMap<ConversationKey, Conversation>,
+    record: FlowRecord,
+    most: usize,
+    left_out: &mut BTreeMap<&'static str, u64>,
+) {
+    let full = conversations.len() >= most;
+    let spilling = conversations.len() >= most.saturating_mul(2);
+    let mut new = Conversation::new(record.clone());
+    if let Entry::Occupied(mut known) = conversations.entry(new.key) {
+        known.get_mut().fold(record);
+        return;
+    }
+    if full {
+        *left_out.entry("flows whose ports were folded together").or_default() += 1;
+        new.key.port = None;
+    }
+    match conversations.entry(new.key) {
+        Entry::Occupied(mut known) => known.get_mut().fold(record),
+        Entry::Vacant(_) if spilling => {
+            *left_out.entry("flows whose conversations were only counted").or_default() += 1;
+        }
+        Entry::Vacant(place) => {
+            place.insert(new);
+        }
+    }
+}
+
+/// What carries the payload of a flow, where protocols can judge it.
+fn carrier(transport: Transport) -> Option<Carrier> {
+    match transport {
+        Transport::Tcp => Some(Carrier::Tcp),
+        Transport::Udp => Some(Carrier::Udp),
+        Transport::Ethernet(kind) => Some(Carrier::Ethernet(kind)),
+        Transport::Sctp | Transport::Icmp | Transport::Icmpv6 | Transport::Ip(_) => None,
+    }
+}
+
+fn payload<'a>(arrival: &Arrival<'a>) -> Option<Payload<'a>> {
+    let (sequence, bytes, promised) = match arrival.frame.body {
+        // What comes with a reset is no part of the stream (RFC 9293 section 3.5.3: it may explain the reset).
+        Body::Tcp(tcp) if !tcp.flags.rst() => {
+            (tcp.sequence.wrapping_add(u32::from(tcp.flags.syn())), tcp.payload, tcp.payload_length as usize)
+        }
+        Body::Udp(udp) => (0, udp.payload, udp.payload_length as usize),
+        Body::Ethernet { payload, .. } => (0, payload, payload.len()),
+        Body::Arp(arp) => (0, arp.bytes, arp.bytes.len()),
+        _ => return None,
+    };
+    Some(Payload { at: arrival.at, sequence, bytes, cut: promised > bytes.len() })
+}
+
+/// Takes in what messages stated beyond their flow.
+fn state(learnt: &mut Learnt, flow: &Flow, judgement: &mut Judgement, heard: &mut Vec<Heard>) {
+    for (at, from, statement) in heard.drain(..) {
+        let (source, destination) = (flow.ends.of(from).host, flow.ends.of(from.other()).host);
+        match statement {
+            Statement::Dns(message) => {
+                // Multicast name resolution has its own rules: silence there is no failed lookup.
+                if judgement.name() != Some("dns") || flow.group.is_some() {
+                    continue;
+                }
+                let mut told = Vec::new();
+                let questions = judgement.questions.get_or_insert_default();
+                questions.hear(message, at, flow.cell, (source, destination), &mut told);
+                keep_lookups(learnt, told);
+            }
+            Statement::RpcEndpoint { address, transport, port } => {
+                if learnt.endpoints.len() >= MOST_ENDPOINTS {
+                    *learnt.left_out.entry("dynamic ports beyond those that are kept").or_default() += 1;
+                    continue;
+                }
+                let server = address.map_or(source, Host::Ip);
+                learnt.endpoints.push(RpcEndpoint {
+                    cell: flow.cell,
+                    client: destination,
+                    server,
+                    transport,
+                    port,
+                    at,
+                });
+            }
+        }
+    }
+}
+
+fn keep_lookups(learnt: &mut Learnt, told: Vec<Lookup>) {
+    for lookup in told {
+        if learnt.lookups.len() < MOST_LOOKUPS {
+            learnt.lookups.push(lookup);
+        } else {
+            *learnt.left_out.entry("name lookups beyond those that are kept").or_default() += 1;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What this mirror sees: who was heard, which pairs in one direction only, and in which wrappings packets came.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use hashbrown::HashSet;
+
+use crate::decode::Context;
+use crate::decode::MOST_TUNNELS;
+use crate::decode::MOST_VLANS;
+use crate::decode::Tunnel;
+use crate::flow::Flow;
+use crate::flow::Half;
+use crate::model::CellId;
+use crate::model::Heard;
+use crate::model::Host;
+use crate::model::Transport;
+use crate::model::Vantage;
+
+/// The most hosts that one shard tells of; a flood of forged addresses must not fill memory.
+const MOST_HOSTS: usize = 32_768;
+/// The most pairs of hosts that one shard remembers.
+const MOST_PAIRS: usize = 32_768;
+/// The most ways of wrapping that one shard counts apart.
+const MOST_WRAPPINGS: usize = 1024;
+
+/// Every unicast host that was heard, shared by all workers. Only sums, minima and maxima go in, so the order of arrival does not matter.
+pub type Hosts = Arc<DashMap<(CellId, Host), Heard, FixedState>>;
+
+type Wrapping = (ArrayVec<u16, MOST_VLANS>, ArrayVec<Tunnel, MOST_TUNNELS>);
+
+/// What is known of two hosts: whether each was heard, and whether both would have to be.
+#[derive(Clone, Copy, Debug, Default)]
+struct PairSeen {
+    low: bool,
+    high: bool,
+    due: bool,
+}
+
+/// One shard's part.
+pub struct View {
+    hosts: Hosts,
+    /// Which hosts this shard told of, as hashes: the bound must not depend on what other shards did.
+    told: HashSet<u64, FixedState>,
+    pairs: HashMap<(CellId, Host, Host), PairSeen, FixedState>,
+    wrappings: HashMap<Wrapping, u64, FixedState>,
+    unseen_bytes: u64,
+    acknowledged_bytes: u64,
+}
+
+impl View {
+    /// A view that tells of hosts to this inventory.
+    pub fn new(hosts: Hosts) -> Self {
+        Self {
+            hosts,
+            told: HashSet::default(),
+            pairs: HashMap::default(),
+            wrappings: HashMap::default(),
+            unseen_bytes: 0,
+            acknowledged_bytes: 0,
+        }
+    }
+
+    /// Counts the wrappings of one packet.
+    pub fn count(&mut self, context: &Context, packets: u64) {
+        if context.vlans.is_empty() && context.tunnels.is_empty() {
+            return;
+        }
+        let wrapping = (context.vlans.clone(), context.tunnels.clone());
+        let full = self.wrappings.len() >= MOST_WRAPPINGS;
+        match self.wrappings.get_mut(&wrapping) {
+            Some(count) => *count += packets,
+            None if full => {}
+            None => {
+                self.wrappings.insert(wrapping, packets);
+            }
+        }
+    }
+
+    /// Takes in a flow that ended.
+    pub fn take(&mut self, flow: &Flow) {
+        for half in [Half::Low, Half::High] {
+            let side = flow.sides.of(half);
+            let host = flow.ends.of(half).host;
+            if let (Some(first), Some(last)) = (side.first, side.last)
+                && !host.is_group()
+            {
+                self.hear((flow.cell, host), Heard { packets: side.packets, first, last });
+            }
+            // What was never heard of a side that is not mirrored at all is no loss.
+            if let Some(tcp) = side.tcp.as_deref()
+                && !side.is_silent()
+            {
+                self.unseen_bytes += tcp.unseen_acknowledged;
+                self.acknowledged_bytes += tcp.payload_acknowledged;
+            }
+        }
+        if matches!(flow.transport, Transport::Tcp | Transport::Udp) && flow.group.is_none() {
+            self.pair(flow);
+        }
+    }
+
+    fn hear(&mut self, key: (CellId, Host), heard: Heard) {
+        let mut hasher = FixedState::default().build_hasher();
+        key.hash(&mut hasher);
+        let mark = hasher.finish();
+        if !self.told.contains(&mark) {
+            if self.told.len() >= MOST_HOSTS {
+                return;
+            }
+            self.told.insert(mark);
+        }
+        self.hosts
+            .entry(key)
+            .and_modify(|known| {
+                known.packets += heard.packets;
+                known.first = known.first.min(heard.first);
+                known.last = known.last.max(heard.last);
+            })
+            .or_insert(heard);
+    }
+
+    fn pair(&mut self, flow: &Flow) {
+        // The lower endpoint has the lower host, so all flows of a pair agree on which is which.
+        let (low, high) = (!flow.sides.low.is_silent(), !flow.sides.high.is_silent());
+        // An end that acknowledges proves that the other spoke; one that only asks does not.
+        let acknowledges = |half: Half| {
+            flow.sides.of(half).tcp.as_deref().is_some_and(|tcp| tcp.spoken > 0 && !tcp.only_syn())
+        };
+        let due = (low && high) || acknowledges(Half::Low) || acknowledges(Half::High);
+        let key = (flow.cell, flow.ends.low.host, flow.ends.high.host);
+        if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains_key(&key) {
+            return;
+        }
+        let known = self.pairs.entry(key).or_default();
+        known.low |= low;
+        known.high |= high;
+        known.due |= due;
+    }
+
+    /// Adds this shard's part to the whole.
+    #[expect(clippy::iter_over_hash_type, reason = "sums do not depend on the order")]
+    pub fn add_to(self, vantage: &mut Vantage) {
+        vantage.unseen_bytes += self.unseen_bytes;
+        vantage.acknowledged_bytes += self.acknowledged_bytes;
+        for seen in self.pairs.values().filter(|seen| seen.due) {
+            vantage.pairs += 1;
+            vantage.one_sided_pairs += u64::from(seen.low != seen.high);
+        }
+        for ((vlans, tunnels), packets) in &self.wrappings {
+            let mut names: BTreeMap<String, u64> = BTreeMap::new();
+            for vlan in vlans {
+                names.insert(format!("vlan {vlan}"), *packets);
+            }
+            for tunnel in tunnels {
+                names.insert(tunnel.to_string(), *packets);
+            }
+            for (name, packets) in names {
+                *vantage.encapsulations.entry(name).or_default() += packets;
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! JSON that is safe to look at: hostile characters are written as `\uXXXX`, which every parser reads back as what they are.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::CompactFormatter;
+use serde_json::ser::Formatter;
+use serde_json::ser::PrettyFormatter;
+use serde_json::ser::Serializer;
+
+use super::escape::is_hostile;
+
+/// Writes a value on one line and ends the line.
+pub fn write_line(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(&mut *out, Safe(CompactFormatter)))?;
+    out.write_all(b"\n")
+}
+
+/// Writes a value over many lines, indented, and ends the last.
+pub fn write_page(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(&mut *out, Safe(PrettyFormatter::new())))?;
+    out.write_all(b"\n")
+}
+
+/// A formatter that looks after the text and leaves the layout to another.
+struct Safe<F>(F);
+
+impl<F: Formatter> Formatter for Safe<F> {
+    /// serde_json has taken care of quotation marks, backslashes and C0 controls when this is called with what lies between them.
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut told = 0;
+        for (at, c) in fragment.char_indices().filter(|&(_, c)| is_hostile(c)) {
+            writer.write_all(fragment.get(told..at).unwrap_or_default().as_bytes())?;
+            // RFC 8259 section 7: beyond the basic plane as a surrogate pair.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            told = at + c.len_utf8();
+        }
+        writer.write_all(fragment.get(told..).unwrap_or_default().as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn end_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_key(writer)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
+
+/// A list of views that are made one at a time, so that five million conversations need no five million views at once.
+pub struct Each<'a, T, V> {
+    /// What is told.
+    pub items: &'a [T],
+    /// How one is told.
+    pub view: &'a dyn Fn(&'a T) -> V,
+}
+
+impl<T, V: Serialize> Serialize for Each<'_, T, V> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.items.iter().map(self.view))
+    }
+}
+
+/// An object whose keys come out in the order of the list.
+pub struct Map<K, V>(pub Vec<(K, V)>);
+
+impl<K: Serialize, V: Serialize> Serialize for Map<K, V> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_escaped_and_survives() {
+        let text = "a\u{202e}b\"c\\\u{9b}\u{1b}\u{e0041}\u{7f}é";
+        let mut out = Vec::new();
+        write_line(&text, &mut out).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(line, "\"a\\u202eb\\\"c\\\\\\u009b\\u001b\\udb40\\udc41\\u007fé\"\n");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+    }
+}

@@ -1,0 +1,86 @@
+//! Capture times as text: RFC 3339 in UTC for programs, the same without its hurdles for people.
+
+use std::time::Duration;
+
+use crate::model::Timestamp;
+
+/// RFC 3339 in UTC with nanoseconds: `2026-11-20T09:14:03.112345678Z`.
+pub fn rfc3339(time: Timestamp) -> String {
+    told(time, "%Y-%m-%dT%H:%M:%S%.9fZ")
+}
+
+/// For people: date and time of day to the millisecond, in UTC as the page says once.
+pub fn date_and_time(time: Timestamp) -> String {
+    told(time, "%Y-%m-%d %H:%M:%S%.3f")
+}
+
+/// For people, where the date is plain: the time of day to the millisecond.
+pub fn time_of_day(time: Timestamp) -> String {
+    told(time, "%H:%M:%S%.3f")
+}
+
+/// For people: the date alone.
+pub fn date(time: Timestamp) -> String {
+    told(time, "%Y-%m-%d")
+}
+
+/// A length of time in the two largest units that say something: `2 h 5 min`, `6 min 8 s`, `3.25 s`, `12 ms`.
+pub fn span(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{large} {large_unit}"),
+        _ => format!("{large} {large_unit} {small} {small_unit}"),
+    };
+    match seconds {
+        86_400.. => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+        3_600.. => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        60.. => two(seconds / 60, "min", seconds % 60, "s"),
+        10.. => format!("{:.1} s", length.as_secs_f64()),
+        1.. => format!("{:.2} s", length.as_secs_f64()),
+        0 if length.subsec_micros() >= 1_000 => format!("{} ms", length.subsec_millis()),
+        0 => format!("{} µs", length.subsec_micros()),
+    }
+}
+
+/// Every time that a capture can hold lies inside jiff's range, so that the fallback is for the type checker alone.
+fn told(time: Timestamp, pattern: &str) -> String {
+    match jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())) {
+        Ok(known) => known.strftime(pattern).to_string(),
+        Err(_) => format!("{} ns", time.as_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_with_nine_digits() {
+        assert_eq!(
+            rfc3339(Timestamp::from_nanos(1_795_166_043_112_345_678)),
+            "2026-11-20T09:14:03.112345678Z"
+        );
+        assert_eq!(rfc3339(Timestamp::from_nanos(0)), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(rfc3339(Timestamp::from_nanos(-1)), "1969-12-31T23:59:59.999999999Z");
+        assert_eq!(
+            date_and_time(Timestamp::from_nanos(1_795_166_043_112_945_678)),
+            "2026-11-20 09:14:03.112"
+        );
+        assert_eq!(rfc3339(Timestamp::MIN), "1677-09-21T00:12:43.145224192Z");
+        assert_eq!(rfc3339(Timestamp::MAX), "2262-04-11T23:47:16.854775807Z");
+    }
+
+    #[test]
+    fn spans_read_well() {
+        for (millis, expected) in [
+            (12, "12 ms"),
+            (3_250, "3.25 s"),
+            (12_340, "12.3 s"),
+            (368_000, "6 min 8 s"),
+            (7_500_000, "2 h 5 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(span(Duration::from_millis(millis)), expected);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! House rules that the compiler does not know: which stage may import which, what every file begins with, provenance of captures.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// What each module may import of the crate. `docs/architecture.md` holds the same table.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("capture", &["model"]),
+    ("decode", &["model"]),
+    ("flow", &["model", "decode"]),
+    ("classify", &["model"]),
+    ("rules", &["model"]),
+    ("audit", &["model", "rules"]),
+    ("report", &["model"]),
+    ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
+    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report"]),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(under: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(under) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                rust_files(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+}
+
+fn files(folders: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in folders {
+        rust_files(&root().join(folder), &mut found);
+    }
+    assert!(!found.is_empty(), "no Rust files under {folders:?}");
+    found
+}
+
+/// The module of a file below `src`: `src/audit/view.rs` is `audit`, `src/pipeline.rs` is `pipeline`.
+fn module_of(path: &Path) -> Option<String> {
+    let inside = path.strip_prefix(root().join("src")).ok()?;
+    let first = inside.components().next()?.as_os_str().to_str()?;
+    Some(first.trim_end_matches(".rs").to_owned())
+}
+
+/// Every `crate::x` that a line of code names.
+fn imports(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("//") {
+            continue;
+        }
+        for part in line.split("crate::").skip(1) {
+            let name: String = part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            if !name.is_empty() {
+                found.push((number + 1, name));
+            }
+        }
+    }
+    found
+}
+
+/// The file up to its tests, which may reach wherever they need.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+#[test]
+fn every_stage_imports_only_what_the_table_allows() {
+    let mut wrong = Vec::new();
+    for path in files(&["src"]) {
+        let Some(module) = module_of(&path) else { continue };
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
+            wrong.push(format!("{}: module '{module}' is not in the table", path.display()));
+            continue;
+        };
+        let text = fs::read_to_string(&path).expect("a source file is readable");
+        for (line, name) in imports(without_tests(&text)) {
+            let is_module = MAY_IMPORT.iter().any(|(known, _)| *known == name);
+            if is_module && name != module && !allowed.contains(&name.as_str()) {
+                wrong.push(format!("{}:{line}: {module} may not import {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_stands_in_the_documentation() {
+    let text =
+        fs::read_to_string(root().join("docs/architecture.md")).expect("docs/architecture.md is there");
+    for (module, allowed) in MAY_IMPORT {
+        let row = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
+        let wanted = format!("| `{module}` | {row} |");
+        assert!(text.contains(&wanted), "docs/architecture.md lacks the row: {wanted}");
+    }
+}
+
+#[test]
+fn every_file_says_its_subject_in_its_first_line() {
+    let wrong: Vec<String> = files(&["src", "tests", "benches", "fuzz"])
+        .into_iter()
+        .filter(|path| !fs::read_to_string(path).is_ok_and(|text| text.starts_with("//! ")))
+        .map(|path| path.display().to_string())
+        .collect();
+    assert!(wrong.is_empty(), "no `//! subject` in the first line of:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_right_rooms_use_certain_crates() {
+    let rooms = [("serde_json", "report"), ("clap", "cli"), ("toml", "rules"), ("pcap_parser", "capture")];
+    let mut wrong = Vec::new();
+    for path in files(&["src"]) {
+        let module = module_of(&path).unwrap_or_default();
+        let text = fs::read_to_string(&path).expect("a source file is readable");
+        for (name, room) in rooms {
+            let used = without_tests(&text)
+                .lines()
+                .any(|line| !line.trim_start().starts_with("//") && line.contains(&format!("{name}::")));
+            if used && module != room && !path.ends_with("harness.rs") {
+                wrong.push(format!("{}: {name} belongs to {room}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_case_says_where_its_capture_comes_from() {
+    let cases = root().join("testdata/cases");
+    let mut seen = 0;
+    for entry in fs::read_dir(&cases).expect("testdata/cases is there").flatten() {
+        let provenance = entry.path().join("SOURCE.md");
+        let text = fs::read_to_string(&provenance).unwrap_or_default();
+        assert!(text.contains("sha256"), "{} has to name source, licence and sha256", provenance.display());
+        seen += 1;
+    }
+    assert!(seen > 0, "no case folders in {}", cases.display());
+}
+
+#[test]
+fn nothing_names_a_path_of_a_machine() {
+    let mut wrong = Vec::new();
+    let mut paths = files(&["src", "tests", "benches", "fuzz"]);
+    paths.extend(
+        ["README.md", "Makefile", "docs/architecture.md", "scripts/setup.sh", ".ci/run"]
+            .map(|name| root().join(name)),
+    );
+    // Written in two parts, so that this file does not find itself.
+    let roots = [concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        for (number, line) in text.lines().enumerate() {
+            if roots.iter().any(|root| line.contains(root)) {
+                wrong.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "a path of some machine in:\n{}", wrong.join("\n"));
+}
