@@ -33,7 +33,7 @@ static ABOUT: About = About {
     ],
 };
 
-/// Bytes of a MELSOFT frame before what its length field counts, and where that field stands.
+/// Bytes of a MELSOFT frame before those that its length field counts; the field is the last two of them.
 const MELSOFT_HEAD: usize = 21;
 /// The longest frame taken for one: the largest transfers are of about 4 KiB.
 const LONGEST: usize = 8 * 1024;
