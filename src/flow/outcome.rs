@@ -54,10 +54,10 @@ fn stream(flow: &Flow, client: Half) -> (Outcome, Option<String>) {
             None => (Outcome::Established, None),
         };
     }
-    if to.is_silent() || from.is_silent() {
-        if let Some(rejected) = rejected(flow) {
-            return rejected;
-        }
+    if (to.is_silent() || from.is_silent())
+        && let Some(rejected) = rejected(flow)
+    {
+        return rejected;
     }
     let only_reset = |side: &Side| side.packets > 0 && state(side).spoken == 0;
     if asks.sent_syn && only_reset(to) {

@@ -49,11 +49,9 @@ pub struct TcpSide {
     /// The latest acknowledgement by the other end.
     acknowledged: Option<u32>,
     /// Stretches before `next` that were not captured.
-    holes: ArrayVec<(u32, u32), MOST_HOLES>,
-    /// Segments without acknowledgement, oldest first: where each starts and ends, and its first packet.
-    outstanding: ArrayVec<(u32, u32, PacketRef), MOST_OUTSTANDING>,
-    /// The oldest of them and its repetitions.
-    repeats: Series,
+    holes: Vec<(u32, u32)>,
+    /// Data without acknowledgement; boxed, so that a flood of SYNs costs less.
+    vain: Option<Box<Vain>>,
     /// An acknowledged single byte beyond all that was heard: payload, or a FIN that was not captured.
     owed: bool,
     /// Whether its last segment announced a closed window.
@@ -78,6 +76,15 @@ pub struct TcpSide {
     pub unseen_acknowledged: u64,
     /// Payload packets sent again.
     pub retransmissions: u32,
+}
+
+/// Data that was not acknowledged so far.
+#[derive(Clone, Debug, Default)]
+struct Vain {
+    /// Segments, oldest first: where each starts and ends, and its first packet.
+    outstanding: ArrayVec<(u32, u32, PacketRef), MOST_OUTSTANDING>,
+    /// The oldest of them and its repetitions.
+    repeats: Series,
 }
 
 /// How a packet looked outside of its TCP header, for telling apart who sent it.
@@ -244,7 +251,7 @@ impl TcpSide {
         told.acked_payload = self.acked_payload;
         told.payload_acknowledged = self.payload_acknowledged;
         told.unseen_acknowledged = self.unseen_acknowledged;
-        told.unacknowledged = self.repeats;
+        told.unacknowledged = self.vain.as_deref().map(|vain| vain.repeats).unwrap_or_default();
         told.retransmissions = self.retransmissions;
         told.fin = self.fin;
         told.reset = self.reset;
@@ -321,27 +328,7 @@ impl TcpSide {
         }
         // A probe of a closed window is no attempt to deliver (RFC 9293 section 3.8.6.1).
         if later(end, acknowledged) && !(peer_closed && length == 1) {
-            match self.outstanding.first() {
-                Some(&(oldest, _, _)) if !later(start, oldest) && later(end, oldest) => self.repeats.add(at),
-                Some(&(oldest, _, _)) if later(oldest, start) => {
-                    // Older than all that is known to be waiting: it takes their place.
-                    if self.outstanding.is_full() {
-                        self.outstanding.pop();
-                    }
-                    self.outstanding.insert(0, (start, end, at));
-                    self.repeats = Series::default();
-                    self.repeats.add(at);
-                }
-                Some(_) if fresh > 0 => {
-                    let _ = self.outstanding.try_push((start, end, at));
-                }
-                Some(_) => {}
-                None => {
-                    self.outstanding.push((start, end, at));
-                    self.repeats = Series::default();
-                    self.repeats.add(at);
-                }
-            }
+            self.vain.get_or_insert_default().add(start, end, fresh > 0, at);
         }
         fresh
     }
@@ -389,23 +376,11 @@ impl TcpSide {
         self.unseen_acknowledged = self.unseen_acknowledged.saturating_add(u64::from(unseen));
         self.payload_acknowledged = self.payload_acknowledged.saturating_add(u64::from(payload));
         // Far behind, a gap would be mistaken for one ahead once sequence numbers have gone round.
-        self.holes.retain(|&mut (_, hole_end)| end.wrapping_sub(hole_end) < FARTHEST || later(hole_end, end));
-        self.settle(acknowledgement);
-        payload
-    }
-
-    /// Forgets the segments that an acknowledgement covers.
-    fn settle(&mut self, acknowledgement: u32) {
-        let Some(&(oldest, _, _)) = self.outstanding.first() else { return };
-        self.outstanding.retain(|&mut (_, end, _)| later(end, acknowledgement));
-        match self.outstanding.first() {
-            Some(&(start, _, _)) if start == oldest => {}
-            Some(&(_, _, at)) => {
-                self.repeats = Series::default();
-                self.repeats.add(at);
-            }
-            None => self.repeats = Series::default(),
+        self.holes.retain(|&(_, hole_end)| end.wrapping_sub(hole_end) < FARTHEST || later(hole_end, end));
+        if let Some(vain) = &mut self.vain {
+            vain.settle(acknowledgement);
         }
+        payload
     }
 
     /// Whether an acknowledgement answers this end's SYN-ACK, or data of it.
@@ -430,7 +405,7 @@ impl TcpSide {
             }
             return;
         }
-        if self.holes.is_full() {
+        if self.holes.len() >= MOST_HOLES {
             self.holes.remove(0);
         }
         self.holes.push((start, end));
@@ -461,8 +436,50 @@ impl TcpSide {
                 let _ = left.try_push((end, to));
             }
         }
-        self.holes = left;
+        self.holes.clear();
+        self.holes.extend(left);
         filled
+    }
+}
+
+impl Vain {
+    /// Takes in a segment that is not acknowledged; `fresh` where it holds anything that was not sent before.
+    fn add(&mut self, start: u32, end: u32, fresh: bool, at: PacketRef) {
+        match self.outstanding.first() {
+            Some(&(oldest, _, _)) if !later(start, oldest) && later(end, oldest) => self.repeats.add(at),
+            Some(&(oldest, _, _)) if later(oldest, start) => {
+                // Older than all that is known to be waiting: it takes their place.
+                if self.outstanding.is_full() {
+                    self.outstanding.pop();
+                }
+                self.outstanding.insert(0, (start, end, at));
+                self.begin(at);
+            }
+            Some(_) if fresh => {
+                let _ = self.outstanding.try_push((start, end, at));
+            }
+            Some(_) => {}
+            None => {
+                self.outstanding.push((start, end, at));
+                self.begin(at);
+            }
+        }
+    }
+
+    /// Forgets the segments that an acknowledgement covers.
+    fn settle(&mut self, acknowledgement: u32) {
+        let Some(&(oldest, _, _)) = self.outstanding.first() else { return };
+        self.outstanding.retain(|&mut (_, end, _)| later(end, acknowledgement));
+        match self.outstanding.first() {
+            Some(&(start, _, _)) if start == oldest => {}
+            Some(&(_, _, at)) => self.begin(at),
+            None => self.repeats = Series::default(),
+        }
+    }
+
+    fn begin(&mut self, at: PacketRef) {
+        self.repeats = Series::default();
+        self.repeats.add(at);
     }
 }
 

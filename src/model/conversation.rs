@@ -19,6 +19,19 @@ pub struct ConversationKey {
     pub port: Option<u16>,
 }
 
+impl ConversationKey {
+    /// The conversation that a flow belongs to.
+    pub fn of(flow: &FlowRecord) -> Self {
+        Self {
+            cell: flow.cell,
+            client: flow.client.host,
+            server: flow.server.host,
+            transport: flow.transport,
+            port: flow.server.port,
+        }
+    }
+}
+
 /// The flows kept whole at each end of a conversation's life; the rest is counted.
 pub const KEPT_EACH_END: usize = 24;
 
@@ -45,20 +58,19 @@ pub struct Conversation {
     pub first: PacketRef,
     /// Last packet.
     pub last: PacketRef,
-    /// The earliest and the latest flows, whole, by their first packet.
-    attempts: BTreeMap<PacketRef, FlowRecord>,
+    /// The earliest and the latest flows, whole, in the order of their first packets. Most conversations have one: a tree of
+    /// such long records would take room for eleven.
+    attempts: Vec<FlowRecord>,
 }
 
 impl Conversation {
     /// A conversation of one flow.
     pub fn new(flow: FlowRecord) -> Self {
-        let key = ConversationKey {
-            cell: flow.cell,
-            client: flow.client.host,
-            server: flow.server.host,
-            transport: flow.transport,
-            port: flow.server.port,
-        };
+        Self::under(ConversationKey::of(&flow), flow)
+    }
+
+    /// A conversation of one flow under a key that stands for more than the flow's own.
+    pub fn under(key: ConversationKey, flow: FlowRecord) -> Self {
         let mut new = Self {
             key,
             flows: 0,
@@ -70,7 +82,7 @@ impl Conversation {
             hosts: BTreeSet::new(),
             first: flow.first,
             last: flow.last,
-            attempts: BTreeMap::new(),
+            attempts: Vec::new(),
         };
         new.fold(flow);
         new
@@ -87,22 +99,21 @@ impl Conversation {
         self.hosts.extend(flow.hosts.iter().cloned());
         self.first = self.first.min(flow.first);
         self.last = self.last.max(flow.last);
-        self.attempts.insert(flow.first, flow);
+        let place = self.attempts.partition_point(|known| known.first <= flow.first);
+        self.attempts.insert(place, flow);
         if self.attempts.len() > 2 * KEPT_EACH_END {
             // The one in the middle goes: what stays are the earliest and the latest, whatever the order of arrival.
-            if let Some(middle) = self.attempts.keys().nth(KEPT_EACH_END).copied() {
-                self.attempts.remove(&middle);
-            }
+            self.attempts.remove(KEPT_EACH_END);
         }
     }
 
     /// The flows kept whole, in the order of their first packets.
     pub fn attempts(&self) -> impl DoubleEndedIterator<Item = &FlowRecord> {
-        self.attempts.values()
+        self.attempts.iter()
     }
 
     /// The same, for what is learnt once all flows have ended.
     pub fn attempts_mut(&mut self) -> impl Iterator<Item = &mut FlowRecord> {
-        self.attempts.values_mut()
+        self.attempts.iter_mut()
     }
 }

@@ -83,6 +83,7 @@ pub fn merge(
     vantage.cut_packets = observed.inputs.iter().map(|input| input.cut_packets).sum();
     vantage.dropped = observed.inputs.iter().filter_map(|input| input.dropped).reduce(u64::saturating_add);
     vantage.duplicates = observed.tally.duplicates;
+    vantage.notes = source.notes();
     vantage.notes.extend(left_out.iter().map(|(what, count)| format!("{count} {what}")));
     observed.vantage = vantage;
     observed

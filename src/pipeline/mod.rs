@@ -46,7 +46,7 @@ pub struct Options {
     pub limits: Limits,
     /// The most bytes kept for classifiers at one time, over all shards.
     pub prefix_bytes: usize,
-    /// The most conversations over all shards before ports are folded together.
+    /// The most conversations over all shards before the ports of vain attempts are folded together.
     pub conversations: usize,
     /// Bounds on incomplete datagrams.
     pub fragments: FragmentBounds,
@@ -60,7 +60,7 @@ impl Default for Options {
             keep_flows: false,
             limits: Limits::default(),
             prefix_bytes: 512 << 20,
-            conversations: 512 * 1024,
+            conversations: 128 * 1024,
             fragments: FragmentBounds::default(),
         }
     }

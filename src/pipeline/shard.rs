@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 
 use crate::classify::Carrier;
 use crate::decode::Body;
@@ -303,34 +302,41 @@ impl Learnt {
     }
 }
 
-/// Folds a flow into its conversation. Beyond the bound on conversations, ports are folded together, so that a sweep over
-/// all ports of a plant stays one line a pair; beyond twice the bound only counts are left.
+/// Folds a flow into its conversation. Beyond the bound, the ports of attempts that came to nothing are folded together, so that
+/// a sweep over all ports of a plant stays one line a pair; whatever was answered has room for [`ANSWERED`] times as many.
 pub fn fold(
     conversations: &mut BTreeMap<ConversationKey, Conversation>,
     record: FlowRecord,
     most: usize,
     left_out: &mut BTreeMap<&'static str, u64>,
 ) {
-    let full = conversations.len() >= most;
-    let spilling = conversations.len() >= most.saturating_mul(2);
-    let mut new = Conversation::new(record.clone());
-    if let Entry::Occupied(mut known) = conversations.entry(new.key) {
-        known.get_mut().fold(record);
-        return;
+    let mut key = ConversationKey::of(&record);
+    if let Some(known) = conversations.get_mut(&key) {
+        return known.fold(record);
     }
-    if full {
+    let room = if came_to_nothing(&record) { most } else { most.saturating_mul(ANSWERED) };
+    if conversations.len() >= room {
         *left_out.entry("flows whose ports were folded together").or_default() += 1;
-        new.key.port = None;
-    }
-    match conversations.entry(new.key) {
-        Entry::Occupied(mut known) => known.get_mut().fold(record),
-        Entry::Vacant(_) if spilling => {
+        key.port = None;
+        if let Some(known) = conversations.get_mut(&key) {
+            return known.fold(record);
+        }
+        if conversations.len() >= most.saturating_mul(2 * ANSWERED) {
             *left_out.entry("flows whose conversations were only counted").or_default() += 1;
-        }
-        Entry::Vacant(place) => {
-            place.insert(new);
+            return;
         }
     }
+    conversations.insert(key, Conversation::under(key, record));
+}
+
+/// How many times the bound on conversations is left for those that were more than a single try.
+const ANSWERED: usize = 4;
+
+/// Whether a flow was one try that nobody answered, or that was turned away: what sweeps are made of.
+fn came_to_nothing(record: &FlowRecord) -> bool {
+    matches!(record.outcome, Outcome::Unanswered | Outcome::Refused | Outcome::Rejected | Outcome::Observed)
+        && record.from_client.packets <= 1
+        && record.classification.protocol.is_none()
 }
 
 /// What carries the payload of a flow, where protocols can judge it.

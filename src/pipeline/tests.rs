@@ -1,1 +1,414 @@
+//! Whole runs: packets made here, and every capture of the corpus where it is at hand.
 
+use std::net::IpAddr;
+use std::path::Path;
+use std::path::PathBuf;
+
+use etherparse::PacketBuilder;
+
+use crate::capture;
+use crate::capture::CaptureError;
+use crate::capture::Source;
+use crate::flow::Limits;
+use crate::model::FlowRecord;
+use crate::model::Input;
+use crate::model::InputId;
+use crate::model::LinkType;
+use crate::model::Observed;
+use crate::model::Outcome;
+use crate::model::Packet;
+use crate::model::PacketRef;
+use crate::model::Role;
+use crate::model::RoleBasis;
+use crate::model::Timestamp;
+
+use super::*;
+use crate::model::CellId;
+
+/// Packets in memory.
+#[derive(Clone, Default)]
+struct Made {
+    packets: Vec<(i64, u32, Vec<u8>)>,
+    next: usize,
+}
+
+impl Made {
+    /// One more Ethernet frame, so many microseconds after the epoch, of the first input.
+    fn frame(&mut self, micros: i64, bytes: Vec<u8>) -> &mut Self {
+        self.packets.push((micros * 1000, 0, bytes));
+        self
+    }
+
+    /// One more frame of another input.
+    fn elsewhere(&mut self, micros: i64, bytes: Vec<u8>) -> &mut Self {
+        self.packets.push((micros * 1000, 1, bytes));
+        self
+    }
+
+    fn run(&self, options: &Options) -> Observed {
+        run(&mut self.clone(), options, &|_, _| {}).unwrap()
+    }
+
+    /// The flows and all else that was seen, after checking that the number of workers changes nothing and that the sums add up.
+    fn observe(&self) -> Observed {
+        let alone = self.run(&Options { keep_flows: true, ..Options::default() });
+        for workers in [2, 5] {
+            let together = self.run(&Options { keep_flows: true, workers, ..Options::default() });
+            assert_eq!(format!("{alone:#?}"), format!("{together:#?}"), "{workers} workers");
+        }
+        check_sums(&alone, "made here");
+        assert_eq!(alone.tally.packets, self.packets.len() as u64);
+        alone
+    }
+}
+
+impl Source for Made {
+    fn advance(&mut self) -> Result<bool, CaptureError> {
+        self.next += 1;
+        Ok(self.next <= self.packets.len())
+    }
+
+    fn packet(&self) -> Packet<'_> {
+        let (nanos, input, bytes) = &self.packets[self.next - 1];
+        let at = PacketRef {
+            time: Timestamp::from_nanos(*nanos),
+            input: InputId(*input),
+            number: self.next as u64,
+        };
+        Packet { at, link: LinkType::ETHERNET, interface: 0, original: bytes.len() as u32, bytes }
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::default()]
+    }
+}
+
+fn check_sums(observed: &Observed, what: &str) {
+    let tally = &observed.tally;
+    assert!(tally.adds_up(), "{what}: {tally:?}");
+    let in_flows: u64 = observed.flows.iter().map(FlowRecord::packets).sum();
+    assert_eq!(in_flows, tally.in_flows, "{what}");
+    assert_eq!(observed.flows.len() as u64, tally.flows, "{what}");
+    let folded: u64 = observed.conversations.values().map(|conversation| conversation.flows).sum();
+    assert_eq!(folded, tally.flows, "{what}");
+    assert!(observed.flows.is_sorted_by_key(|flow| flow.first), "{what}");
+}
+
+const CLIENT: ([u8; 6], [u8; 4]) = ([2, 0, 0, 0, 0, 1], [10, 0, 0, 1]);
+const SERVER: ([u8; 6], [u8; 4]) = ([2, 0, 0, 0, 0, 2], [10, 0, 0, 2]);
+const ROUTER: ([u8; 6], [u8; 4]) = ([2, 0, 0, 0, 0, 254], [10, 0, 0, 254]);
+type End = ([u8; 6], [u8; 4]);
+
+fn built(step: etherparse::PacketBuilderStep<impl Finish>, payload: &[u8]) -> Vec<u8> {
+    Finish::finish(step, payload)
+}
+
+/// What etherparse's builder steps for transports share.
+trait Finish: Sized {
+    fn finish(step: etherparse::PacketBuilderStep<Self>, payload: &[u8]) -> Vec<u8>;
+}
+
+macro_rules! finish {
+    ($($step:ty),*) => { $(impl Finish for $step {
+        fn finish(step: etherparse::PacketBuilderStep<Self>, payload: &[u8]) -> Vec<u8> {
+            let mut bytes = Vec::new();
+            step.write(&mut bytes, payload).unwrap();
+            bytes
+        }
+    })* };
+}
+finish!(etherparse::UdpHeader, etherparse::TcpHeader, etherparse::Icmpv4Header);
+
+fn udp(from: (End, u16), to: (End, u16), id: u16, payload: &[u8]) -> Vec<u8> {
+    let mut ip = etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::UDP, from.0.1, to.0.1).unwrap();
+    ip.identification = id;
+    let step = PacketBuilder::ethernet2(from.0.0, to.0.0)
+        .ip(etherparse::IpHeaders::Ipv4(ip, Default::default()))
+        .udp(from.1, to.1);
+    built(step, payload)
+}
+
+fn tcp(
+    from: (End, u16),
+    to: (End, u16),
+    flags: &str,
+    sequence: u32,
+    acknowledgement: u32,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut step = PacketBuilder::ethernet2(from.0.0, to.0.0)
+        .ipv4(from.0.1, to.0.1, 64)
+        .tcp(from.1, to.1, sequence, 512);
+    for flag in flags.chars() {
+        step = match flag {
+            'S' => step.syn(),
+            'A' => step.ack(acknowledgement),
+            'F' => step.fin(),
+            'R' => step.rst(),
+            _ => step,
+        };
+    }
+    built(step, payload)
+}
+
+/// An ICMP error of that code by `from`, quoting the IP packet of a frame.
+fn unreachable(from: End, to: End, code: u8, frame: &[u8]) -> Vec<u8> {
+    let step = PacketBuilder::ethernet2(from.0, to.0).ipv4(from.1, to.1, 255).icmpv4_raw(3, code, [0; 4]);
+    built(step, &frame[14..14 + 28])
+}
+
+#[test]
+fn an_icmp_error_is_tied_to_what_it_quotes_and_counted_once() {
+    let mut made = Made::default();
+    let syn = tcp((CLIENT, 4000), (SERVER, 502), "S", 100, 0, b"");
+    made.frame(0, syn.clone());
+    made.frame(50, unreachable(ROUTER, CLIENT, 13, &syn));
+    // Nothing known is quoted: no flow comes of it.
+    made.frame(90, unreachable(ROUTER, CLIENT, 13, &tcp((CLIENT, 4001), (SERVER, 502), "S", 100, 0, b"")));
+    let seen = made.observe();
+    assert_eq!(seen.flows.len(), 2);
+    let tcp = &seen.flows[0];
+    assert_eq!(tcp.outcome, Outcome::Rejected);
+    assert_eq!(tcp.reason.as_deref(), Some("ICMP type 3 code 13 from 10.0.0.254"));
+    let error = tcp.errors[0];
+    assert_eq!((error.quotes, error.fits, error.code), (Role::Client, true, 13));
+    assert_eq!(error.mac.unwrap().0, ROUTER.0);
+    assert_eq!((seen.flows[1].transport.name(), seen.flows[1].packets()), ("icmp", 2));
+}
+
+#[test]
+fn an_error_that_fits_nothing_sent_is_said_so_and_may_come_first() {
+    let syn = tcp((CLIENT, 4000), (SERVER, 502), "S", 100, 0, b"");
+    let forged = tcp((CLIENT, 4000), (SERVER, 502), "S", 999_999, 0, b"");
+    let mut made = Made::default();
+    made.frame(0, unreachable(ROUTER, CLIENT, 1, &syn));
+    made.frame(400, syn.clone());
+    made.frame(800, unreachable(ROUTER, CLIENT, 1, &forged));
+    let seen = made.observe();
+    let fits: Vec<bool> = seen
+        .flows
+        .iter()
+        .find(|flow| flow.transport.name() == "tcp")
+        .unwrap()
+        .errors
+        .iter()
+        .map(|e| e.fits)
+        .collect();
+    assert_eq!(fits, [true, false]);
+}
+
+#[test]
+fn copies_of_a_mirror_count_once() {
+    let ask = udp((CLIENT, 4000), (SERVER, 4001), 7, b"question");
+    let mut forwarded = ask.clone();
+    forwarded[..12].copy_from_slice(&[2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 254]);
+    forwarded[22] = 63;
+    let mut made = Made::default();
+    made.frame(0, ask.clone()).frame(300, forwarded);
+    // Again later, or with another identification: sent again.
+    made.frame(9_000, ask.clone()).frame(9_100, udp((CLIENT, 4000), (SERVER, 4001), 8, b"question"));
+    let seen = made.observe();
+    assert_eq!((seen.tally.duplicates, seen.tally.in_flows), (1, 3));
+    assert_eq!(seen.flows[0].from_client.unanswered.count, 3);
+}
+
+#[test]
+fn equal_acknowledgements_without_identification_are_no_copies() {
+    let bare = tcp((CLIENT, 4000), (SERVER, 502), "A", 100, 200, b"");
+    let data = tcp((CLIENT, 4000), (SERVER, 502), "A", 100, 200, b"data");
+    let mut made = Made::default();
+    made.frame(0, bare.clone()).frame(900, bare.clone());
+    made.frame(1000, data.clone()).frame(1100, data.clone());
+    let seen = made.observe();
+    assert_eq!((seen.tally.in_flows, seen.tally.duplicates), (3, 1));
+    let mut other_way = bare.clone();
+    other_way[22] = 63;
+    let mut made = Made::default();
+    made.frame(0, bare).frame(900, other_way);
+    assert_eq!(made.observe().tally.duplicates, 1);
+}
+
+#[test]
+fn another_vantage_makes_no_retransmission() {
+    let syn = tcp((CLIENT, 4000), (SERVER, 502), "S", 100, 0, b"");
+    let mut made = Made::default();
+    made.frame(0, syn.clone()).elsewhere(200, syn.clone());
+    let seen = made.observe();
+    assert_eq!((seen.tally.in_flows, seen.tally.duplicates), (2, 0));
+    assert_eq!(seen.flows[0].from_client.syn.count, 1);
+    assert_eq!(seen.flows[0].from_client.packets, 2);
+}
+
+#[test]
+fn learned_servers_turn_streams_without_opening_round() {
+    let mut made = Made::default();
+    // The lower port is the client's here, and neither is well known.
+    let (client, server) = ((CLIENT, 20_100), (SERVER, 30_500));
+    made.frame(0, tcp(client, server, "A", 100, 200, b"x"))
+        .frame(10, tcp(server, client, "A", 200, 101, b"y"));
+    let told = made.observe();
+    assert_eq!((told.flows[0].client.port, told.flows[0].role_basis), (Some(30_500), RoleBasis::Port));
+    // Another client opens a connection to it: that settles it, in whatever shard it is seen.
+    let other = (([2, 0, 0, 0, 0, 7], [10, 0, 0, 77]), 20_300);
+    made.frame(20, tcp(other, server, "S", 1, 0, b"")).frame(30, tcp(server, other, "SA", 1, 2, b""));
+    let told = made.observe();
+    assert_eq!(
+        (told.flows[0].client.port, told.flows[0].role_basis),
+        (Some(20_100), RoleBasis::LearnedServer)
+    );
+    assert_eq!(told.flows[0].from_client.packets, 1);
+    assert!(told.conversations.keys().all(|key| key.port == Some(30_500)));
+}
+
+#[test]
+fn cells_keep_equal_addresses_apart() {
+    let plain = udp((CLIENT, 4000), (SERVER, 4001), 7, b"x");
+    let tagged = |vlan: u8| [&plain[..12], &[0x81, 0, 0, vlan], &plain[12..]].concat();
+    let mut made = Made::default();
+    made.frame(0, tagged(1)).frame(100_000, tagged(2)).frame(200_000, plain.clone());
+    assert_eq!(made.observe().flows.len(), 1, "VLANs alone make no flows");
+    let cells = CellMap::new(vec![CellRule { cell: CellId(1), vlan: Some(2), ..CellRule::default() }]);
+    let told = made.run(&Options { keep_flows: true, cells, ..Options::default() });
+    let cells: Vec<(u16, u64)> = told.flows.iter().map(|flow| (flow.cell.0, flow.packets())).collect();
+    assert_eq!(cells, [(0, 2), (1, 1)]);
+    assert_eq!(
+        told.vantage.encapsulations.iter().map(|(name, &n)| format!("{name}: {n}")).collect::<Vec<_>>(),
+        ["vlan 1: 1", "vlan 2: 1"]
+    );
+}
+
+#[test]
+fn lookups_are_joined_and_name_the_server() {
+    let dns = (([2, 0, 0, 0, 0, 3], [10, 0, 0, 53]), 53);
+    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x02sm\x05plant\x07example\0\0\x01\0\x01";
+    let mut answer = question.to_vec();
+    answer[2..8].copy_from_slice(b"\x81\x80\0\x01\0\x01");
+    answer.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x02");
+    let client = (CLIENT, 5300);
+    let mut made = Made::default();
+    made.frame(0, udp(client, dns, 1, question)).frame(900_000, udp(client, dns, 2, question));
+    made.frame(900_500, udp(dns, client, 3, &answer));
+    made.frame(950_000, tcp((CLIENT, 4000), (SERVER, 443), "S", 1, 0, b""));
+    let told = made.observe();
+    let [lookup] = told.lookups.as_slice() else { panic!("{:?}", told.lookups) };
+    assert_eq!((lookup.name.as_str(), lookup.kind, lookup.asked_times), ("sm.plant.example", 1, 2));
+    assert_eq!(lookup.asked.unwrap().number, 1);
+    assert_eq!(lookup.answer.as_ref().unwrap().addresses, [IpAddr::from(SERVER.1)]);
+    let opened = told.flows.iter().find(|flow| flow.transport.name() == "tcp").unwrap();
+    assert_eq!(opened.hosts, ["sm.plant.example"]);
+    let conversation = told.conversations.values().find(|talk| talk.key.transport.name() == "tcp").unwrap();
+    assert!(conversation.hosts.contains("sm.plant.example"));
+    assert_eq!(conversation.attempts().next().unwrap().hosts, ["sm.plant.example"]);
+}
+
+/// An ARP packet in a frame.
+fn arp(from: End, to: [u8; 6], operation: u8, target: ([u8; 6], [u8; 4])) -> Vec<u8> {
+    let head = [&to[..], &from.0, &[8, 6, 0, 1, 8, 0, 6, 4, 0, operation]].concat();
+    [&head[..], &from.0, &from.1, &target.0, &target.1, &[0; 18]].concat()
+}
+
+#[test]
+fn address_resolution_is_followed_across_shards() {
+    let everyone = [0xff; 6];
+    let mut made = Made::default();
+    for second in 0..3 {
+        made.frame(second * 1_000_000, arp(CLIENT, everyone, 1, ([0; 6], [10, 0, 0, 66])));
+    }
+    made.frame(4_000_000, arp(CLIENT, everyone, 1, ([0; 6], SERVER.1)));
+    made.frame(4_000_100, arp(SERVER, CLIENT.0, 2, CLIENT));
+    let told = made.observe();
+    let summary: Vec<(String, u32, bool)> = told
+        .resolutions
+        .iter()
+        .map(|r| (r.target.to_string(), r.unanswered.count, r.answer.is_some()))
+        .collect();
+    assert_eq!(summary, [("10.0.0.2".to_owned(), 0, true), ("10.0.0.66".to_owned(), 3, false)]);
+    assert_eq!(told.resolutions[0].answer.unwrap().1.0, SERVER.0);
+}
+
+#[test]
+fn pairs_heard_from_one_side_are_counted() {
+    let (client, server) = ((CLIENT, 4000), (SERVER, 502));
+    let mut made = Made::default();
+    made.frame(0, tcp(client, server, "S", 1, 0, b"")).frame(10, tcp(client, server, "A", 2, 9, b""));
+    let lonely = (([2, 0, 0, 0, 0, 8], [10, 0, 0, 8]), 502);
+    // A SYN without answer says nothing of the mirror.
+    made.frame(20, tcp(client, lonely, "S", 1, 0, b""));
+    let told = made.observe();
+    assert_eq!((told.vantage.pairs, told.vantage.one_sided_pairs), (1, 1));
+    assert_eq!(told.vantage.heard.len(), 1);
+    assert_eq!(told.vantage.heard.values().next().unwrap().packets, 3);
+}
+
+#[test]
+fn bounds_are_kept_and_counted() {
+    let mut made = Made::default();
+    for port in 0..5000u16 {
+        made.frame(i64::from(port), tcp((CLIENT, 40_000), (SERVER, 1 + port), "S", 1, 0, b""));
+    }
+    let limits = Limits { flows: 64 * 10, ..Limits::default() };
+    let options = Options { keep_flows: true, limits, conversations: 64 * 100, ..Options::default() };
+    let told = made.run(&options);
+    check_sums(&told, "sweep");
+    assert!(told.tally.evicted >= 4900, "{:?}", told.tally);
+    // Beyond the bound, ports of one pair are one conversation.
+    assert_eq!(told.conversations.len(), 101);
+    assert_eq!(told.vantage.notes, ["4900 flows whose ports were folded together"]);
+    assert_eq!(format!("{told:?}"), format!("{:?}", made.run(&Options { workers: 3, ..options })));
+}
+
+/// The captures of the corpus, where it is there.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn corpus() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if folder != root
+                && path.extension().is_none_or(|ending| ending != "json" && ending != "md")
+            {
+                found.push(path);
+            }
+        }
+    }
+    if found.is_empty() {
+        eprintln!("skipped: no captures in {}", root.display());
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_packet_of_the_corpus_is_accounted_for() {
+    for path in corpus() {
+        let Ok(mut source) = capture::open(std::slice::from_ref(&path), &capture::Options::default()) else {
+            continue;
+        };
+        let told = run(&mut source, &Options { keep_flows: true, ..Options::default() }, &|_, _| {}).unwrap();
+        check_sums(&told, &path.display().to_string());
+        let read: u64 = told.inputs.iter().map(|input| input.packets).sum();
+        assert_eq!(read, told.tally.packets, "{}", path.display());
+    }
+}
+
+#[test]
+fn any_number_of_workers_tells_the_same() {
+    for path in corpus() {
+        let told = |workers| {
+            let mut source = capture::open(std::slice::from_ref(&path), &capture::Options::default()).ok()?;
+            let options = Options { keep_flows: true, workers, ..Options::default() };
+            Some(format!("{:?}", run(&mut source, &options, &|_, _| {}).unwrap()))
+        };
+        let alone = told(1);
+        assert!(alone == told(2) && alone == told(7), "{}", path.display());
+    }
+}
+
+#[test]
+fn all_protocols_fit_the_mask() {
+    assert!(crate::classify::PROTOCOLS.len() <= judge::MOST_PROTOCOLS);
+}

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -108,9 +106,7 @@ impl View {
     }
 
     fn hear(&mut self, key: (CellId, Host), heard: Heard) {
-        let mut hasher = FixedState::default().build_hasher();
-        key.hash(&mut hasher);
-        let mark = hasher.finish();
+        let mark = FixedState::default().hash_one(key);
         if !self.told.contains(&mark) {
             if self.told.len() >= MOST_HOSTS {
                 return;
@@ -145,8 +141,7 @@ impl View {
         known.due |= due;
     }
 
-    /// Adds this shard's part to the whole.
-    #[expect(clippy::iter_over_hash_type, reason = "sums do not depend on the order")]
+    /// Adds this shard's part to the whole: sums, which do not depend on the order.
     pub fn add_to(self, vantage: &mut Vantage) {
         vantage.unseen_bytes += self.unseen_bytes;
         vantage.acknowledged_bytes += self.acknowledged_bytes;
