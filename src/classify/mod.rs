@@ -58,6 +58,7 @@ mod mssql;
 mod mysql;
 mod netbios;
 mod ntp;
+mod oncrpc;
 mod opc_ua;
 #[cfg(test)]
 mod ot_tests;
@@ -314,6 +315,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &mysql::Mysql,
     &netbios::Netbios,
     &ntp::Ntp,
+    &oncrpc::Oncrpc,
     &opc_ua::OpcUa,
     &pop3::Pop3,
     &postgresql::Postgresql,
