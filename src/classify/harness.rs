@@ -2,6 +2,8 @@
 //!
 //! Deliberately plain and independent of the pipeline, so that an error there cannot hide one in a classifier.
 
+#![expect(clippy::print_stdout, reason = "a test says what it skips and what it finds")]
+
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
