@@ -4,6 +4,7 @@
 
 mod ads;
 mod amqp;
+mod amqp_frames;
 mod arp;
 pub mod bacnet;
 pub mod ber;
@@ -43,6 +44,8 @@ mod imap;
 mod ipmi;
 mod kerberos;
 mod knxnet_ip;
+#[cfg(test)]
+mod labels;
 mod lacp;
 mod ldap;
 mod lldp;
