@@ -135,6 +135,9 @@ fn datagrams(flow: &Flow, client: Half, answers: bool) -> (Outcome, Option<Strin
         let times = if count == 1 { "one datagram".to_owned() } else { format!("{count} datagrams") };
         return (Outcome::Unanswered, Some(format!("{times}, nothing came back")));
     }
+    if answers && flow.sides.of(client).is_silent() {
+        return (Outcome::Observed, Some("only the server's answers are in the capture".to_owned()));
+    }
     (Outcome::Observed, None)
 }
 
