@@ -302,7 +302,7 @@ fn the_rulesets() {
         assert!(out.contains(id), "{out}");
         let (code, shown, err) = run(&["rules", "show", id]);
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(shown.contains("ROLES") && shown.contains("RULES") && shown.contains("tcp/443"), "{shown}");
+        assert!(shown.contains("Roles") && shown.contains("Rules") && shown.contains("tcp/443"), "{shown}");
     }
     let (code, _, err) = run(&["rules", "show", "opswat-md-ot-securty"]);
     assert_eq!(code, 2);

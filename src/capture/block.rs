@@ -3,6 +3,8 @@
 use std::io;
 use std::io::Read;
 
+use crate::capture::ahead;
+
 /// The largest single read. Larger blocks fall out of the processor's cache and were measured slower.
 pub(super) const LARGEST_READ: usize = 256 * 1024;
 /// The first read: most of what is needed to find a file's first packet, so that thousands of files can be looked into cheaply.
@@ -22,6 +24,12 @@ impl Block {
     /// A window at the beginning of a stream.
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
         Self { source, bytes: Vec::new(), start: 0, end: 0, next_read: FIRST_READ, ended: false }
+    }
+
+    /// Has the rest of the stream read by a thread of its own.
+    pub(super) fn read_ahead(&mut self) {
+        let source = std::mem::replace(&mut self.source, Box::new(io::empty()));
+        self.source = ahead::read_ahead(source);
     }
 
     /// The bytes that are here and not consumed yet.

@@ -49,12 +49,16 @@ pub struct Recordings {
 pub(super) struct Candidate {
     /// Where it is.
     pub(super) path: PathBuf,
-    /// The reader, on its first packet where it has one.
-    pub(super) reader: Box<Reader>,
-    /// The time of that packet.
+    /// The time of its first packet, where it has one.
     pub(super) first: Option<Timestamp>,
     /// Its size on disk; `None` where it can be read but once.
     pub(super) size: Option<u64>,
+    /// What is known of it: all there is, where it has no packet.
+    pub(super) input: Input,
+    /// Names that it told before its first packet.
+    pub(super) names: Vec<(IpAddr, String)>,
+    /// The reader, on the first packet, where it stayed open.
+    pub(super) reader: Option<Box<Reader>>,
 }
 
 /// One recording of the merge.
@@ -69,10 +73,9 @@ struct Slot {
     input: Input,
     /// Whether it has been read to where it ends.
     done: bool,
+    /// Bytes read of it by then.
+    read: u64,
 }
-
-/// Up to so many recordings stay open between the look at their first packet and their turn.
-const KEPT_OPEN: usize = 32;
 
 impl Recordings {
     /// A merge of those recordings, of at most `limit` packets.
@@ -87,25 +90,14 @@ impl Recordings {
         candidates.sort_by_cached_key(|candidate| {
             (candidate.first.is_none(), candidate.first, candidate.path.clone())
         });
-        let many = candidates.len() > KEPT_OPEN;
         let mut names = BTreeSet::new();
-        let slots = (0..).zip(candidates).map(|(id, mut candidate)| {
-            candidate.reader.id = InputId(id);
-            let mut slot = Slot {
-                path: candidate.path,
-                first: candidate.first,
-                size: candidate.size,
-                reader: None,
-                input: candidate.reader.known(),
-                done: candidate.first.is_none(),
-            };
-            if slot.done {
-                names.extend(candidate.reader.names().iter().cloned());
-                slot.input = candidate.reader.finish();
-            } else if !many || slot.size.is_none() {
-                slot.reader = Some(candidate.reader);
+        let slots = (0..).zip(candidates).map(|(id, candidate)| {
+            let Candidate { path, first, size, input, names: told, mut reader } = candidate;
+            names.extend(told);
+            if let Some(reader) = &mut reader {
+                reader.id = InputId(id);
             }
-            slot
+            Slot { path, first, size, reader, input, done: first.is_none(), read: 0 }
         });
         let slots = slots.collect();
         let ready = BinaryHeap::new();
@@ -148,6 +140,7 @@ impl Recordings {
             if let Some(slot) = self.slots.get_mut(reader.id.0 as usize) {
                 slot.input = reader.finish();
                 slot.done = true;
+                slot.read = reader.read_so_far();
             }
         }
     }
@@ -198,7 +191,8 @@ impl Recordings {
                 let why = "the file changed: it had packets when it was first looked at".to_owned();
                 slot.input.stopped.get_or_insert(Stop { after: None, why });
             }
-            Ok(reader) => {
+            Ok(mut reader) => {
+                reader.read_ahead();
                 self.ready.push(Reverse((reader.highest(), id)));
                 slot.reader = Some(reader);
             }
@@ -274,7 +268,7 @@ impl Source for Recordings {
         let read = (0..).zip(&self.slots).map(|(id, slot)| match (&slot.reader, current) {
             (Some(reader), _) => reader.read_so_far(),
             (None, Some(reader)) if reader.id == InputId(id) => reader.read_so_far(),
-            _ if slot.done => slot.size.unwrap_or(0),
+            _ if slot.done => slot.size.unwrap_or(slot.read),
             _ => 0,
         });
         (read.sum(), self.slots.iter().map(|slot| slot.size).sum())

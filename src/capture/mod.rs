@@ -4,7 +4,9 @@
 //! Inside, a walker finds the records in a block of bytes and does no reading itself; a reader feeds it from a file,
 //! through decompression where the file is packed; the merge chooses whose packet comes next.
 
+mod ahead;
 mod block;
+mod clock;
 mod filter;
 mod foreign;
 #[cfg(feature = "live")]

@@ -1,6 +1,7 @@
 //! From the paths that were named to the recordings behind them: files, directories, standard input.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::io::IsTerminal as _;
@@ -12,6 +13,9 @@ use crate::capture::merge::Candidate;
 use crate::capture::merge::Recordings;
 use crate::capture::reader::Reader;
 use crate::capture::source::CaptureError;
+
+/// So many recordings stay open between the look at their first packet and their turn; of a ring of thousands the others are closed.
+const KEPT_OPEN: usize = 32;
 
 /// How recordings are to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,38 +53,35 @@ pub fn open(paths: &[PathBuf], options: &Options) -> Result<Recordings, CaptureE
             }
             add(&mut files, path.clone(), true);
         } else if metadata(path)?.is_dir() {
-            directories.push(path.clone());
-            walk(path, &mut files, &mut notes)?;
+            let found = walk(path, &mut files, &mut notes)?;
+            directories.push((path, found));
         } else {
             add(&mut files, path.clone(), true);
         }
     }
     let mut candidates = Vec::with_capacity(files.len());
-    for Found { path, named } in files.into_values() {
-        match look_into(path, options.hash) {
-            Ok(candidate) => {
-                if let (Some(filter), Some(_)) = (&mut filter, candidate.first) {
-                    // So that a filter that does not compile is told before anything is read.
-                    let packet = candidate.reader.packet();
-                    filter.passes(packet.link, packet.bytes)?;
-                }
-                candidates.push(candidate);
+    let mut foreign = BTreeSet::new();
+    for (identity, Found { path, named }) in files {
+        let keep = candidates.len() < KEPT_OPEN;
+        match look_into(path, options.hash, keep, filter.as_mut()) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(error @ CaptureError::NotACapture { .. }) if !named => {
+                notes.push(error.to_string());
+                foreign.insert(identity);
             }
-            Err(error @ CaptureError::NotACapture { .. }) if !named => notes.push(error.to_string()),
             Err(error) => return Err(error),
         }
     }
-    if let Some(path) =
-        directories.into_iter().find(|path| !candidates.iter().any(|found| found.path.starts_with(path)))
-    {
-        return Err(CaptureError::EmptyDirectory { path });
+    if let Some((path, _)) = directories.iter().find(|(_, found)| found.is_subset(&foreign)) {
+        return Err(CaptureError::EmptyDirectory { path: (*path).clone() });
     }
     notes.sort();
+    notes.dedup();
     Ok(Recordings::new(candidates, filter, options.count, options.hash, notes))
 }
 
-/// Adds a file under what makes it one, so that a second path to it adds nothing.
-fn add(files: &mut BTreeMap<PathBuf, Found>, path: PathBuf, named: bool) {
+/// Adds a file under what makes it one, so that a second path to it adds nothing; says what that is.
+fn add(files: &mut BTreeMap<PathBuf, Found>, path: PathBuf, named: bool) -> PathBuf {
     // A pipe of the shell has no canonical path.
     let identity = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     match files.get_mut(&identity) {
@@ -92,17 +93,19 @@ fn add(files: &mut BTreeMap<PathBuf, Found>, path: PathBuf, named: bool) {
             }
         }
         None => {
-            files.insert(identity, Found { path, named });
+            files.insert(identity.clone(), Found { path, named });
         }
     }
+    identity
 }
 
-/// Adds all files in a directory and those below it. Links to directories are not followed: they may lead back.
+/// Adds all files in a directory and those below it; says what makes each one. Links to directories are not followed: they may lead back.
 fn walk(
     directory: &Path,
     files: &mut BTreeMap<PathBuf, Found>,
     notes: &mut Vec<String>,
-) -> Result<(), CaptureError> {
+) -> Result<BTreeSet<PathBuf>, CaptureError> {
+    let mut found = BTreeSet::new();
     let mut ahead = vec![directory.to_owned()];
     while let Some(directory) = ahead.pop() {
         let io_error = |source| CaptureError::Io { path: directory.clone(), source };
@@ -115,7 +118,9 @@ fn walk(
                 continue;
             }
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_file() => add(files, path, false),
+                Ok(metadata) if metadata.is_file() => {
+                    found.insert(add(files, path, false));
+                }
                 Ok(metadata) if metadata.is_dir() => {
                     notes.push(format!("{}: a link to a directory, not followed", path.display()));
                 }
@@ -127,11 +132,16 @@ fn walk(
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Opens a file and reads up to its first packet.
-fn look_into(path: PathBuf, hash: bool) -> Result<Candidate, CaptureError> {
+/// Opens a file and reads up to its first packet. What can be opened again is closed unless it is to be kept open.
+fn look_into(
+    path: PathBuf,
+    hash: bool,
+    keep: bool,
+    filter: Option<&mut Filter>,
+) -> Result<Candidate, CaptureError> {
     let mut size = None;
     if path != Path::new("-") {
         let metadata = metadata(&path)?;
@@ -139,7 +149,15 @@ fn look_into(path: PathBuf, hash: bool) -> Result<Candidate, CaptureError> {
     }
     let mut reader = Box::new(Reader::open(&path, hash)?);
     let first = reader.advance().then(|| reader.packet().at.time);
-    Ok(Candidate { path, reader, first, size })
+    let packet = reader.packet();
+    if let (Some(filter), Some(_)) = (filter, first) {
+        // So that a filter that does not compile is told before anything is read.
+        filter.passes(packet.link, packet.bytes)?;
+    }
+    let names = reader.names().to_vec();
+    let input = if first.is_some() { reader.known() } else { reader.finish() };
+    let reader = (first.is_some() && (keep || size.is_none())).then_some(reader);
+    Ok(Candidate { path, first, size, input, names, reader })
 }
 
 fn metadata(path: &Path) -> Result<fs::Metadata, CaptureError> {

@@ -13,6 +13,7 @@ use pcap_parser::PcapNGOption;
 use pcap_parser::pcapng;
 
 use crate::capture::block::LARGEST_READ;
+use crate::capture::clock::Clock;
 use crate::capture::walker::LARGEST_PACKET;
 use crate::capture::walker::Order;
 use crate::capture::walker::Record;
@@ -29,6 +30,10 @@ const SIMPLE_PACKET: u32 = 3;
 const NAME_RESOLUTION: u32 = 4;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+/// Blocks that Wireshark (4.0 on) lists among the packets, so that its numbers count them: journal entries and custom blocks.
+const JOURNAL_EXPORT: u32 = 9;
+const CUSTOM: u32 = 0x0000_0bad;
+const CUSTOM_NOT_COPIED: u32 = 0x4000_0bad;
 
 /// The byte order mark of a section header (section 4.1).
 const BYTE_ORDER_MARK: u32 = 0x1a2b_3c4d;
@@ -68,60 +73,6 @@ struct Interface {
     clock: Clock,
     /// The latest statistics; they count from the beginning of the capture.
     dropped: Option<u64>,
-}
-
-/// How the timestamps of an interface count.
-#[derive(Clone, Copy)]
-struct Clock {
-    unit: Unit,
-    /// Nanoseconds to add.
-    offset: i128,
-}
-
-/// The unit of a timestamp (`if_tsresol`, section 4.2).
-#[derive(Clone, Copy)]
-enum Unit {
-    /// So many nanoseconds each.
-    Nanos(i64),
-    /// So many of them in a nanosecond.
-    PerNano(u128),
-    /// Two to this power of them in a second.
-    BinaryFraction(u32),
-}
-
-impl Clock {
-    /// From the options `if_tsresol` and `if_tsoffset`.
-    fn new(resolution: u8, offset: i64) -> Self {
-        let exponent = u32::from(resolution & 0x7f);
-        let unit = match exponent {
-            _ if resolution & 0x80 != 0 => Unit::BinaryFraction(exponent),
-            0..=9 => Unit::Nanos(10_i64.pow(9 - exponent)),
-            // Beyond 10^38 units in a nanosecond no timestamp of 64 bits is as much as one.
-            _ => Unit::PerNano(10_u128.checked_pow(exponent - 9).unwrap_or(u128::MAX)),
-        };
-        Self { unit, offset: i128::from(offset) * 1_000_000_000 }
-    }
-
-    /// The time of a timestamp, at the end of what can be expressed where it lies beyond.
-    #[inline]
-    fn time(&self, high: u32, low: u32) -> Timestamp {
-        let count = u64::from(high) << 32 | u64::from(low);
-        if let (Unit::Nanos(each), 0, Ok(count)) = (self.unit, self.offset, i64::try_from(count))
-            && let Some(nanos) = count.checked_mul(each)
-        {
-            return Timestamp::from_nanos(nanos);
-        }
-        let nanos = match self.unit {
-            Unit::Nanos(each) => i128::from(count) * i128::from(each),
-            Unit::PerNano(many) => i128::try_from(u128::from(count) / many).unwrap_or(i128::MAX),
-            Unit::BinaryFraction(power) => {
-                i128::try_from((u128::from(count) * 1_000_000_000).checked_shr(power).unwrap_or(0))
-                    .unwrap_or(i128::MAX)
-            }
-        };
-        let nanos = nanos.saturating_add(self.offset).clamp(i128::from(i64::MIN), i128::from(i64::MAX));
-        Timestamp::from_nanos(nanos as i64)
-    }
 }
 
 /// A block's type, its stated length and its length with padding.
@@ -199,7 +150,7 @@ impl Pcapng {
             let read_whole = matches!(framing.kind, SECTION_HEADER | INTERFACE_DESCRIPTION..=ENHANCED_PACKET);
             if framing.size > LARGEST_READ && !read_whole {
                 // What nobody here reads need not fit into memory.
-                return Step::Skip(framing.size as u64);
+                return skip(framing);
             }
             if framing.size <= LARGEST_BLOCK {
                 return Step::Need(framing.size);
@@ -225,7 +176,7 @@ impl Pcapng {
             SIMPLE_PACKET => self.simple(body),
             OBSOLETE_PACKET => self.obsolete(body),
             _ => match self.describe(framing, block) {
-                Ok(()) => return Step::Skip(framing.size as u64),
+                Ok(()) => return skip(framing),
                 Err(why) => Err(why),
             },
         };
@@ -457,6 +408,14 @@ fn unknown_version(order: Order, [a, b, c, d]: [u8; 4]) -> Option<String> {
     (major != 1).then(|| format!("{major}.{}", order.u16([c, d])))
 }
 
+/// Passes over a block that is no packet.
+fn skip(framing: Framing) -> Step {
+    match framing.kind {
+        JOURNAL_EXPORT | CUSTOM | CUSTOM_NOT_COPIED => Step::SkipNumbered(framing.size as u64),
+        _ => Step::Skip(framing.size as u64),
+    }
+}
+
 /// The name of a block type, for messages.
 fn name(kind: u32) -> String {
     match kind {
@@ -510,198 +469,4 @@ fn named(kind: NameRecordType, value: &[u8]) -> Option<impl Iterator<Item = (IpA
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::capture::testing::Writer;
-    use crate::capture::testing::read;
-    use crate::capture::testing::read_all;
-
-    const ORDERS: [Order; 2] = [Order::Little, Order::Big];
-
-    #[test]
-    fn packet_blocks_of_all_three_kinds() {
-        for order in ORDERS {
-            let file = Writer::new(order).section().interface(1, 4).interface(113, 0);
-            let file = file.enhanced(1, 5_000_000_001, &[1, 2, 3]);
-            let file = file.block(3, |body| body.u32(900).raw(&[4; 4]));
-            let file = file.block(2, |body| {
-                body.u16(1).u16(u16::MAX).u32(1).u32(5).u32(2).u32(60).padded(&[6, 7]).option(1, b"why")
-            });
-            let (packets, stopped) = read_all(&file.bytes);
-            assert_eq!(stopped, None);
-            let expected = vec![
-                (0, 1, 5_000_000_001_000, 113, 1, 3, vec![1, 2, 3]),
-                // Without a time of its own, and cut by the snap length of interface 0.
-                (0, 2, 5_000_000_001_000, 1, 0, 900, vec![4; 4]),
-                (0, 3, ((1 << 32) + 5) * 1_000, 113, 1, 60, vec![6, 7]),
-            ];
-            assert_eq!(packets, expected);
-        }
-    }
-
-    #[test]
-    fn clocks_of_all_kinds() {
-        let check = |resolution: u8, offset: i64, stamp: u64, nanos: i64| {
-            for order in ORDERS {
-                let file = Writer::new(order).section().block(1, |body| {
-                    let options = body.u16(1).u16(0).u32(0).option(9, &[resolution]);
-                    options.u16(14).u16(8).u64(offset as u64).u32(0)
-                });
-                let (packets, stopped) = read_all(&file.enhanced(0, stamp, &[1]).bytes);
-                assert_eq!(stopped, None);
-                assert_eq!(packets[0].2, nanos, "{resolution:#x} {offset} {stamp} {order:?}");
-            }
-        };
-        check(6, 0, 1_700_000_000_000_001, 1_700_000_000_000_001_000);
-        check(9, 0, 1_700_000_000_000_000_001, 1_700_000_000_000_000_001);
-        check(3, 0, 1_700_000_000_001, 1_700_000_000_001_000_000);
-        check(0, 0, 1_700_000_000, 1_700_000_000_000_000_000);
-        check(12, 0, 7_000_000_123_456, 7_000_000_123);
-        check(0x8a, 0, 1024 + 512, 1_500_000_000);
-        check(0xbf, 0, 1 << 63, 1_000_000_000);
-        check(0xff, 0, u64::MAX, 0);
-        check(6, 3600, 1, 3_600_000_001_000);
-        check(6, -3600, 3_600_000_001, 1_000);
-        check(0, 0, u64::MAX, i64::MAX);
-        check(127, 0, u64::MAX, 0);
-        check(0, i64::MIN, 0, i64::MIN);
-    }
-
-    #[test]
-    fn sections_of_different_orders_begin_anew() {
-        let first = Writer::new(Order::Big).section().interface(1, 0).interface(101, 0).enhanced(1, 1, &[1]);
-        let second = Writer::new(Order::Little).section().interface(228, 0).enhanced(0, 2, &[2]);
-        let both = [first.bytes, second.bytes].concat();
-        let (packets, stopped) = read_all(&both);
-        assert_eq!(stopped, None);
-        let told: Vec<_> = packets.iter().map(|packet| (packet.1, packet.2, packet.3, packet.4)).collect();
-        assert_eq!(told, [(1, 1_000, 101, 1), (2, 2_000, 228, 0)]);
-        // The second interface of the first section is gone in the second.
-        let more = Writer::new(Order::Little).raw(&both).enhanced(1, 3, &[3]).bytes;
-        let why =
-            "the packet block where packet 3 should be is broken: it names interface 1, and 1 are described";
-        assert_eq!(read_all(&more).1.as_deref(), Some(why));
-    }
-
-    #[test]
-    fn unknown_blocks_are_passed_over() {
-        let large = vec![0; 1 << 20];
-        let file =
-            Writer::new(Order::Little).section().block(0x0bad, |body| body.raw(&[1; 8])).interface(1, 0);
-        let file = file.block(0x8000_0001, |body| body.raw(&large)).enhanced(0, 1, &[1]);
-        let whole = file.block(10, |body| body.raw(&[0; 12])).enhanced(0, 2, &[2]).bytes;
-        let (packets, stopped) = read_all(&whole);
-        assert_eq!((packets.len(), stopped), (2, None));
-        let cut = Writer::new(Order::Little).section().u32(0x0bad).u32(1 << 20).raw(&[0; 100]).bytes;
-        let why = "cut off in a block before packet 1: it says 1048576 bytes, 108 are there";
-        assert_eq!(read_all(&cut), (vec![], Some(why.to_owned())));
-    }
-
-    #[test]
-    fn losses_from_statistics_and_packets() {
-        for order in ORDERS {
-            let statistics = |file: Writer, interface: u32, kernel: u64, system: u64| {
-                file.block(5, |body| {
-                    let body = body.u32(interface).u32(0).u32(0).u16(5).u16(8).u64(kernel);
-                    body.u16(7).u16(8).u64(system).u32(0)
-                })
-            };
-            let file = Writer::new(order).section().interface(1, 0).interface(1, 0).enhanced(0, 1, &[1]);
-            assert_eq!(read(&file.bytes).unwrap().1.dropped, None);
-            // The later statistics of an interface hold; interfaces and sections add up.
-            let file = statistics(statistics(statistics(file, 0, 3, 1), 1, 10, 0), 0, 5, 1);
-            assert_eq!(read(&file.bytes).unwrap().1.dropped, Some(16));
-            let file = file.section().interface(1, 0).block(6, |body| {
-                let body = body.u32(0).u32(0).u32(1).u32(2).u32(2).padded(&[1, 2]).option(2, &[0; 4]);
-                body.u16(4).u16(8).u64(7).u32(0)
-            });
-            assert_eq!(read(&file.bytes).unwrap().1.dropped, Some(23));
-            // Statistics of no interface tell nothing.
-            assert_eq!(read(&statistics(file, 9, 100, 100).bytes).unwrap().1.dropped, Some(23));
-        }
-    }
-
-    #[test]
-    fn names_from_name_resolution_blocks() {
-        let file = Writer::new(Order::Big).section().block(4, |body| {
-            let body = body.option(1, b"\x0a\0\0\x01plc.plant\0backup\0");
-            body.option(2, &[&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], &b"six\0"[..]].concat())
-                .u32(0)
-        });
-        let mut walker = match Walker::recognise(&file.bytes) {
-            Ok(Some((walker, 0))) => walker,
-            _ => panic!("no pcapng"),
-        };
-        let mut front = file.bytes.as_slice();
-        while let Step::Skip(count) = walker.step(front, 1) {
-            front = &front[count as usize..];
-        }
-        let names: Vec<_> =
-            walker.names().iter().map(|(address, name)| format!("{address} {name}")).collect();
-        assert_eq!(names, ["10.0.0.1 plc.plant", "10.0.0.1 backup", "fe80::1 six"]);
-    }
-
-    #[test]
-    fn says_where_it_breaks() {
-        let good = || Writer::new(Order::Little).section().interface(1, 0).enhanced(0, 1, &[1]);
-        let check = |file: Vec<u8>, packets: usize, why: &str| {
-            let (found, stopped) = read_all(&file);
-            assert_eq!((found.len(), stopped.as_deref()), (packets, Some(why)));
-        };
-        let cut = |less: usize| {
-            let file = good().bytes;
-            file[..file.len() - less].to_vec()
-        };
-        check(cut(3), 0, "cut off in the middle of packet 1: its block says 36 bytes, 33 are there");
-        check(cut(30), 0, "cut off in the block header before packet 1: 6 bytes are there");
-        check(
-            cut(40),
-            0,
-            "cut off in the interface description before packet 1: it says 20 bytes, 16 are there",
-        );
-        check(
-            good().bytes[..10].to_vec(),
-            0,
-            "cut off in the pcapng file header: it has 28 bytes, 10 are there",
-        );
-        check(
-            good().u32(6).u32(8).raw(&[0; 40]).bytes,
-            1,
-            "the packet block before packet 2 is broken: it says that it is 8 bytes long, less than the 12 that any block has",
-        );
-        check(
-            good().u32(6).u32(0xffff_fff0).raw(&[0; 40]).bytes,
-            1,
-            "the packet block where packet 2 should be is broken: it says that it is 4294967280 bytes long",
-        );
-        check(
-            good().u32(6).u32(36).raw(&[0; 24]).u32(40).bytes,
-            1,
-            "the packet block where packet 2 should be is broken: it says that it is 36 bytes long in front and 40 at its end",
-        );
-        check(
-            good().block(6, |body| body.u32(0).u32(0).u32(0).u32(9).u32(9).raw(&[0; 8])).bytes,
-            1,
-            "the packet block where packet 2 should be is broken: it says 9 captured bytes, and has room for 8",
-        );
-        check(
-            good().block(6, |body| body.u32(0)).bytes,
-            1,
-            "the packet block where packet 2 should be is broken: 4 bytes are too few for its fields",
-        );
-        check(
-            Writer::new(Order::Little).section().block(3, |body| body.u32(4).raw(&[0; 4])).bytes,
-            0,
-            "the packet block where packet 1 should be is broken: it belongs to interface 0, and none is described",
-        );
-        let later =
-            Writer::new(Order::Big).block(0x0a0d_0d0a, |body| body.u32(0x1a2b_3c4d).u16(2).u16(0).u64(0));
-        check(
-            good().raw(&later.bytes).bytes,
-            1,
-            "the section header where packet 2 should be is broken: it is of version 2.0, which is not known (1.0 is)",
-        );
-        let error = read(&later.bytes).unwrap_err().to_string();
-        assert_eq!(error, "test: a pcapng file of version 2.0, which is not known (1.0 is)");
-    }
-}
+mod tests;

@@ -110,6 +110,13 @@ impl Reader {
         })
     }
 
+    /// Has a packed recording unpacked ahead, in a thread of its own. A plain one has nothing to gain.
+    pub(super) fn read_ahead(&mut self) {
+        if !self.layers.is_empty() {
+            self.block.read_ahead();
+        }
+    }
+
     /// Moves on to the next packet; `false` at the end, for good.
     #[inline]
     pub(super) fn advance(&mut self) -> bool {
@@ -139,6 +146,7 @@ impl Reader {
     /// Does what a step asks for that found no packet; `false` where reading ends.
     fn prepare(&mut self, step: Step) -> bool {
         let next = self.number + 1;
+        let numbered = matches!(step, Step::SkipNumbered(_));
         let why = match step {
             Step::Packet(_) => return true,
             Step::Need(count) => match self.block.fill(count) {
@@ -149,8 +157,11 @@ impl Reader {
                 Ok(false) => self.walker.cut(self.block.front(), next),
                 Err(error) => self.failure(&error),
             },
-            Step::Skip(count) => match self.block.skip(count) {
-                Ok(skipped) if skipped == count => return true,
+            Step::Skip(count) | Step::SkipNumbered(count) => match self.block.skip(count) {
+                Ok(skipped) if skipped == count => {
+                    self.number += u64::from(numbered);
+                    return true;
+                }
                 Ok(skipped) => {
                     format!(
                         "cut off in a block before packet {next}: it says {count} bytes, {skipped} are there"

@@ -92,3 +92,33 @@ pub trait Source {
         (0, None)
     }
 }
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn advance(&mut self) -> Result<bool, CaptureError> {
+        (**self).advance()
+    }
+
+    fn poll(&mut self) -> Result<Polled, CaptureError> {
+        (**self).poll()
+    }
+
+    fn packet(&self) -> Packet<'_> {
+        (**self).packet()
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        (**self).inputs()
+    }
+
+    fn names(&self) -> Vec<(std::net::IpAddr, String)> {
+        (**self).names()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        (**self).notes()
+    }
+
+    fn progress(&self) -> (u64, Option<u64>) {
+        (**self).progress()
+    }
+}

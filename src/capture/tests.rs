@@ -201,6 +201,38 @@ fn a_ring_of_many_files() {
 }
 
 #[test]
+fn a_packed_ring() {
+    // Larger than all that is unpacked ahead, and the first of them cut off.
+    let part = |start: u64| pcap_at(&(0..60_000).map(|n| start + n).collect::<Vec<_>>());
+    let mut first = gzip(&part(0));
+    first.truncate(first.len() - 1000);
+    let directory = directory(&[("a", &first), ("b", &zstd(&part(60_000))), ("c", &xz(&part(120_000)))]);
+    let (packets, source) = open_all(&[directory.path().to_owned()], &Options::default());
+    let inputs = source.inputs();
+    assert!(packets.is_sorted_by_key(|packet| packet.2));
+    assert!((50_000..60_000).contains(&inputs[0].packets), "{}", inputs[0].packets);
+    let stop = inputs[0].stopped.clone().unwrap();
+    assert_eq!(stop.why, format!("the gzip data is cut off after packet {}", inputs[0].packets));
+    assert_eq!(stop.after.map(|after| after.number), Some(inputs[0].packets));
+    assert!(inputs[1..].iter().all(|input| input.packets == 60_000 && input.stopped.is_none()));
+}
+
+#[test]
+fn a_directory_and_a_file_in_it_by_another_path() {
+    let directory = directory(&[("d/a.pcap", &pcap_at(&[1])), ("d/b.txt", b"hello")]);
+    let [whole, one] = ["d", "d/../d/a.pcap"].map(|name| directory.path().join(name));
+    let (packets, source) = open_all(&[whole, one], &Options::default());
+    assert_eq!((packets.len(), source.inputs().len(), source.notes().len()), (1, 1, 1));
+}
+
+#[test]
+fn recordings_can_go_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Recordings>();
+    is_send::<Box<dyn Source + Send>>();
+}
+
+#[test]
 fn a_file_is_read_once_whatever_it_is_called() {
     let directory = directory(&[("a.pcap", &pcap_at(&[1, 2])), ("sub/x", b"")]);
     let [plain, roundabout] = ["a.pcap", "sub/../a.pcap"].map(|name| directory.path().join(name));

@@ -52,6 +52,8 @@ pub(super) enum Step {
     Packet(Record),
     /// Something else does, and it is done with. It may reach beyond what is here.
     Skip(u64),
+    /// As [`Step::Skip`], of a block that Wireshark shows among the packets: it takes a packet's number.
+    SkipNumbered(u64),
     /// So many bytes have to be here first.
     Need(usize),
     /// This can't be read on, for the reason given.

@@ -282,7 +282,7 @@ fn read_1_0(bytes: &[u8], half: &mut Half) -> Found {
             break;
         };
         let head = usize::from(offset) * 4;
-        if size < 8 || size > LARGEST || offset < 2 || head > size as usize || kind > 1 {
+        if !(8..=LARGEST).contains(&size) || offset < 2 || head > size as usize || kind > 1 {
             found.fits = false;
             break;
         }

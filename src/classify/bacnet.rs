@@ -112,7 +112,10 @@ impl Apdu {
                 }
                 Some(service_of(head, rest)?)
             }
-            [0x10, service, ref parameters @ ..] if tags_fit(parameters) => {
+            // I-am, i-have and both time synchronisations.
+            [0x10, service, ref parameters @ ..]
+                if tags_fit(parameters, matches!(service, 0 | 1 | 6 | 9)) =>
+            {
                 (service == WHO_IS || !parameters.is_empty()).then_some(Some(service))?
             }
             [0x20, _, service] => Some(service),
@@ -153,7 +156,10 @@ impl Apdu {
 fn service_of(head: u8, rest: &[u8]) -> Option<u8> {
     match (head & 0x08 != 0, rest) {
         (true, &[_, _, service, ..]) => Some(service),
-        (false, &[service, ref parameters @ ..]) if tags_fit(parameters) => {
+        // Alarms and enrolments told, files, objects created, virtual terminals, keys.
+        (false, &[service, ref parameters @ ..])
+            if tags_fit(parameters, matches!(service, 3 | 4 | 6 | 7 | 10 | 21..=25)) =>
+        {
             let may_be_empty =
                 matches!(service, GET_ALARM_SUMMARY | GET_ENROLLMENT_SUMMARY | GET_EVENT_INFORMATION);
             (may_be_empty || !parameters.is_empty()).then_some(service)
@@ -164,12 +170,17 @@ fn service_of(head: u8, rest: &[u8]) -> Option<u8> {
 
 /// Whether service parameters are a row of tags (20.2.1) that ends where the PDU does.
 ///
-/// Every service begins with one of its first context tags or an application value other than Null; zeros are no parameters.
-fn tags_fit(parameters: &[u8]) -> bool {
-    if let Some(&tag) = parameters.first()
-        && !matches!((tag & 0x08 != 0, tag >> 4), (true, 0..=3) | (false, 2..=12))
-    {
-        return false;
+/// A service begins with one of its first context tags, and only those named with an application value other than Null:
+/// zeros are no parameters.
+fn tags_fit(parameters: &[u8], begins_with_value: bool) -> bool {
+    if let Some(&tag) = parameters.first() {
+        let fits = match tag & 0x08 != 0 {
+            true => tag >> 4 <= 3,
+            false => begins_with_value && (1..=12).contains(&(tag >> 4)),
+        };
+        if !fits {
+            return false;
+        }
     }
     let mut reader = Reader::new(parameters);
     while let Some(tag) = reader.u8() {

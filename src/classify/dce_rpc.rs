@@ -17,6 +17,7 @@ use super::framed::Cut;
 use super::framed::Walk;
 use super::framed::settle;
 use super::framed::walk;
+use super::profinet_cm;
 use super::rpc_endpoint;
 use crate::model::Facts;
 use crate::model::Statement;
@@ -61,6 +62,8 @@ const CO_CANCEL: u8 = 18;
 const ORPHANED: u8 = 19;
 /// What a server of RPC over HTTP version 1 says first (MS-RPCH 2.1.1).
 const HTTP_BANNER: &[u8] = b"ncacn_http/1.0";
+/// The endpoint mapper's interface (C706 appendix O).
+pub(super) const ENDPOINT_MAPPER: u128 = 0xe1af8308_5d1f_11c9_91a4_08002b14a0fa;
 /// The most interfaces read from one bind.
 const MOST_CONTEXTS: u8 = 8;
 
@@ -105,7 +108,7 @@ impl std::fmt::Display for Uuid {
 /// Interfaces worth a name: the endpoint mapper (C706 appendix O), DCOM and WMI (MS-DCOM, MS-WMI), and common Windows services.
 fn interface_name(uuid: Uuid) -> String {
     match uuid.number() {
-        0xe1af8308_5d1f_11c9_91a4_08002b14a0fa => "epmapper",
+        ENDPOINT_MAPPER => "epmapper",
         0x99fcfec4_5260_101b_bbcb_00aa0021347a => "IOXIDResolver",
         0x000001a0_0000_0000_c000_000000000046 => "ISystemActivator",
         0x4d9f4ab8_7d1c_11cf_861e_0020af6e7c57 => "IActivation",
@@ -137,7 +140,7 @@ fn interface_name(uuid: Uuid) -> String {
 }
 
 /// One PDU, whole.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pdu<'a> {
     /// PDU type.
     pub(super) kind: u8,
@@ -149,6 +152,8 @@ pub(super) struct Pdu<'a> {
     pub(super) called: Option<(Uuid, u16)>,
     /// Object; version 4 alone.
     pub(super) object: Option<Uuid>,
+    /// Whether the message ends with the PDU: some PROFINET devices send more than their header says.
+    pub(super) exact: bool,
 }
 
 impl Pdu<'_> {
@@ -269,7 +274,7 @@ pub(super) fn connection_oriented(bytes: &[u8]) -> Cut<Pdu<'_>> {
     if matches!(kind, BIND | ALTER_CONTEXT) && contexts(body, little, |_| ()).is_none() {
         return Cut::Wrong;
     }
-    Cut::Whole(Pdu { kind, little, body, called: None, object: None }, banner + length)
+    Cut::Whole(Pdu { kind, little, body, called: None, object: None, exact: true }, banner + length)
 }
 
 /// A version 4 datagram.
@@ -292,11 +297,9 @@ pub(super) fn connectionless(bytes: &[u8]) -> Option<Pdu<'_>> {
     reader.skip(1)?;
     debug_assert_eq!(reader.position(), CL_HEADER);
     let body = reader.take(length)?;
-    if authentication == 0 && !reader.is_empty() {
-        return None;
-    }
+    let exact = authentication != 0 || reader.is_empty();
     let called = u16::try_from(operation).ok().map(|operation| (interface, operation));
-    Some(Pdu { kind, little, body, called, object: Some(object) })
+    Some(Pdu { kind, little, body, called, object: Some(object), exact })
 }
 
 /// Whether a UUID is one of PROFINET's: interfaces DEA00001 to DEA00004, objects DEA00000 (IEC 61158-6-10, 4.10.3).
@@ -305,10 +308,14 @@ pub(super) fn is_profinet(uuid: Uuid) -> bool {
         && uuid.number() >> 48 & 0xffff_ffff_ffff == 0x6c97_11d1_8271
 }
 
-/// The client by what each end sends: the first PDU that only one end sends decides.
-pub(super) fn client(walks: &[Walk<Pdu<'_>>; 2]) -> Option<End> {
-    let asks = |walk: &Walk<Pdu<'_>>| walk.messages().find_map(Pdu::asks);
-    match (asks(&walks[0]), asks(&walks[1])) {
+/// Whether a PDU is for or from the endpoint mapper.
+pub(super) fn is_mapping(pdu: &Pdu<'_>) -> bool {
+    pdu.called.is_some_and(|(interface, _)| interface.number() == ENDPOINT_MAPPER)
+}
+
+/// The client, where the first PDU of each end that only one end sends tells whether it asks.
+pub(super) fn client(first_asks: Option<bool>, second_asks: Option<bool>) -> Option<End> {
+    match (first_asks, second_asks) {
         (Some(true), _) | (None, Some(false)) => Some(End::First),
         (Some(false), _) | (None, Some(true)) => Some(End::Second),
         (None, None) => None,
@@ -323,7 +330,9 @@ impl Protocol for DceRpc {
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let datagram = |bytes| match connectionless(bytes) {
             Some(pdu)
-                if pdu.called.is_some_and(|(interface, _)| interface.is_dce() && !is_profinet(interface)) =>
+                if pdu.exact
+                    && pdu.called.is_some_and(|(called, _)| called.is_dce())
+                    && profinet_cm::interface_name(&pdu).is_none() =>
             {
                 Cut::Whole(pdu, bytes.len())
             }
@@ -339,11 +348,19 @@ impl Protocol for DceRpc {
         let prospects = [walks[0].prospect, walks[1].prospect];
         let proved =
             walks.iter().any(|walk| walk.found.iter().any(|found| found.flush) || walk.found.len() >= 2);
+        // Over UDP the endpoint mapper may be PROFINET's, which its answer tells: until then, or the end, nothing is said.
+        let answered = walks.iter().flat_map(Walk::messages).any(|pdu| pdu.asks() == Some(false));
+        let waiting = walks.iter().flat_map(Walk::messages).all(is_mapping) && !answered;
+        if waiting && seen.carrier == Carrier::Udp && prospects.iter().any(|side| !side.spent) {
+            return if prospects.iter().any(|side| side.out) { Probe::No } else { Probe::NeedMore };
+        }
         let proof = proved.then(|| {
             let mut facts = Facts::new();
             walks.iter().flat_map(Walk::messages).for_each(|pdu| pdu.tell(&mut facts));
             let open = prospects.iter().any(|side| !side.spent);
-            Proof { client: client(&walks), facts, open, ..Proof::default() }
+            let asks = |walk: &Walk<Pdu<'_>>| walk.messages().find_map(Pdu::asks);
+            let client = client(asks(&walks[0]), asks(&walks[1]));
+            Proof { client, facts, open, ..Proof::default() }
         });
         settle(seen, prospects, proof)
     }
@@ -360,6 +377,12 @@ impl Protocol for DceRpc {
                     state(&pdu, heard);
                     rest = rest.get(length..).unwrap_or_default();
                 }
+                // An answer over several segments names its ports in the first one as a rule.
+                if let [5, _, RESPONSE, ..] = *rest
+                    && connection_oriented(rest) == Cut::Short
+                {
+                    state_of(rest.get(CO_HEADER..).unwrap_or_default(), heard);
+                }
             }
             Carrier::Udp => {
                 if let Some(pdu) = connectionless(message) {
@@ -373,13 +396,16 @@ impl Protocol for DceRpc {
 
 /// The endpoints that a response names.
 fn state(pdu: &Pdu<'_>, heard: &mut Vec<Statement>) {
-    if pdu.kind != RESPONSE {
-        return;
+    if pdu.kind == RESPONSE {
+        state_of(pdu.body, heard);
     }
-    rpc_endpoint::towers(pdu.body, |transport, port, address| {
+}
+
+fn state_of(body: &[u8], heard: &mut Vec<Statement>) {
+    rpc_endpoint::towers(body, |transport, port, address| {
         say(Statement::RpcEndpoint { address: address.map(IpAddr::V4), transport, port }, heard);
     });
-    rpc_endpoint::bindings(pdu.body, |port, address| {
+    rpc_endpoint::bindings(body, |port, address| {
         say(Statement::RpcEndpoint { address, transport: crate::model::Transport::Tcp, port }, heard);
     });
 }
@@ -435,6 +461,15 @@ mod tests {
         heard.clear();
         DceRpc.hear(Carrier::Tcp, &request, &mut heard);
         assert!(heard.is_empty());
+    }
+
+    #[test]
+    fn an_answer_cut_by_its_segment_is_heard() {
+        let mut heard = Vec::new();
+        let mut answer = hex(MAP_ANSWER);
+        answer[8..10].copy_from_slice(&2000_u16.to_le_bytes());
+        DceRpc.hear(Carrier::Tcp, &answer, &mut heard);
+        assert_eq!(heard.len(), 1);
     }
 
     #[test]

@@ -34,7 +34,6 @@ mod kind {
 mod flag {
     pub const RESPONSE: u16 = 0x8000;
     pub const AUTHORITATIVE: u16 = 0x0400;
-    pub const TRUNCATED: u16 = 0x0200;
     pub const RECURSION_DESIRED: u16 = 0x0100;
     pub const RECURSION_AVAILABLE: u16 = 0x0080;
     pub const ZERO: u16 = 0x0040;
@@ -427,11 +426,6 @@ pub fn code_name(code: u16) -> String {
         _ => "unassigned",
     };
     format!("{name}({code})")
-}
-
-/// Whether a query's flags show a truncated one: only multicast DNS sends such (RFC 6762 section 7.2).
-pub fn is_truncated(message: &Message<'_>) -> bool {
-    message.flags & flag::TRUNCATED != 0
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
+use super::framed::Found;
 use super::framed::Walk;
 use super::framed::settle;
 use super::framed::walk;
@@ -245,7 +246,14 @@ impl Protocol for Enip {
         };
         let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
         let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = walks.iter().flat_map(Walk::messages).any(Message::proves).then(|| {
+        // A command without data is mostly zeros: it must end where its segment does, or have company.
+        let proves = |walk: &Walk<Message<'_>>| {
+            let sure = |found: &Found<Message<'_>>| {
+                found.message.proves() && (found.message.length > 0 || found.flush || walk.found.len() >= 2)
+            };
+            walk.found.iter().any(sure)
+        };
+        let proof = walks.iter().any(proves).then(|| {
             let mut facts = Facts::new();
             walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
             let asks = |walk: &Walk<Message<'_>>| walk.messages().find_map(Message::asks);

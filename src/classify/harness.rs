@@ -460,18 +460,14 @@ pub fn label<'a>(labels: &'a Labels, flow: &Flow) -> Option<&'a Label> {
     labels.get(&flow.capture)?.get(&(transport.to_owned(), pair))
 }
 
-/// All captures that are labelled, with their flows.
+/// All captures that are labelled, with their flows: read once for all tests.
 pub fn labelled() -> impl Iterator<Item = (Flow, Label)> {
-    let all = labels();
-    let names: Vec<String> = all.keys().cloned().collect();
-    names.into_iter().flat_map(flows_of).filter_map(move |flow| {
-        let label = label(&all, &flow)?.clone();
-        Some((flow, label))
-    })
-}
-
-fn flows_of(capture: String) -> Vec<Flow> {
-    flows(&capture)
+    static ALL: std::sync::LazyLock<Vec<(Flow, Label)>> = std::sync::LazyLock::new(|| {
+        let all = labels();
+        let flows = all.keys().flat_map(|capture| flows(capture));
+        flows.filter_map(|flow| label(&all, &flow).cloned().map(|label| (flow, label))).collect()
+    });
+    ALL.iter().cloned()
 }
 
 /// What a comparison with the labels gave.

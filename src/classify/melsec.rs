@@ -33,7 +33,7 @@ static ABOUT: About = About {
     ],
 };
 
-/// Bytes of a MELSOFT frame before what its length field counts, and where that field stands.
+/// Bytes of a MELSOFT frame before those that its length field counts; the field is the last two of them.
 const MELSOFT_HEAD: usize = 21;
 /// The longest frame taken for one: the largest transfers are of about 4 KiB.
 const LONGEST: usize = 8 * 1024;
@@ -106,6 +106,11 @@ fn is_route(network: u8, station: u8, module: u16, drop: u8) -> bool {
     (own || other) && matches!(module, 0..=0x01ff | 0x03d0..=0x03d3 | 0x03e0..=0x03e3 | 0x03ff) && drop <= 31
 }
 
+/// The route to the station itself: what nearly every frame says, and proof enough whatever the command is.
+fn is_own_station(network: u8, station: u8, module: u16, drop: u8) -> bool {
+    (network, station, module, drop) == (0, 0xff, 0x03ff, 0)
+}
+
 /// End codes of a response: 0, or one of the error ranges of the CPU and Ethernet modules.
 fn is_end_code(code: u16) -> bool {
     code == 0
@@ -129,19 +134,24 @@ fn binary(bytes: &[u8], frame: &'static str, before: usize) -> Cut<Message> {
         let &[network, station, m0, m1, drop, l0, l1] = reader.array::<7>()?;
         let length = usize::from(u16::from_le_bytes([l0, l1]));
         let asks = head & 0x80 == 0;
+        let module = u16::from_le_bytes([m0, m1]);
         // Monitoring timer, command and subcommand of a request; end code of a response.
-        if !is_route(network, station, u16::from_le_bytes([m0, m1]), drop)
+        if !is_route(network, station, module, drop)
             || !(if asks { 6 } else { 2 }..=LONGEST).contains(&length)
         {
             return Some(None);
         }
+        let own = is_own_station(network, station, module, drop);
         let mut body = Reader::new(reader.take(length)?);
         let command = if asks {
             body.skip(2)?;
-            let Some(name) = command_name(body.le16()?) else { return Some(None) };
-            Some(name)
+            let name = command_name(body.le16()?);
+            if name.is_none() && !own {
+                return Some(None);
+            }
+            name
         } else {
-            if !is_end_code(body.le16()?) {
+            if !is_end_code(body.le16()?) && !own {
                 return Some(None);
             }
             None
@@ -353,7 +363,7 @@ mod tests {
     fn near_misses_are_not_claimed() {
         for bytes in [
             // An unknown command, a route that there is not, a length that is not the datagram's, other heads.
-            "5000 00ff ff03 00 0600 1000 9901 0000",
+            "5000 01ff ff03 00 0600 1000 9901 0000",
             "5000 f0ff ff03 00 0600 1000 0101 0000",
             "5000 00ff ff03 00 0700 1000 0101 0000",
             "5a0100ff",

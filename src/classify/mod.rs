@@ -9,16 +9,23 @@ pub mod bacnet;
 pub mod ber;
 pub mod bytes;
 mod cdp;
+mod codesys;
 pub mod dce_rpc;
+mod dhcp;
+mod dhcpv6;
 mod dnp3;
 mod dns;
 mod dns_message;
+mod dropbox_lan;
+mod dtls;
+mod eapol;
 mod ectp;
 pub mod enip;
 mod ethercat;
 mod fins;
 mod fox;
 pub mod framed;
+mod ftp;
 mod ge_egd;
 pub mod ge_srtp;
 mod goose;
@@ -32,8 +39,11 @@ mod http;
 mod http_head;
 mod iec104;
 mod ike;
+mod imap;
 mod ipmi;
+mod kerberos;
 mod knxnet_ip;
+mod lacp;
 mod ldap;
 mod lldp;
 mod llmnr;
@@ -43,38 +53,54 @@ pub mod melsec;
 mod mms;
 pub mod modbus;
 mod mqtt;
+mod mrp;
+mod mssql;
+mod mysql;
 mod netbios;
 mod ntp;
 mod opc_ua;
 #[cfg(test)]
 mod ot_tests;
+mod pop3;
+mod postgresql;
+mod powerlink;
 pub mod profinet_cm;
 pub mod profinet_dcp;
 pub mod profinet_ptcp;
 pub mod profinet_rt;
+mod prp;
 mod ptp;
+mod quic;
 mod radius;
 mod rdp;
 mod rip;
 mod ripng;
 mod rpc_endpoint;
+mod rtsp;
 pub mod s7comm;
 pub mod s7comm_plus;
+mod sip;
 mod smb;
 mod smtp;
 mod snmp;
+mod ssdp;
 mod ssh;
 mod stp;
+mod stun;
 mod sv;
 mod synchrophasor;
 mod syslog;
+mod telnet;
 #[cfg(test)]
 mod tests;
+mod tftp;
 mod tls;
 mod tls_hello;
 mod tls_record;
 pub mod tpkt;
+mod vnc;
 pub mod weigh;
+mod ws_discovery;
 
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -247,14 +273,21 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &arp::Arp,
     &bacnet::Bacnet,
     &cdp::Cdp,
+    &codesys::Codesys,
     &dce_rpc::DceRpc,
+    &dhcp::Dhcp,
+    &dhcpv6::Dhcpv6,
     &dnp3::Dnp3,
     &dns::Dns,
+    &dropbox_lan::DropboxLan,
+    &dtls::Dtls,
+    &eapol::Eapol,
     &ectp::Ectp,
     &enip::Enip,
     &ethercat::EtherCat,
     &fins::Fins,
     &fox::Fox,
+    &ftp::Ftp,
     &ge_egd::GeEgd,
     &ge_srtp::GeSrtp,
     &goose::Goose,
@@ -263,8 +296,11 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &http::Http,
     &iec104::Iec104,
     &ike::Ike,
+    &imap::Imap,
     &ipmi::Ipmi,
+    &kerberos::Kerberos,
     &knxnet_ip::KnxnetIp,
+    &lacp::Lacp,
     &ldap::Ldap,
     &lldp::Lldp,
     &llmnr::Llmnr,
@@ -273,29 +309,45 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &mms::Mms,
     &modbus::Modbus,
     &mqtt::Mqtt,
+    &mrp::Mrp,
+    &mssql::Mssql,
+    &mysql::Mysql,
     &netbios::Netbios,
     &ntp::Ntp,
     &opc_ua::OpcUa,
+    &pop3::Pop3,
+    &postgresql::Postgresql,
+    &powerlink::Powerlink,
     &profinet_cm::ProfinetCm,
     &profinet_dcp::ProfinetDcp,
     &profinet_ptcp::ProfinetPtcp,
     &profinet_rt::ProfinetRt,
+    &prp::Prp,
     &ptp::Ptp,
+    &quic::Quic,
     &radius::Radius,
     &rdp::Rdp,
     &rip::Rip,
     &ripng::Ripng,
+    &rtsp::Rtsp,
     &s7comm::S7comm,
     &s7comm_plus::S7commPlus,
+    &sip::Sip,
     &smb::Smb,
     &smtp::Smtp,
     &snmp::Snmp,
+    &ssdp::Ssdp,
     &ssh::Ssh,
     &stp::Stp,
+    &stun::Stun,
     &sv::Sv,
     &synchrophasor::Synchrophasor,
     &syslog::Syslog,
+    &telnet::Telnet,
+    &tftp::Tftp,
     &tls::Tls,
+    &vnc::Vnc,
+    &ws_discovery::WsDiscovery,
 ];
 
 /// The protocol of that name.

@@ -1,5 +1,7 @@
 //! Control protocols held against labelled captures: whole, packet by packet, and as heard from one end alone.
 
+#![expect(clippy::print_stdout, reason = "a test says which flows it means")]
+
 use super::Carrier;
 use super::End;
 use super::Probe;
@@ -8,6 +10,7 @@ use super::Seen;
 use super::Side;
 use super::by_name;
 use super::harness;
+use crate::model::Statement;
 
 /// The protocols, and how many labelled flows each may miss.
 const PROTOCOLS: &[&str] = &[
@@ -150,4 +153,43 @@ fn one_end_alone_proves_it() {
         // A side that says nothing of its protocol (ciphertext in a function of its own) may stay unknown alone.
         assert!(heard - proven <= (heard / 50).max(1), "{name}: {proven} of {heard}");
     }
+}
+
+#[test]
+fn ge_srtp_of_the_lab_is_proven() {
+    if !harness::present() {
+        return;
+    }
+    let protocol = by_name("ge-srtp").unwrap();
+    let flows = harness::flows("lab/smart-asset-profiling.pcap");
+    let proofs: Vec<_> = flows.iter().filter_map(|flow| harness::proof(protocol, &flow.seen())).collect();
+    assert_eq!(proofs.len(), 2);
+    assert!(proofs.iter().all(|proof| proof.client == Some(End::First)));
+}
+
+#[test]
+fn the_endpoint_mapper_of_the_lab_names_the_ports_used() {
+    if !harness::present() {
+        return;
+    }
+    let protocol = by_name("dce-rpc").unwrap();
+    let flows = harness::flows("lab/healthy-defender.pcap");
+    let mut named = Vec::new();
+    let mut used = Vec::new();
+    for flow in flows.iter().filter(|flow| harness::proof(protocol, &flow.seen()).is_some()) {
+        let mut heard = Vec::new();
+        let seen = flow.seen();
+        for message in seen.first.messages().chain(seen.second.messages()) {
+            protocol.hear(flow.carrier, message, &mut heard);
+        }
+        named.extend(heard.iter().filter_map(|statement| match statement {
+            Statement::RpcEndpoint { address, port, .. } => Some((address.unwrap().to_string(), Some(*port))),
+            _ => None,
+        }));
+        if heard.is_empty() {
+            used.push(flow.b.clone());
+        }
+    }
+    assert!(!used.is_empty());
+    assert_eq!(named, used);
 }

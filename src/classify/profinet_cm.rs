@@ -38,14 +38,12 @@ static ABOUT: About = About {
     ],
 };
 
-/// The endpoint mapper (C706 appendix O), asked for PROFINET objects.
-const ENDPOINT_MAPPER: u128 = 0xe1af8308_5d1f_11c9_91a4_08002b14a0fa;
-
 /// Who is called, where the datagram is PROFINET's.
-fn interface_name(pdu: &Pdu<'_>) -> Option<&'static str> {
+pub(super) fn interface_name(pdu: &Pdu<'_>) -> Option<&'static str> {
     let (interface, _) = pdu.called?;
-    if interface.number() == ENDPOINT_MAPPER {
-        return pdu.object.is_some_and(dce_rpc::is_profinet).then_some("endpoint-mapper");
+    if interface.number() == dce_rpc::ENDPOINT_MAPPER {
+        let about_profinet = pdu.object.is_some_and(dce_rpc::is_profinet) || names_profinet(pdu.body);
+        return about_profinet.then_some("endpoint-mapper");
     }
     if !dce_rpc::is_profinet(interface) {
         return None;
@@ -56,6 +54,14 @@ fn interface_name(pdu: &Pdu<'_>) -> Option<&'static str> {
         3 => "supervisor",
         4 => "parameter-server",
         _ => return None,
+    })
+}
+
+/// Whether the body of an endpoint mapper's PDU names a PROFINET interface or object.
+fn names_profinet(body: &[u8]) -> bool {
+    body.windows(10).any(|bytes| {
+        matches!(*bytes, [_, 0x00, 0xa0, 0xde, 0x97, 0x6c, 0xd1, 0x11, 0x82, 0x71])
+            || matches!(*bytes, [0xde, 0xa0, 0x00, _, 0x6c, 0x97, 0x11, 0xd1, 0x82, 0x71])
     })
 }
 
@@ -75,10 +81,13 @@ fn operation_name(interface: &str, operation: u16) -> String {
     .into()
 }
 
-fn cut(bytes: &[u8]) -> Cut<Pdu<'_>> {
-    match dce_rpc::connectionless(bytes) {
-        Some(pdu) if interface_name(&pdu).is_some() => Cut::Whole(pdu, bytes.len()),
-        _ => Cut::Wrong,
+/// A datagram and who is called; `None` for the endpoint mapper where nothing names PROFINET, which its answer may yet do.
+fn cut(bytes: &[u8]) -> Cut<(Pdu<'_>, Option<&'static str>)> {
+    let Some(pdu) = dce_rpc::connectionless(bytes) else { return Cut::Wrong };
+    let name = interface_name(&pdu);
+    match name.is_some() || dce_rpc::is_mapping(&pdu) {
+        true => Cut::Whole((pdu, name), bytes.len()),
+        false => Cut::Wrong,
     }
 }
 
@@ -93,17 +102,20 @@ impl Protocol for ProfinetCm {
         }
         let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
         let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
+        let named = walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()));
+        let proof = named.then(|| {
             let mut facts = Facts::new();
-            for pdu in walks.iter().flat_map(Walk::messages) {
-                if let (Some(interface), Some((_, operation))) = (interface_name(pdu), pdu.called) {
-                    facts.add("profinet.interface", interface);
-                    facts.add("profinet.operation", operation_name(interface, operation));
+            for (pdu, name) in walks.iter().flat_map(Walk::messages) {
+                let name = name.unwrap_or("endpoint-mapper");
+                facts.add("profinet.interface", name);
+                if let Some((_, operation)) = pdu.called {
+                    facts.add("profinet.operation", operation_name(name, operation));
                 }
             }
+            let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
             Proof {
                 layers: vec!["dce-rpc", ABOUT.name],
-                client: dce_rpc::client(&walks),
+                client: dce_rpc::client(asks(&walks[0]), asks(&walks[1])),
                 facts,
                 open: prospects.iter().any(|side| !side.spent),
             }
@@ -144,8 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_mapper_that_names_it_is_its_own() {
+        let lookup = "04022000 100000 00 00000000000000000000000000000000 0883afe11f5dc91191a408002b14a0fa \
+            00a9fd358a3512128004001c060b26ed 00000000 03000000 00000000 0200 ffff ffff 1400 0000 00 00";
+        let named = format!("{lookup} 0d 0100a0de976cd111827100a02442df7d 010000");
+        assert_eq!(proof(&named).facts.get("profinet.operation"), Some("lookup"));
+        let other = format!("{lookup} 0d 0100a0de976cd111827200a02442df7d 010000");
+        assert_eq!(probe_both(&ProfinetCm, Carrier::Udp, &[&hex(&other)], &[]), Probe::NeedMore);
+        assert!(matches!(probe_both(&dce_rpc::DceRpc, Carrier::Udp, &[&hex(&other)], &[]), Probe::Proven(_)));
+    }
+
+    #[test]
     fn other_interfaces_and_lengths_are_not_it() {
-        for bytes in [CONNECT.replace("dea00001", "dea00009"), CONNECT.replace("0004 0000", "0003 0000")] {
+        for bytes in [CONNECT.replace("dea00001", "dea00009"), CONNECT.replace("0004 0000", "0005 0000")] {
             assert_eq!(probe_both(&ProfinetCm, Carrier::Udp, &[&hex(&bytes)], &[]), Probe::No);
         }
     }

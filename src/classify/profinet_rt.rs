@@ -30,7 +30,7 @@ static ABOUT: About = About {
     facts: &[
         (
             "profinet.class",
-            "real-time class by frame identifier: rt-class-1, rt-class-2, rt-class-3, alarm-high, alarm-low",
+            "kind of frame by its identifier: irt (class 3), rt (classes 1 and 2), alarm-high, alarm-low",
         ),
         ("profinet.frame", "frame identifier"),
     ],
@@ -81,12 +81,11 @@ impl Message {
     }
 }
 
-/// The class of a frame identifier (4.12), `None` outside real-time.
+/// The kind of a frame by its identifier (4.12), `None` outside real-time.
 fn class(identifier: u16) -> Option<&'static str> {
     Some(match identifier {
-        0x0100..=0x7fff => "rt-class-3",
-        0x8000..=0xbfff => "rt-class-2",
-        0xc000..=0xfbff => "rt-class-1",
+        0x0100..=0x7fff => "irt",
+        0x8000..=0xfbff => "rt",
         ALARM_HIGH => "alarm-high",
         ALARM_LOW => "alarm-low",
         _ => return None,
@@ -178,7 +177,7 @@ mod tests {
     fn one_good_frame_or_two_in_a_row_prove_it() {
         let good = frame(0x8001, 64, 0x35, 0);
         let Probe::Proven(proof) = probe_both(&ProfinetRt, CARRIER, &[&good], &[]) else { panic!() };
-        assert_eq!(proof.facts.get("profinet.class"), Some("rt-class-2"));
+        assert_eq!(proof.facts.get("profinet.class"), Some("rt"));
         let (stopped, next) = (frame(0xc001, 64, 0x11, 0), frame(0xc001, 128, 0x11, 0));
         assert_eq!(probe_both(&ProfinetRt, CARRIER, &[&stopped], &[]), Probe::NeedMore);
         assert!(matches!(probe_both(&ProfinetRt, CARRIER, &[&stopped, &next], &[]), Probe::Proven(_)));

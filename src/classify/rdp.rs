@@ -13,6 +13,7 @@ use super::weigh::PROOF;
 use super::weigh::Step;
 use super::weigh::agrees;
 use super::weigh::client_is;
+use super::weigh::upgraded;
 
 /// RDP.
 pub struct Rdp;
@@ -37,13 +38,7 @@ impl Protocol for Rdp {
             Carrier::Udp => return weigh::probe(seen, step_udp, tell_udp),
             Carrier::Ethernet(_) => return Probe::No,
         }
-        let probe = weigh::probe(seen, step, tell);
-        let Probe::Proven(mut proof) = probe else { return probe };
-        proof.layers.push("rdp");
-        if seen.sides().iter().any(|(_, side)| continues_in_tls(side)) {
-            proof.layers.push("tls");
-        }
-        Probe::Proven(proof)
+        upgraded(weigh::probe(seen, step, tell), seen, "rdp", negotiation)
     }
 }
 
@@ -163,11 +158,12 @@ fn tell_udp(end: End, _: &[u8], proof: &mut Proof) {
     client_is(proof, end);
 }
 
-/// Whether a TLS handshake record follows the negotiation.
-fn continues_in_tls(side: &Side<'_>) -> bool {
-    let Some(&[3, 0, high, low]) = side.bytes.first_chunk::<TPKT>() else { return false };
-    let rest = side.bytes.get(usize::from(u16::from_be_bytes([high, low]))..);
-    matches!(rest, Some([0x16, 3, 0..=4, ..]))
+/// The length of a side's negotiation packet.
+fn negotiation(side: &Side<'_>) -> usize {
+    match *side.bytes {
+        [3, 0, high, low, ..] => usize::from(u16::from_be_bytes([high, low])),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -180,12 +176,8 @@ mod tests {
 
     #[test]
     fn a_negotiation_from_either_end() {
-        let Probe::Proven(proof) =
-            harness::probe_messages(&Rdp, Carrier::Tcp, &[REQUEST, b"\x16\x03\x01\0\x05"])
-        else {
-            panic!()
-        };
-        assert_eq!((proof.client, proof.layers), (Some(End::First), vec!["rdp", "tls"]));
+        let Probe::Proven(proof) = harness::probe_messages(&Rdp, Carrier::Tcp, &[REQUEST]) else { panic!() };
+        assert_eq!((proof.client, proof.layers), (Some(End::First), vec!["rdp"]));
         let Probe::Proven(proof) = harness::probe_messages(&Rdp, Carrier::Tcp, &[CONFIRM]) else { panic!() };
         assert_eq!(proof.client, Some(End::Second));
         assert_eq!(proof.facts.get("rdp.security"), Some("credssp-ex"));

@@ -226,7 +226,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half<'_>>; 2]) -> Proof {
     }
     let done =
         client.is_some() && both.iter().all(|half| half.as_ref().is_some_and(|half| half.banner.is_some()));
-    Proof { client, facts, open: !done && !(seen.first.complete && seen.second.complete), ..Proof::default() }
+    Proof { client, facts, open: !(done || seen.first.complete && seen.second.complete), ..Proof::default() }
 }
 
 #[cfg(test)]

@@ -106,9 +106,15 @@ pub fn server_hello(body: &[u8], facts: &mut Facts) -> Option<u16> {
         facts.add("tls.version", "1.3");
         return Some(legacy);
     }
-    let (_, hello) = tls_parser::parse_tls_handshake_server_hello(body).ok()?;
+    // Read here, since tls-parser takes no DTLS version: random, session id, suite, compression (RFC 8446 section 4.1.3).
+    let mut reader = Reader::new(body);
+    reader.skip(2)?;
+    let random = reader.array::<32>()?;
+    let session = reader.u8()?;
+    reader.skip(usize::from(session) + 3)?;
+    let extensions = reader.be16().map(|_| reader.rest());
     let mut version = legacy;
-    for (kind, whole) in split_extensions(hello.ext.unwrap_or_default()) {
+    for (kind, whole) in split_extensions(extensions.unwrap_or_default()) {
         match tls_parser::parse_tls_server_hello_extension(whole) {
             Ok((_, TlsExtension::ALPN(protocols))) => {
                 for protocol in protocols {
@@ -125,7 +131,7 @@ pub fn server_hello(body: &[u8], facts: &mut Facts) -> Option<u16> {
             _ => {}
         }
     }
-    if hello.random != RETRY_RANDOM {
+    if *random != RETRY_RANDOM {
         facts.add("tls.server_hello", "seen");
     }
     if let Some(name) = version_name(version) {

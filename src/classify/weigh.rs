@@ -10,10 +10,11 @@ use super::Probe;
 use super::Proof;
 use super::Seen;
 use super::Side;
+use super::tls;
 
 /// The weight that is proof: chance produces it in fewer than one of some hundred million payloads.
 pub const PROOF: u32 = 100;
-/// What it adds that a message ends exactly where a segment or datagram ends.
+/// What it adds that a message ends exactly where a segment or datagram ends; never more than the message itself weighs.
 pub const FITS: u32 = 40;
 /// Segment starts tried on a stream that began before the capture.
 const MOST_STARTS: usize = 16;
@@ -79,6 +80,31 @@ pub fn probe<'a>(
 /// Notes which end is the client, unless an earlier message told.
 pub fn client_is(proof: &mut Proof, end: End) {
     proof.client.get_or_insert(end);
+}
+
+/// A proof with its layers: the protocol, and TLS with its facts where the stream goes on in TLS after the bytes of each
+/// side that `plain` counts.
+pub fn upgraded(
+    probe: Probe,
+    seen: &Seen<'_>,
+    name: &'static str,
+    plain: impl Fn(&Side<'_>) -> usize,
+) -> Probe {
+    let Probe::Proven(mut proof) = probe else { return probe };
+    proof.layers = vec![name];
+    if let Some(inner) = tls::upgrade(seen, [plain(&seen.first), plain(&seen.second)]) {
+        proof.layers.push("tls");
+        proof.open |= inner.open;
+        for fact in inner.facts.iter() {
+            proof.facts.add(fact.key, fact.value.clone());
+        }
+    }
+    Probe::Proven(proof)
+}
+
+/// The bytes of a side's first segment: no protocol of question and answer goes on in TLS before that has ended.
+pub fn first_segment(side: &Side<'_>) -> usize {
+    side.ends.first().copied().map_or(0, usize::from)
 }
 
 /// Whether bytes agree with a fixed beginning as far as both go.
@@ -148,7 +174,7 @@ fn weigh_run<'a>(side: &Side<'a>, start: usize, step: &impl Fn(&'a [u8]) -> Step
                 at = at.saturating_add(length.max(1));
                 sum = sum.saturating_add(weight);
                 while ends.next_if(|&end| end < at).is_some() {}
-                let fits = if ends.peek() == Some(&at) { FITS } else { 0 };
+                let fits = if ends.peek() == Some(&at) { FITS.min(sum) } else { 0 };
                 run.weight = run.weight.max(sum.saturating_add(fits));
             }
         }
@@ -186,7 +212,8 @@ fn weigh_datagrams<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Wei
             }
         };
         if right {
-            sum = sum.saturating_add(weight).saturating_add(if rest.is_empty() { FITS } else { 0 });
+            sum =
+                sum.saturating_add(weight).saturating_add(if rest.is_empty() { FITS.min(weight) } else { 0 });
         } else {
             strays += 1;
         }

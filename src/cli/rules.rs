@@ -87,7 +87,8 @@ fn load(id: &str) -> Result<Ruleset, Problem> {
 fn check(files: &[PathBuf], output: &output::Arguments) -> Result<Exit, Problem> {
     let output = Output::open(output, files)?;
     let (protocols, usual) = (words::protocols(), words::usual_ports());
-    let checked: Vec<_> = files.iter().map(|file| (file, check_one(&file.display().to_string(), &protocols, &usual))).collect();
+    let checked: Vec<_> =
+        files.iter().map(|file| (file, check_one(&file.display().to_string(), &protocols, &usual))).collect();
     let wrong = checked.iter().filter(|(_, said)| said.iter().any(|one| one.is_error())).count();
     output.write(|style, out| {
         for (file, said) in &checked {

@@ -70,14 +70,18 @@ impl FlowFormat for Text {
             list.flows.chunks(CHUNK).try_for_each(|flows| table(list, flows, style.width).write(page))?;
         }
         page.heading("NEXT")?;
-        let file = list.inputs.first().map_or("CAPTURE", |input| input.name.as_str());
+        let input = match list.inputs.first() {
+            Some(input) if input.format == "live" => format!("-i {}", input.name),
+            Some(input) => input.name.clone(),
+            None => "CAPTURE".to_owned(),
+        };
         page.paragraph(
             2,
             "To hold this traffic against a vendor's document, say which address plays which role:",
             Paint::Plain,
         )?;
         let command = format!(
-            "spanaudit audit {file} --ruleset ID --role ROLE=ADDRESS   (spanaudit rules list: the rulesets)"
+            "spanaudit audit {input} --ruleset ID --role ROLE=ADDRESS   (spanaudit rules list: the rulesets)"
         );
         page.line(4, &[(&command, Paint::Plain)])
     }

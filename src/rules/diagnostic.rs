@@ -66,12 +66,20 @@ impl Diagnostic {
 
     /// One line: `plant-7.toml:14:3: no ruleset has a role 'site-manger'; did you mean 'site-manager'?`
     pub fn short(&self) -> String {
+        self.line_with(if self.is_error() { "" } else { "warning: " })
+    }
+
+    /// As [`Diagnostic::short`], for where warnings stand among themselves and need no such word.
+    pub(super) fn unlabelled(&self) -> String {
+        self.line_with("")
+    }
+
+    fn line_with(&self, label: &str) -> String {
         let mut line = self.file.clone();
         if self.line > 0 {
             let _ = write!(line, ":{}:{}", self.line, self.column);
         }
-        line.push_str(if self.is_error() { ": " } else { ": warning: " });
-        line.push_str(&self.message);
+        let _ = write!(line, ": {label}{}", self.message);
         let more = if self.help.is_empty() { &self.expected } else { &self.help };
         if !more.is_empty() {
             let _ = write!(line, "; {more}");
@@ -217,7 +225,7 @@ pub(super) struct Sink<'s> {
 }
 
 /// More mistakes than this in one text help nobody.
-const MOST: usize = 200;
+pub(super) const MOST: usize = 200;
 
 /// An excerpt shows at most this many bytes of a line before and after the mark.
 const AROUND: usize = 160;
@@ -246,6 +254,11 @@ impl<'s> Sink<'s> {
     /// A warning about the text as a whole.
     pub(super) fn warn_of_file(&mut self, message: impl Into<String>) -> &mut Diagnostic {
         self.push(DiagnosticLevel::Warning, None, message.into())
+    }
+
+    /// Whether enough errors were found to stop looking for more.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.iter().filter(|diagnostic| diagnostic.is_error()).count() >= MOST
     }
 
     /// Whether an error was found.

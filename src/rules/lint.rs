@@ -146,7 +146,12 @@ fn holds(service: &Service, written: &str) -> bool {
 fn covered(sink: &mut Sink<'_>, ruleset: &Ruleset, marks: &Marks) {
     // Only rules that share a pair of roles can cover one another: this keeps large rulesets from being quadratic.
     let mut by_pair: BTreeMap<(&str, &str), Vec<(usize, &Rule)>> = BTreeMap::new();
-    for (at, rule) in ruleset.rules.iter().enumerate() {
+    let few = |rule: &Rule| {
+        rule.readings
+            .iter()
+            .all(|reading| reading.from.len() + reading.to.len() + reading.services.len() <= COMPARED_ENDS)
+    };
+    for (at, rule) in ruleset.rules.iter().enumerate().filter(|(_, rule)| few(rule)) {
         let main = rule.readings.first();
         let pair = main.and_then(|reading| reading.from.first().zip(reading.to.first()));
         for other in main.into_iter().flat_map(|reading| &reading.from) {
@@ -171,6 +176,9 @@ fn covered(sink: &mut Sink<'_>, ruleset: &Ruleset, marks: &Marks) {
         }
     }
 }
+
+/// Rules with more roles and services than this are not compared.
+const COMPARED_ENDS: usize = 64;
 
 /// At most this many rules between the same two roles are compared with one another.
 const COMPARED: usize = 512;

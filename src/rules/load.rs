@@ -14,6 +14,7 @@ use super::diagnostic::RulesError;
 use super::diagnostic::Sink;
 use super::diagnostic::Source;
 use super::lint;
+use super::reader::LONGEST_LIST;
 use super::ruleset_text;
 use super::ruleset_text::Marks;
 use super::site_text;
@@ -81,6 +82,13 @@ impl Library<'_> {
     pub(super) fn hosts(&self, path: &str) -> Result<Vec<HostPattern>, Slip> {
         let text = read_text(&self.base.join(path)).map_err(|why| cannot_read(path, &why))?;
         let hosts = host_list(&text);
+        if hosts.len() > LONGEST_LIST {
+            return Err(Slip {
+                message: format!("{} holds {} host names", quoted(path), hosts.len()),
+                expected: format!("at most {LONGEST_LIST}"),
+                help: None,
+            });
+        }
         if hosts.is_empty() {
             return Err(Slip {
                 message: format!("{} holds no host name", quoted(path)),
@@ -181,7 +189,7 @@ pub fn load_ruleset(
 /// A site from a text under a name; what it names is looked for from `base`. Its warnings are in [`Site::warnings`].
 pub fn parse_site(name: &str, text: &str, base: &Path, protocols: &[&str]) -> Result<Site, RulesError> {
     let (mut site, diagnostics) = read_site(name, text, base, protocols)?;
-    site.warnings = diagnostics.iter().map(Diagnostic::short).collect();
+    site.warnings = diagnostics.iter().map(Diagnostic::unlabelled).collect();
     Ok(site)
 }
 
@@ -334,7 +342,7 @@ pub fn site_unbound(rulesets: &[String], protocols: &[&str]) -> Result<Site, Rul
     for id in rulesets {
         match load_ruleset(id, Path::new(""), protocols) {
             Ok((ruleset, warnings)) => {
-                site.warnings.extend(warnings.iter().map(Diagnostic::short));
+                site.warnings.extend(warnings.iter().map(Diagnostic::unlabelled));
                 if !site.rulesets.iter().any(|known| known.id == ruleset.id) {
                     site.rulesets.push(ruleset);
                 }

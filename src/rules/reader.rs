@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
+use super::diagnostic::MOST;
 use super::diagnostic::Sink;
 use super::diagnostic::Source;
 use super::suggest::did_you_mean;
@@ -131,8 +132,13 @@ impl<'t> Table<'t> {
         let mut known = self.asked.clone();
         known.sort_unstable();
         known.dedup();
-        let strangers: Vec<Word<'_>> =
-            self.named().into_iter().map(|(key, _)| key).filter(|key| !known.contains(&key.text)).collect();
+        let strangers: Vec<Word<'_>> = self
+            .named()
+            .into_iter()
+            .map(|(key, _)| key)
+            .filter(|key| !known.contains(&key.text))
+            .take(MOST)
+            .collect();
         let meant: Vec<&str> =
             strangers.iter().filter_map(|key| nearest(key.text, known.iter().copied())).collect();
         for (key, line) in self.missing.iter().filter(|(key, _)| !meant.contains(key)) {
@@ -186,7 +192,7 @@ pub(super) fn word<'t>(sink: &mut Sink<'_>, value: &'t Value<'t>) -> Option<Word
 
 /// A string or a list of strings. Elements that are no strings are noted and left out.
 pub(super) fn words<'t>(sink: &mut Sink<'_>, value: &'t Value<'t>) -> Vec<Word<'t>> {
-    elements(value).into_iter().filter_map(|element| word(sink, element)).collect()
+    elements(sink, value).into_iter().filter_map(|element| word(sink, element)).collect()
 }
 
 /// As [`words`], noting an empty list as a mistake too.
@@ -197,13 +203,21 @@ pub(super) fn some_words<'t>(sink: &mut Sink<'_>, value: &'t Value<'t>, what: &s
     words(sink, value)
 }
 
-/// The elements of a list, or the value itself.
-pub(super) fn elements<'t>(value: &'t Value<'t>) -> Vec<&'t Value<'t>> {
-    match value.get_ref() {
-        DeValue::Array(list) => list.iter().collect(),
-        _ => vec![value],
+/// The elements of a list, or the value itself. Nothing once too many mistakes were found to look for more.
+pub(super) fn elements<'t>(sink: &mut Sink<'_>, value: &'t Value<'t>) -> Vec<&'t Value<'t>> {
+    if sink.is_full() {
+        return Vec::new();
     }
+    let DeValue::Array(list) = value.get_ref() else { return vec![value] };
+    if list.len() > LONGEST_LIST {
+        sink.error(value.span(), format!("this list has {} entries", list.len()))
+            .expected(format!("at most {LONGEST_LIST}"));
+    }
+    list.iter().take(LONGEST_LIST).collect()
 }
+
+/// Entries of lists are held against one another, so lists are bounded.
+pub(super) const LONGEST_LIST: usize = 10_000;
 
 /// Whether it is `[]`.
 pub(super) fn is_empty_list(value: &Value<'_>) -> bool {

@@ -105,7 +105,8 @@ fn head(sink: &mut Sink<'_>, value: &Value<'_>, set: &mut Ruleset) {
         set.id = name(sink, id, "a ruleset").unwrap_or_default().to_owned();
     }
     if let Some(value) = table.get("notes") {
-        set.notes = elements(value).into_iter().map(|value| some_sentence(sink, value, "a note")).collect();
+        set.notes =
+            elements(sink, value).into_iter().map(|value| some_sentence(sink, value, "a note")).collect();
     }
     for (key, field, example) in [
         ("title", &mut set.title, "\"Vendor Product: firewall allow-list\""),
@@ -121,7 +122,7 @@ fn head(sink: &mut Sink<'_>, value: &Value<'_>, set: &mut Ruleset) {
 
 /// `[[notice]]`: what is worth a word where the product is older than a version.
 fn notices(sink: &mut Sink<'_>, value: &Value<'_>, set: &mut Ruleset, marks: &mut Marks) {
-    for value in elements(value) {
+    for value in elements(sink, value) {
         let Some(mut table) = Table::of(sink, value, "[[notice]]") else { continue };
         let before = table.need("before", "\"3.5.0\"").and_then(|value| version(sink, value));
         let text = table.need("text", "\"what to know\"").map(|value| some_sentence(sink, value, "the text"));
@@ -230,7 +231,7 @@ fn rules(sink: &mut Sink<'_>, value: &Value<'_>, protocols: &[&str], set: &mut R
     }
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     let mut follows: Vec<(usize, Word<'_>)> = Vec::new();
-    for value in elements(value) {
+    for value in elements(sink, value) {
         let Some(mut table) = Table::of(sink, value, "[[rule]]") else { continue };
         let id = table.need("id", "\"queue-sensor-to-site\"").and_then(|value| word(sink, value));
         let span = id.map_or(table.span.clone(), |id| id.span());
@@ -382,7 +383,7 @@ fn also(
     set: &Ruleset,
     readings: &mut Vec<Reading>,
 ) {
-    for value in elements(value) {
+    for value in elements(sink, value) {
         let Some(mut table) = Table::of(sink, value, format!("a further reading of {}", rule.what)) else {
             continue;
         };

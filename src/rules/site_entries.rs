@@ -38,7 +38,7 @@ impl Reader<'_, '_, '_, '_> {
     pub(super) fn site_rules(&mut self, value: &Value<'_>, what: &'static str) -> Vec<SiteRule> {
         let mut rules: Vec<SiteRule> = Vec::new();
         let mut ids: BTreeSet<String> = BTreeSet::new();
-        for (at, value) in elements(value).into_iter().enumerate() {
+        for (at, value) in elements(self.sink, value).into_iter().enumerate() {
             let Some(mut table) = Table::of(self.sink, value, format!("[[{what}]]")) else { continue };
             let mut id = format!("{what}-{}", at + 1);
             if let Some(given) = table.get("id").and_then(|value| word(self.sink, value)) {
@@ -106,9 +106,10 @@ impl Reader<'_, '_, '_, '_> {
             .get("reason")
             .map(|value| some_sentence(self.sink, value, "the reason"))
             .unwrap_or_default();
-        if from.len().saturating_mul(to.len()) > PAIRS_MOST {
+        self.pairs = self.pairs.saturating_add(from.len().saturating_mul(to.len()));
+        if self.pairs > PAIRS_MOST {
             self.sink
-                .error(table.span.clone(), format!("{} times {} parties are too many", from.len(), to.len()))
+                .error(table.span.clone(), "the site's own rules stand for too many pairs of parties")
                 .expected(format!("expected at most {PAIRS_MOST} pairs; write prefixes or bind a role"));
             return Vec::new();
         }
@@ -144,6 +145,12 @@ impl Reader<'_, '_, '_, '_> {
             self.named.insert(text.text.to_owned());
             return Some(Party::Role(text.text.to_owned()));
         }
+        if matches!(text.text, "*" | "all") {
+            self.sink
+                .error(text.span(), format!("{} is nobody", quoted(text.text)))
+                .help("did you mean 'any'?".to_owned());
+            return None;
+        }
         let looks_like_role =
             text.text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ' '))
                 && text.text.chars().any(|c| !c.is_ascii_hexdigit());
@@ -161,7 +168,7 @@ impl Reader<'_, '_, '_, '_> {
         self.sink
             .error(text.span(), format!("nobody defines a role {}", quoted(text.text)))
             .expected("expected a role of a ruleset or of [roles], an address, a prefix, host:NAME, mac:ADDRESS or any")
-            .help(did_you_mean(text.text, known.iter().map(String::as_str)));
+            .help(did_you_mean(text.text, known.iter().map(String::as_str).chain(["any"])));
     }
 
     fn known_roles(&self) -> BTreeSet<String> {
@@ -170,7 +177,7 @@ impl Reader<'_, '_, '_, '_> {
     }
 
     pub(super) fn waivers(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
+        for value in elements(self.sink, value) {
             let Some(mut table) = Table::of(self.sink, value, "[[waive]]") else { continue };
             let finding =
                 table.get("finding").map(|value| some_sentence(self.sink, value, "the finding's id"));
@@ -244,7 +251,7 @@ impl Reader<'_, '_, '_, '_> {
     }
 
     pub(super) fn nat(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
+        for value in elements(self.sink, value) {
             let Some(mut table) = Table::of(self.sink, value, "[[nat]]") else { continue };
             let mut side = |key: &'static str, example: &str| {
                 let text = table.need(key, example).and_then(|value| word(self.sink, value))?;
@@ -262,7 +269,7 @@ impl Reader<'_, '_, '_, '_> {
     }
 
     pub(super) fn windows(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
+        for value in elements(self.sink, value) {
             let Some(mut table) = Table::of(self.sink, value, "[[window]]") else { continue };
             let from =
                 table.need("from", "2026-11-20T18:00:00Z").map(|value| self.moment(value, DayEnd::First));
@@ -283,7 +290,7 @@ impl Reader<'_, '_, '_, '_> {
     }
 
     pub(super) fn overrides(&mut self, value: &Value<'_>) {
-        for value in elements(value) {
+        for value in elements(self.sink, value) {
             let Some(mut table) = Table::of(self.sink, value, "[[override]]") else { continue };
             let ruleset = match table.get("ruleset") {
                 Some(value) => word(self.sink, value).map(|id| (id.text.to_owned(), Some(id))),
@@ -326,5 +333,5 @@ impl Reader<'_, '_, '_, '_> {
     }
 }
 
-/// A rule with lists on both sides stands for at most this many pairs.
-const PAIRS_MOST: usize = 4096;
+/// A site's own rules stand for at most this many pairs of parties: lists on both sides multiply.
+const PAIRS_MOST: usize = 20_000;

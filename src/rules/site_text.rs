@@ -11,6 +11,7 @@ use super::Cell;
 use super::FeatureSwitch;
 use super::Site;
 use super::diagnostic::Diagnostic;
+use super::diagnostic::MOST;
 use super::diagnostic::Sink;
 use super::load::Library;
 use super::reader::Table;
@@ -52,6 +53,8 @@ pub(super) struct Reader<'s, 'k, 'c, 'x> {
     role_marks: BTreeMap<String, Range<usize>>,
     /// Roles that the site's own rules name.
     pub(super) named: BTreeSet<String>,
+    /// Pairs of parties that the site's own rules stand for so far.
+    pub(super) pairs: usize,
     /// The product versions that the site states, by ruleset.
     versions: BTreeMap<String, Version>,
 }
@@ -67,6 +70,7 @@ pub(super) fn site(sink: &mut Sink<'_>, context: &mut Context<'_>) -> Option<Sit
         complete: true,
         role_marks: BTreeMap::new(),
         named: BTreeSet::new(),
+        pairs: 0,
         versions: BTreeMap::new(),
     };
     let head = root.get("site");
@@ -131,7 +135,7 @@ impl Reader<'_, '_, '_, '_> {
             }
         }
         if let Some(value) = table.get("features") {
-            for value in elements(value) {
+            for value in elements(self.sink, value) {
                 self.feature(value);
             }
             self.check_exclusion(value.span());
@@ -306,7 +310,7 @@ impl Reader<'_, '_, '_, '_> {
 
     fn cells(&mut self, value: &Value<'_>) {
         let mut vlans: BTreeMap<u16, String> = BTreeMap::new();
-        for value in elements(value) {
+        for value in elements(self.sink, value) {
             let Some(mut table) = Table::of(self.sink, value, "[[cell]]") else { continue };
             let mut cell = Cell::default();
             if let Some(id) = table.need("name", "\"cell-2\"").and_then(|value| word(self.sink, value)) {
@@ -316,7 +320,7 @@ impl Reader<'_, '_, '_, '_> {
                 }
             }
             if let Some(value) = table.get("vlan") {
-                for value in elements(value) {
+                for value in elements(self.sink, value) {
                     let vlan = number(self.sink, value, VLAN_MOST).and_then(|vlan| u16::try_from(vlan).ok());
                     let Some(vlan) = vlan else { continue };
                     if let Some(other) = vlans.insert(vlan, cell.name.clone()) {
@@ -365,7 +369,7 @@ impl Reader<'_, '_, '_, '_> {
                     .help(Some("its requirements are left out, as without the line".to_owned()));
             }
             let mut bindings = Vec::new();
-            for value in elements(value) {
+            for value in elements(self.sink, value) {
                 for binding in self.bindings(value, true) {
                     if bindings.contains(&binding) {
                         self.sink.warn(value.span(), format!("role {} is bound to this twice", quoted(role)));
@@ -395,8 +399,10 @@ impl Reader<'_, '_, '_, '_> {
                         .error(list.span(), "'any_of' is an empty list")
                         .expected("expected at least one entry");
                 }
-                let members: Vec<Binding> =
-                    elements(list).into_iter().flat_map(|value| self.bindings(value, false)).collect();
+                let members: Vec<Binding> = elements(self.sink, list)
+                    .into_iter()
+                    .flat_map(|value| self.bindings(value, false))
+                    .collect();
                 found.push(Binding::AnyOf(members));
             }
             (None, Some(file)) => match self.context.library.hosts(file.text) {
@@ -438,6 +444,7 @@ impl Reader<'_, '_, '_, '_> {
             .iter()
             .filter(|(role, _)| !known.contains(*role) && !self.named.contains(*role))
             .map(|(role, span)| (role.clone(), span.clone()))
+            .take(MOST)
             .collect();
         for (role, span) in strangers {
             self.sink

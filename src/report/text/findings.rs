@@ -28,6 +28,8 @@ const INDENT: usize = 4;
 const LABELS: usize = 15;
 /// More packets, requirements or conversations than this are told only with `--verbose`, and always in the JSON report.
 const SHORT: usize = 8;
+/// More findings than this nobody acts on at once; the most urgent stand first.
+const MOST: usize = 50;
 
 const PACKETS: &[Column] = &[Column::words("", 9), Column::words("", 23), Column::words("", 400)];
 
@@ -38,13 +40,21 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     }
     page.heading("WHAT TO ACT ON")?;
     let names = Names::of(report);
-    for (index, finding) in report.findings.iter().enumerate() {
+    let told = if page.style.verbose {
+        &report.findings
+    } else {
+        report.findings.get(..MOST).unwrap_or(&report.findings)
+    };
+    for (index, finding) in told.iter().enumerate() {
         if index > 0 {
             page.gap()?;
         }
         one(page, report, &names, index + 1, finding)?;
     }
-    Ok(())
+    match report.findings.len() - told.len() {
+        0 => Ok(()),
+        rest => page.heading(&format!("And {} (--verbose tells them)", count(rest as u64, "more finding"))),
+    }
 }
 
 /// Requirements and conversations by their ids.

@@ -125,6 +125,8 @@ fn worth_a_row(told: &Requirement) -> bool {
 fn row((_, mark, words, paint): Told, told: &Requirement, wide: bool) -> Vec<Cell> {
     let rare = if told.need == "required" { "" } else { " (optional)" };
     let why = format!("{}{rare}: {}{}", told.rule, told.reason, history(told));
+    // In a column of its own the longest of the words would push all others aside.
+    let words = words.replace("outside this mirror", "not visible");
     cells(
         Cell::painted(format!("{mark} {words}"), paint),
         [&told.source, &told.target, &format!("{}/{}", told.transport, told.ports)],

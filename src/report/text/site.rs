@@ -1,7 +1,9 @@
 //! The rest of the page: all conversations in numbers, the site that was audited, and what to do next.
 
+use std::collections::BTreeSet;
 use std::io;
 
+use crate::model::Conclusion;
 use crate::model::ConversationVerdict;
 use crate::model::Report;
 use crate::report::escape::toml_string;
@@ -124,7 +126,10 @@ pub fn next(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         let plant = if report.site.name.is_empty() { "plant" } else { &report.site.name };
         lines.push(format!("name = {}", toml_string(plant)));
         lines.push(format!("rulesets = [{}]", quoted(&rulesets)));
-        lines.push(format!("features = [{}]", quoted(&report.site.features)));
+        // What was assumed is marked as such behind the feature's name.
+        let features =
+            report.site.features.iter().map(|text| text.split(' ').next().unwrap_or_default().to_owned());
+        lines.push(format!("features = [{}]", quoted(&features.collect::<Vec<_>>())));
         lines.push(String::new());
         lines.push("[roles]".to_owned());
         lines.extend(
@@ -134,11 +139,54 @@ pub fn next(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
             page.line(if line.is_empty() { 0 } else { INDENT + 2 }, &[(line, Paint::Plain)])
         });
     }
-    let step = if report.findings.is_empty() {
-        "Nothing to act on. Keep this report; --format json -o FILE writes one that programs can read."
-    } else {
-        "Act on the findings above, record the mirror port again, and audit again. What is meant to be goes into the site file as an \
-         [[allow]] or, with an owner and an end, as a [[waive]]."
+    let act = "Act on the findings above, record the mirror port again, and audit again. What is meant to be goes into the site file as an \
+        [[allow]] or, with an owner and an end, as a [[waive]].";
+    let keep =
+        "Nothing to act on. Keep this report; --format json -o FILE writes one that programs can read.";
+    match report.conclusion {
+        _ if !report.findings.is_empty() => page.paragraph(INDENT, act, Paint::Plain),
+        Conclusion::Inconclusive => show_more(page, report),
+        _ => page.paragraph(INDENT, keep, Paint::Plain),
+    }
+}
+
+/// Writes what would show more: a longer recording, or a mirror of other ports.
+fn show_more(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    page.paragraph(
+        INDENT,
+        "Nothing to act on yet, and too little to rest on. What would show more:",
+        Paint::Plain,
+    )?;
+    let expected = |verdict: &str| -> BTreeSet<String> {
+        let regular = |cadence: &str| cadence == "continuous" || cadence == "periodic";
+        let all = report.requirements.iter().filter(|told| told.verdict.name() == verdict);
+        all.filter(|told| told.need == "required" && regular(&told.cadence))
+            .map(|told| told.source.clone())
+            .collect()
     };
-    page.paragraph(INDENT, step, Paint::Plain)
+    let unheard: Vec<_> = expected("not-visible").into_iter().collect();
+    if !unheard.is_empty() {
+        let step = format!(
+            "mirror the switch ports of {} as well: nothing was heard from there",
+            list_some(&unheard, 6)
+        );
+        page.hanging(INDENT, "- ", &step, Paint::Plain)?;
+    }
+    if report.vantage.one_sided_pairs > 0 {
+        page.hanging(
+            INDENT,
+            "- ",
+            "let the mirror copy both directions: received and sent packets of each port",
+            Paint::Plain,
+        )?;
+    }
+    if !expected("undecided").is_empty() || !expected("unseen").is_empty() {
+        page.hanging(
+            INDENT,
+            "- ",
+            "record for longer: an hour shows what runs by the clock, a minute does not",
+            Paint::Plain,
+        )?;
+    }
+    Ok(())
 }

@@ -1,0 +1,131 @@
+//! POP3: fetching mail.
+
+use super::About;
+use super::Carrier;
+use super::End;
+use super::Probe;
+use super::Proof;
+use super::Protocol;
+use super::Seen;
+use super::bytes::line;
+use super::bytes::text;
+use super::weigh;
+use super::weigh::Step;
+use super::weigh::client_is;
+use super::weigh::first_segment;
+use super::weigh::upgraded;
+
+/// Fetching mail.
+pub struct Pop3;
+
+static ABOUT: About = About {
+    name: "pop3",
+    title: "POP3",
+    spec: "RFC 1939 sections 3 to 7, RFC 2449, RFC 2595 section 4",
+    usual: &["tcp/110"],
+    answers: true,
+    facts: &[("pop3.greeting", "greeting of the server")],
+};
+
+impl Protocol for Pop3 {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        match seen.carrier {
+            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "pop3", first_segment),
+            Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
+        }
+    }
+}
+
+/// The longest line accepted: 512 bytes (RFC 2449 section 4), 255 of them a command.
+const LONGEST_LINE: usize = 512;
+
+fn step(bytes: &[u8]) -> Step {
+    let Some((first, rest)) = line(bytes) else {
+        let may = bytes.len() <= LONGEST_LINE && bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r'));
+        return if may { Step::Cut(0) } else { Step::Wrong };
+    };
+    let weight = match first {
+        // Other protocols answer a bare +OK too.
+        b"+OK" => 30,
+        [b'+', b'O', b'K', b' ', ..] => 70,
+        [b'-', b'E', b'R', b'R', b' ', ..] => 30,
+        _ => match command_weight(first) {
+            Some(weight) => weight,
+            None => return Step::Wrong,
+        },
+    };
+    Step::Whole(bytes.len() - rest.len(), weight)
+}
+
+/// What a command line weighs; USER, PASS, QUIT, STAT and LIST are those of FTP as well and weigh nothing.
+fn command_weight(first: &[u8]) -> Option<u32> {
+    let first = std::str::from_utf8(first).ok()?;
+    let mut words = first.split(' ');
+    let command = words.next()?.to_ascii_uppercase();
+    let number = words.next().map(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()));
+    match (command.as_str(), number) {
+        ("UIDL" | "CAPA" | "STLS", None) => Some(60),
+        ("RETR" | "DELE" | "UIDL" | "TOP", Some(true)) => Some(60),
+        ("APOP", Some(_)) => Some(60),
+        ("LIST", Some(true)) => Some(20),
+        ("USER" | "PASS" | "AUTH", Some(_)) | ("QUIT" | "STAT" | "LIST" | "NOOP" | "RSET" | "AUTH", None) => {
+            Some(0)
+        }
+        _ => None,
+    }
+}
+
+fn tell(end: End, message: &[u8], proof: &mut Proof) {
+    let Some((first, _)) = line(message) else { return };
+    match first {
+        [b'+', b'O', b'K', rest @ ..] => {
+            client_is(proof, end.other());
+            if let Some(greeting) = rest.strip_prefix(b" ").filter(|_| proof.facts.is_empty()) {
+                proof.facts.add("pop3.greeting", text(greeting));
+            }
+        }
+        [b'-', b'E', b'R', b'R', ..] => client_is(proof, end.other()),
+        _ => client_is(proof, end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness;
+    use super::*;
+
+    #[test]
+    fn a_session_from_either_end() {
+        let Probe::Proven(proof) = harness::probe_messages(&Pop3, Carrier::Tcp, &[b"+OK POP3 ready\r\n"])
+        else {
+            panic!()
+        };
+        assert_eq!((proof.client, proof.facts.get("pop3.greeting")), (Some(End::Second), Some("POP3 ready")));
+        let commands = [&b"USER a\r\n"[..], b"PASS b\r\n", b"STAT\r\n", b"RETR 1\r\n"];
+        let Probe::Proven(proof) = harness::probe_messages(&Pop3, Carrier::Tcp, &commands) else { panic!() };
+        assert_eq!(proof.client, Some(End::First));
+    }
+
+    #[test]
+    fn ftp_and_redis_are_none() {
+        let ftp = [&b"USER a\r\n"[..], b"PASS b\r\n", b"STAT\r\n", b"LIST\r\n", b"QUIT\r\n"];
+        assert!(!matches!(
+            harness::probe_both(&Pop3, Carrier::Tcp, &ftp, &[b"220 ready\r\n"]),
+            Probe::Proven(_)
+        ));
+        assert!(!matches!(
+            harness::probe_both(&Pop3, Carrier::Tcp, &[b"*1\r\n"], &[b"+OK\r\n"]),
+            Probe::Proven(_)
+        ));
+    }
+
+    #[test]
+    fn labelled_captures() {
+        harness::check(&Pop3, 0, 0);
+        harness::check_steps(&Pop3);
+    }
+}

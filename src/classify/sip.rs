@@ -1,0 +1,145 @@
+//! SIP: sessions of telephony and video.
+
+use super::About;
+use super::Carrier;
+use super::End;
+use super::Probe;
+use super::Proof;
+use super::Protocol;
+use super::Seen;
+use super::bytes::line;
+use super::bytes::text;
+use super::weigh;
+use super::weigh::PROOF;
+use super::weigh::Step;
+use super::weigh::agrees;
+use super::weigh::client_is;
+
+/// Session initiation.
+pub struct Sip;
+
+static ABOUT: About = About {
+    name: "sip",
+    title: "Session Initiation Protocol",
+    spec: "RFC 3261 section 7, and the methods of the IANA registry",
+    usual: &["udp/5060", "tcp/5060"],
+    answers: true,
+    facts: &[("sip.method", "method of a request"), ("sip.agent", "User-Agent or Server header")],
+};
+
+impl Protocol for Sip {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn probe(&self, seen: &Seen<'_>) -> Probe {
+        match seen.carrier {
+            Carrier::Tcp | Carrier::Udp => weigh::probe(seen, step, tell),
+            Carrier::Ethernet(_) => Probe::No,
+        }
+    }
+}
+
+/// Version of requests and responses (section 7.1).
+const VERSION: &[u8] = b"SIP/2.0";
+/// Methods (IANA: SIP parameters).
+const METHODS: [&str; 14] = [
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "OPTIONS",
+    "REGISTER",
+    "PRACK",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "PUBLISH",
+    "INFO",
+    "REFER",
+    "MESSAGE",
+    "UPDATE",
+];
+/// Schemes of request URIs.
+const SCHEMES: [&str; 4] = ["sip:", "sips:", "tel:", "urn:"];
+
+/// The longest first line accepted.
+const LONGEST_LINE: usize = 1024;
+
+/// The first line is proof; the rest is left to `tell`.
+fn step(bytes: &[u8]) -> Step {
+    match line(bytes) {
+        Some((first, _)) => {
+            if request(first).is_some() || response(first) {
+                Step::Cut(PROOF)
+            } else {
+                Step::Wrong
+            }
+        }
+        None if bytes.len() <= LONGEST_LINE && may_begin(bytes) => Step::Cut(0),
+        None => Step::Wrong,
+    }
+}
+
+/// Whether an unfinished first line agrees with a method or the version.
+fn may_begin(bytes: &[u8]) -> bool {
+    agrees(bytes, VERSION) || METHODS.iter().any(|method| agrees(bytes, method.as_bytes()))
+}
+
+/// The method of a request line (section 7.1).
+fn request(first: &[u8]) -> Option<&'static str> {
+    let mut words = std::str::from_utf8(first).ok()?.split(' ');
+    let (method, uri, version) = (words.next()?, words.next()?, words.next()?);
+    let method = METHODS.iter().copied().find(|&known| known == method)?;
+    let right = SCHEMES.iter().any(|scheme| uri.starts_with(scheme)) && version.as_bytes() == VERSION;
+    (right && words.next().is_none()).then_some(method)
+}
+
+/// A status line (section 7.2).
+fn response(first: &[u8]) -> bool {
+    first
+        .strip_prefix(VERSION)
+        .is_some_and(|rest| matches!(rest, [b' ', b'1'..=b'6', b'0'..=b'9', b'0'..=b'9', b' ', ..]))
+}
+
+fn tell(end: End, message: &[u8], proof: &mut Proof) {
+    let Some((first, mut rest)) = line(message) else { return };
+    match request(first) {
+        Some(method) => {
+            client_is(proof, end);
+            proof.facts.add("sip.method", method);
+        }
+        None => client_is(proof, end.other()),
+    }
+    while let Some((header, after)) = line(rest).filter(|(header, _)| !header.is_empty()) {
+        rest = after;
+        if let Some(value) = header.strip_prefix(b"User-Agent: ").or_else(|| header.strip_prefix(b"Server: "))
+        {
+            proof.facts.add("sip.agent", text(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness;
+    use super::*;
+
+    #[test]
+    fn a_request_and_a_response() {
+        let request = b"OPTIONS sip:pump@10.0.0.1 SIP/2.0\r\nUser-Agent: phone 1\r\n\r\n";
+        let Probe::Proven(proof) = harness::probe_messages(&Sip, Carrier::Udp, &[request]) else { panic!() };
+        assert_eq!((proof.client, proof.facts.get("sip.agent")), (Some(End::First), Some("phone 1")));
+        let Probe::Proven(proof) = harness::probe_messages(&Sip, Carrier::Tcp, &[b"SIP/2.0 200 OK\r\n"])
+        else {
+            panic!()
+        };
+        assert_eq!(proof.client, Some(End::Second));
+    }
+
+    #[test]
+    fn http_and_rtsp_are_wrong() {
+        assert_eq!(step(b"OPTIONS * HTTP/1.1\r\n"), Step::Wrong);
+        assert_eq!(step(b"OPTIONS rtsp://10.0.0.1/ RTSP/1.0\r\n"), Step::Wrong);
+        assert_eq!(step(b"OPTIONS sip:a"), Step::Cut(0));
+    }
+}
