@@ -7,9 +7,9 @@ use crate::model::Outcome;
 use crate::model::Transport;
 
 use super::key::Half;
+use super::live::Flow;
+use super::live::QuotedError;
 use super::side::Side;
-use super::table::Flow;
-use super::table::QuotedError;
 
 /// How often a first segment must have been sent in vain for the flow to be called cut.
 const CUT_COPIES: u32 = 3;

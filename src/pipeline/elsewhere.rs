@@ -16,7 +16,7 @@ use crate::model::Series;
 use crate::model::Transport;
 
 /// The most questions of one shard that wait for an answer from elsewhere.
-const MOST_QUESTIONS: usize = 2048;
+const MOST_QUESTIONS: usize = 1024;
 /// The most askers and answerers remembered of one shard.
 const MOST_ANSWERS: usize = 16_384;
 /// An answer comes within this time of the last question, or it answers something else.
