@@ -28,7 +28,7 @@ const EARLY: Duration = Duration::from_millis(5);
 type Exchange = (CellId, Endpoint, Host, &'static str);
 
 /// The questions and the answers of one shard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Elsewhere {
     questions: Vec<FlowRecord>,
     /// The first and the last packet that answered.
