@@ -45,29 +45,28 @@ pub struct Options {
 
 /// Holds what was observed against a site. Where the site binds no component, roles are guessed and the report is provisional.
 pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
+    of(&observed, site, options)
+}
+
+/// The same of what somebody else keeps.
+pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let guessed = site.roles.is_empty();
-    let by_guess = guessed.then(|| guess::site(&observed, site));
+    let by_guess = guessed.then(|| guess::site(observed, site));
     let site = by_guess.as_ref().map_or(site, |guessed| &guessed.site);
 
-    let names = Names::of(&observed);
-    let view = View::of(&observed);
-    let cast = Cast::of(site, &observed, &names);
+    let names = Names::of(observed);
+    let view = View::of(observed);
+    let cast = Cast::of(site, observed, &names);
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features);
-    let matcher = Matcher::new(&observed, &cast, &catalogue);
+    let matcher = Matcher::new(observed, &cast, &catalogue);
     let matched = observed
         .conversations
         .values()
         .map(|conversation| (conversation.key, matcher.conversation(conversation)))
         .collect();
-    let ground = Ground {
-        site,
-        observed: &observed,
-        cast: &cast,
-        catalogue: &catalogue,
-        matched: &matched,
-        view: &view,
-    };
+    let ground =
+        Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
     let bound = requirement::all(ground);
     let judged =
         if guessed { guess::calls_nothing_unexpected(judge::all(ground)) } else { judge::all(ground) };
@@ -75,12 +74,12 @@ pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
     if guessed {
         findings.extend(failing::all(ground, &bound));
     }
-    let warnings = summary::apply_waivers(site, &observed, &mut findings);
+    let warnings = summary::apply_waivers(site, observed, &mut findings);
     let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
     let mut told = summary::site(site, &features, by_guess.as_ref());
     told.warnings.extend(warnings);
     drop(matched);
-    let vantage = summary::vantage(&observed, &view);
+    let vantage = summary::vantage(observed, &view);
     Report {
         vantage,
         site: told,
@@ -89,8 +88,8 @@ pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
         requirements: bound.into_iter().map(|one| one.told).collect(),
         conversations: judged.into_iter().map(|one| one.told).collect(),
         findings,
-        inputs: observed.inputs,
-        tally: observed.tally,
+        inputs: observed.inputs.clone(),
+        tally: observed.tally.clone(),
     }
 }
 
