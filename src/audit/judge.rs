@@ -12,6 +12,7 @@ use crate::model::Evidence;
 use crate::model::Host;
 use crate::model::JudgedConversation;
 use crate::model::Outcome;
+use crate::model::Sweep;
 use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::rules::Binding;
@@ -43,6 +44,8 @@ pub struct Judged {
     pub feature: Option<String>,
     /// Whether its server ever answered.
     pub answered: bool,
+    /// How many services it stands for: one, unless it is a sweep.
+    pub attempts: u64,
 }
 
 /// Judges every conversation.
@@ -109,6 +112,7 @@ impl<'a> Context<'a> {
             key: conversation.key,
             feature: ruling.feature,
             answered,
+            attempts: conversation.sweep.as_ref().map_or(1, |sweep| sweep.tries),
         }
     }
 
@@ -120,7 +124,14 @@ impl<'a> Context<'a> {
         ruling: &Ruling,
     ) -> JudgedConversation {
         let cell = self.cell_name(key);
-        let (client, server) = (key.client.to_string(), key.server.to_string());
+        let name = |host: Host| {
+            if conversation.sweep.is_some() && host == Sweep::MANY {
+                "any".to_owned()
+            } else {
+                host.to_string()
+            }
+        };
+        let (client, server) = (name(key.client), name(key.server));
         let port = key.port.map_or_else(String::new, |port| port.to_string());
         let transport = key.transport.to_string();
         let mut evidence = vec![Evidence { at: conversation.first, note: "its first packet".to_owned() }];
@@ -295,6 +306,9 @@ impl<'a> Context<'a> {
 
     /// In scope, and no rule speaks of it.
     fn undocumented(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
+        if let Some(sweep) = &conversation.sweep {
+            return Ruling::new(ConversationVerdict::Unexpected, None, sweep.reason());
+        }
         let stray = matched.iter().all(|one| {
             let flow = &one.flow;
             flow.transport == Transport::Tcp
@@ -361,7 +375,11 @@ impl<'a> Context<'a> {
         let mut roles = cast.roles_of(key.cell, key.client);
         roles.extend(cast.roles_of(key.cell, key.server));
         roles.extend(matched.iter().flat_map(|one| cast.server_roles(&one.flow)));
+        let swept = conversation.sweep.iter().flat_map(|sweep| &sweep.servers).copied();
         cast.has_component(&roles)
+            || swept
+                .into_iter()
+                .any(|server| in_net(server) || cast.has_component(&cast.roles_of(key.cell, server)))
     }
 
     fn site_rule_covers(

@@ -115,13 +115,13 @@ fn told_change(history: &[Phase]) -> String {
         return format!(
             " (flapping: {} changes, the latest at packet {})",
             history.len() - 1,
-            now.since.number
+            now.since.number()
         );
     }
     let what = before
         .mechanism
         .map_or(before.verdict.to_owned(), |mechanism| format!("{} ({mechanism})", before.verdict));
-    format!(" (since packet {}; before that {what})", now.since.number)
+    format!(" (since packet {}; before that {what})", now.since.number())
 }
 
 /// Adds a state, or brings the present stretch up to date where it is the same.

@@ -260,7 +260,7 @@ mod tests {
     use crate::model::Timestamp;
 
     fn at(number: u64) -> PacketRef {
-        PacketRef { time: Timestamp::from_nanos(number as i64 * 10_000_000), input: InputId(0), number }
+        PacketRef::new(Timestamp::from_nanos(number as i64 * 10_000_000), InputId(0), number)
     }
 
     fn stream(start: Option<u32>, segments: &[(u32, &str)]) -> Prefix {

@@ -163,6 +163,10 @@ impl Live {
             learnt.endpoints.retain(|endpoint| endpoint.at.time >= since);
             let addresses = learnt.resolver.forget(since);
             learnt.leave_out("address resolutions forgotten after long silence", addresses);
+            learnt.sweeps.forget(since);
+            for key in learnt.conversations.keys() {
+                learnt.sweeps.know(key);
+            }
             learnt.view.forget();
         }
     }
