@@ -244,6 +244,14 @@ impl TcpSide {
         sent >= FARTHEST || sequence.wrapping_sub(first) <= sent
     }
 
+    /// Starts the counters anew for the next stretch of a flow that goes on. How it was opened stays with it.
+    pub fn next_stretch(&mut self) {
+        self.acked_payload = None;
+        self.payload_acknowledged = 0;
+        self.unseen_acknowledged = 0;
+        self.retransmissions = 0;
+    }
+
     /// Writes what the record says of this end.
     pub fn tell(&self, told: &mut SideRecord) {
         told.syn = self.syn;
