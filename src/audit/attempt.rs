@@ -57,6 +57,8 @@ impl Fault {
 pub enum State {
     /// It worked. The note says what remains unproven.
     Works(Proofs, Option<String>),
+    /// It gets through, but whether as documented is not shown, and why.
+    Open(String),
     /// It did not.
     Fails(Fault, Failure, String),
     /// Silence, to be weighed together with the other attempts of the pair.
@@ -369,6 +371,13 @@ fn reset_after_request(
             );
             State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::B, by, evidence }, reason)
         }
+        // Behind a router a MAC proves nothing by itself, and neither does it let the server be blamed.
+        None if reset.mac.zip(flow.from_server.mac).is_some_and(|(one, other)| one != other) => {
+            State::Unclear(format!(
+                "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
+                flow.server.host
+            ))
+        }
         None => {
             let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
             let reason =
@@ -444,10 +453,7 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             State::Silent(Silence { series: flow.from_client.unanswered, sight, transport: flow.transport })
         }
         Outcome::Observed => match payload(flow, want) {
-            State::Works(proofs, _) => State::Works(
-                proofs,
-                Some("sent; the protocol has no answers, so delivery cannot be seen".to_owned()),
-            ),
+            State::Works(proofs, _) => one_way(flow, proofs, view),
             other => other,
         },
         Outcome::OneSided => State::Works(
@@ -456,6 +462,24 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         ),
         _ => State::Unclear("the capture shows no answer".to_owned()),
     }
+}
+
+/// Datagrams of a protocol without answers: only an error that comes back can show that they do not arrive.
+fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View) -> State {
+    let client = flow.client.host;
+    if flow.server.host.is_group() {
+        return State::Works(proofs, Some("sent to a group, which does not answer".to_owned()));
+    }
+    if !view.receives(flow.cell, client) {
+        let why =
+            format!("sent, but nothing sent to {client} was ever captured, so an error would not be seen");
+        return State::Open(why);
+    }
+    let sent = u32::try_from(flow.from_client.payload_packets).unwrap_or(u32::MAX);
+    if let Some(why) = view.loss_explains(sent) {
+        return State::Open(format!("sent, and no error seen, but {why}"));
+    }
+    State::Works(proofs, Some("sent; the protocol has no answers, so delivery cannot be seen".to_owned()))
 }
 
 /// What works is held against what is documented.
@@ -522,17 +546,41 @@ fn payload(flow: &FlowRecord, want: &Expectation<'_>) -> State {
                 return State::Fails(Fault::Violated, failure, reason);
             }
             Some(_) => {}
-            None => {
-                return State::Works(
-                    proofs,
-                    Some("its TLS version was negotiated outside the capture".to_owned()),
-                );
-            }
+            None => return unshown_version(flow, least, proofs),
         }
     }
     let note = (protocol == "tls" && !want.protocols.is_empty() && want.protocols.iter().any(|p| p != "tls"))
         .then(|| "encrypted, so what is inside TLS was not seen".to_owned());
     State::Works(proofs, note)
+}
+
+/// TLS whose ServerHello was not captured: what the client offered may still decide.
+fn unshown_version(flow: &FlowRecord, least: TlsVersion, proofs: Proofs) -> State {
+    let facts = &flow.classification.facts;
+    let offered: Vec<TlsVersion> = facts.all("tls.offered").filter_map(TlsVersion::from_name).collect();
+    let hello = facts.fact("tls.client_hello").and_then(|fact| fact.at).unwrap_or(flow.first);
+    match (offered.iter().min(), offered.iter().max()) {
+        (_, Some(most)) if *most < least => {
+            let client = flow.client.host;
+            let evidence = Proofs::new(
+                hello,
+                format!("{client} offers no more than TLS {}, and it is accepted", most.name()),
+            );
+            let by = Some(Culprit { who: client.to_string(), kind: "host" });
+            let reason =
+                format!("the client offers no more than TLS {}, {} is documented", most.name(), least.name());
+            let failure = Failure { mechanism: Mechanism::WeakTls, grade: Grade::B, by, evidence };
+            State::Fails(Fault::Violated, failure, reason)
+        }
+        (Some(fewest), _) if *fewest >= least => State::Works(
+            proofs.and(hello, format!("the client offers nothing older than TLS {}", fewest.name())),
+            Some("its TLS version follows from what the client offers".to_owned()),
+        ),
+        _ => State::Open(format!(
+            "it gets through, but the TLS version is not shown ({} is documented)",
+            least.name()
+        )),
+    }
 }
 
 /// A payload that the rule does not accept.

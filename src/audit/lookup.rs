@@ -184,7 +184,7 @@ fn leads_nowhere(address: IpAddr) -> bool {
 }
 
 /// Addresses that exist inside a site only.
-fn is_private(address: IpAddr) -> bool {
+pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -8,9 +8,9 @@ use spanaudit::model::LinkType;
 
 use super::frame;
 use super::frame::TCP;
-use super::frame::UDP;
 use super::recording::Recording;
 use super::recording::Shot;
+use super::variant::Original;
 use super::variant::Variant;
 use super::variant::each;
 
@@ -22,13 +22,13 @@ const LATER: i64 = 731_000_000;
 const SCANNED: [u16; 12] = [21, 22, 23, 80, 102, 443, 502, 1443, 3003, 3006, 5672, 44818];
 
 /// The variants with company.
-pub fn variants(shots: &Recording) -> Vec<Variant> {
+pub fn variants(shots: &Recording, original: &Original) -> Vec<Variant> {
     let mut variants = Vec::new();
     for (name, declared) in
         [("a cloned cell beside, not declared", None), ("a cloned cell beside, declared", Some(CELL))]
     {
         let mut cloned = shots.clone();
-        cloned.extend(second_cell(shots));
+        cloned.extend(second_cell(shots, original));
         cloned.sort_by_key(|shot| shot.nanos);
         variants.push(Variant { cell: declared, ..each(name, &cloned, |_, _| {}) });
     }
@@ -44,19 +44,18 @@ pub fn variants(shots: &Recording) -> Vec<Variant> {
 }
 
 /// The same plant once more: same addresses and services, other machines, client ports, sequence numbers and time.
-fn second_cell(shots: &Recording) -> Recording {
+fn second_cell(shots: &Recording, original: &Original) -> Recording {
     let cloned = shots.iter().map(|shot| {
         let mut shot = shot.clone();
         shot.nanos += LATER;
         if let Some(headers) = frame::headers(&shot.bytes) {
             headers.add_identification(&mut shot.bytes, 0x1111);
             let shift = |bytes: &mut Vec<u8>, at: &frame::Headers| {
-                if matches!(at.protocol, TCP | UDP) {
-                    for from in [at.transport, at.transport + 2] {
-                        if let Some(port) = frame::word(bytes, from).filter(|port| *port >= 32_768) {
-                            let moved = 32_768 + (port - 32_768 + 1234) % 32_768;
-                            bytes[from..from + 2].copy_from_slice(&moved.to_be_bytes());
-                        }
+                if let Some(sent) = original.by_client(at, bytes) {
+                    let from = if sent { at.transport } else { at.transport + 2 };
+                    if let Some(port) = frame::word(bytes, from).filter(|port| *port >= 1024) {
+                        let moved = 1024 + (port - 1024 + 1234) % (u16::MAX - 1024);
+                        bytes[from..from + 2].copy_from_slice(&moved.to_be_bytes());
                     }
                 }
                 if at.protocol == TCP {

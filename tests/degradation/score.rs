@@ -128,13 +128,17 @@ impl Score {
             match &truth.kind {
                 Kind::Open => {}
                 Kind::Works | Kind::Untried => match bad {
+                    // What was mended later is still broken where the recording ends early.
+                    Some(bad) if variant.shortened && had(&original.report, truth, bad.verdict.name()) => {
+                        self.found += 1
+                    }
                     Some(bad) => self.alarm(scenario, variant, bad),
                     None if satisfied => self.satisfied += 1,
                     None => self.quiet += 1,
                 },
                 Kind::Broken(words) => {
                     let named = found.iter().any(|told| words.contains(told.verdict.name()));
-                    let worked_before = variant.shortened && had_worked(&original.report, truth);
+                    let worked_before = variant.shortened && had(&original.report, truth, "satisfied");
                     match bad {
                         Some(_) if named => self.found += 1,
                         Some(bad) => {
@@ -223,13 +227,13 @@ impl Score {
     }
 }
 
-/// Whether the recording as it is shows a time at which the flow worked.
-fn had_worked(report: &Report, truth: &Truth) -> bool {
+/// Whether the recording as it is shows a time at which the flow had this verdict.
+fn had(report: &Report, truth: &Truth, verdict: &str) -> bool {
     report
         .requirements
         .iter()
         .filter(|told| answers(told, truth))
-        .any(|told| told.history.iter().any(|phase| phase.verdict == "satisfied"))
+        .any(|told| told.history.iter().any(|phase| phase.verdict == verdict))
 }
 
 /// A conversation whichever way round it is told.

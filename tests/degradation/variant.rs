@@ -44,7 +44,11 @@ pub struct Original {
 impl Original {
     /// Whether the frame was sent by the client of its flow; `None` where there is no telling.
     fn from_client(&self, bytes: &[u8]) -> Option<bool> {
-        let headers = frame::headers(bytes)?;
+        self.by_client(&frame::headers(bytes)?, bytes)
+    }
+
+    /// The same for a packet, or one that an ICMP error quotes, whose headers are known.
+    pub fn by_client(&self, headers: &frame::Headers, bytes: &[u8]) -> Option<bool> {
         let (from, to) = headers.ends(bytes);
         let key = (headers.protocol, from.min(to), from.max(to));
         self.clients.get(&key).map(|client| *client == from)
@@ -116,7 +120,7 @@ pub fn all(shots: &Recording, original: &Original) -> Vec<Variant> {
         }
     }));
     variants.push(Variant::new("sequence numbers wrap", wrap_sequences(shots)));
-    variants.extend(super::company::variants(shots));
+    variants.extend(super::company::variants(shots, original));
     variants
 }
 
