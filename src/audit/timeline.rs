@@ -237,7 +237,7 @@ fn syns(
     let alive = who.target_heard;
     let grade = if alive && *sight == Sight::Clear { Grade::B } else { Grade::C };
     let tries = silent.len();
-    let reason = format!(
+    let mut reason = format!(
         "{total} SYNs in {tries} attempt{} went unanswered{}",
         if tries == 1 { "" } else { "s" },
         if alive {
@@ -246,8 +246,8 @@ fn syns(
             "; the target was never heard: filtered, or it is off"
         },
     );
-    let failure =
-        Failure { mechanism: Mechanism::Dropped, grade: attempt::cap(grade, view), by: None, evidence };
+    let grade = attempt::cap(grade, view, &mut reason);
+    let failure = Failure { mechanism: Mechanism::Dropped, grade, by: None, evidence };
     Ok(State::Fails(Fault::Blocked, failure, reason))
 }
 
@@ -277,7 +277,7 @@ fn requests(
     let evidence = Proofs::new(first, format!("the first request of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} requests, none of them answered"));
     let control = who.others_answered && *sight == Sight::Clear;
-    let (fault, grade, reason) = if control {
+    let (fault, grade, mut reason) = if control {
         (
             Fault::Blocked,
             Grade::B,
@@ -293,8 +293,8 @@ fn requests(
             format!("{total} requests went unanswered: dropped on the way, or the service is off"),
         )
     };
-    let failure =
-        Failure { mechanism: Mechanism::NoReply, grade: attempt::cap(grade, view), by: None, evidence };
+    let grade = attempt::cap(grade, view, &mut reason);
+    let failure = Failure { mechanism: Mechanism::NoReply, grade, by: None, evidence };
     Ok(State::Fails(fault, failure, reason))
 }
 

@@ -235,6 +235,11 @@ impl View {
         self.heard.contains_key(&(cell, host))
     }
 
+    /// Whether a host sent anything later than that.
+    pub fn heard_after(&self, cell: CellId, host: Host, time: Timestamp) -> bool {
+        self.heard.get(&(cell, host)).is_some_and(|(_, last)| *last > time)
+    }
+
     /// For how long a host was heard, from its first to its last packet; in any cell.
     pub fn heard_for(&self, host: Host) -> Option<Duration> {
         let times: Vec<_> =

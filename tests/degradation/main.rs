@@ -3,6 +3,9 @@
 //! Over all of them nothing that works may be told as blocked, failed or violated, nothing documented as unexpected, and what is
 //! broken stays broken or becomes undecided. `cargo test --test degradation -- --nocapture table` prints the table that stands in
 //! `docs/degradation.md`.
+//!
+//! To look closer: `DEGRADATION_ONLY=TEXT` keeps the variants whose "scenario variant" contains the text, `DEGRADATION_OPEN=1` prints
+//! the broken flows of which nothing is claimed, `DEGRADATION_DUMP=DIR` writes the variants there.
 
 mod company;
 mod frame;
@@ -15,6 +18,7 @@ mod variant;
 mod wrap;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use spanaudit::model::Transport;
 
@@ -71,6 +75,11 @@ fn scores(scenarios: &[Scenario]) -> Vec<(String, Score)> {
             }
             if !format!("{} {}", scenario.name, variant.name).contains(&only) {
                 continue;
+            }
+            if let Some(folder) = std::env::var_os("DEGRADATION_DUMP") {
+                let count = scores.get(&variant.name).map_or(0, |score| score.recordings);
+                let file = format!("{}, {}, {count}.pcap", scenario.name, variant.name);
+                recording::write(&variant.shots, &Path::new(&folder).join(file.replace('/', "-")));
             }
             let told = score::audit(&variant.shots, &scenario.site, variant.cell);
             scores.entry(variant.name.clone()).or_default().add(

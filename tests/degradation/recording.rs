@@ -95,3 +95,24 @@ impl Source for Playback<'_> {
         }]
     }
 }
+
+/// Writes a recording as pcap with nanosecond stamps, for looking at a variant with other tools.
+pub fn write(shots: &[Shot], path: &Path) {
+    let mut file = Vec::new();
+    file.extend(0xa1b2_3c4d_u32.to_le_bytes());
+    file.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    file.extend(262_144_u32.to_le_bytes());
+    file.extend(u32::from(shots.first().map_or(1, |shot| shot.link.0)).to_le_bytes());
+    for shot in shots {
+        for field in [
+            shot.nanos / 1_000_000_000,
+            shot.nanos % 1_000_000_000,
+            shot.bytes.len() as i64,
+            i64::from(shot.original),
+        ] {
+            file.extend((field as u32).to_le_bytes());
+        }
+        file.extend(&shot.bytes);
+    }
+    std::fs::write(path, file).expect("the folder for recordings can be written");
+}

@@ -100,7 +100,17 @@ pub fn truths_of(report: &Report) -> Vec<Truth> {
         .filter_map(|told| {
             let kind = match &told.verdict {
                 Verdict::Satisfied(_) => Kind::Works,
-                verdict if is_bad(verdict) => Kind::Broken(BTreeSet::from([verdict.name().to_owned()])),
+                verdict if is_bad(verdict) => {
+                    let mut words = BTreeSet::from([verdict.name().to_owned()]);
+                    // Without the MAC addresses of the segment, a reset of a firewall is one of the server's.
+                    if verdict
+                        .failure()
+                        .is_some_and(|failure| failure.mechanism.name() == "reset-by-middlebox")
+                    {
+                        words.insert("failed".to_owned());
+                    }
+                    Kind::Broken(words)
+                }
                 _ => Kind::Untried,
             };
             Some(Truth {

@@ -86,18 +86,39 @@ pub fn all(shots: &Recording, original: &Original) -> Vec<Variant> {
     }
     variants.extend(copied(shots));
     let (first, last) = (shots.first().map_or(0, |s| s.nanos), shots.last().map_or(0, |s| s.nanos));
-    let third = (last - first) / 3;
-    for (name, from, to) in
-        [("first third cut off", first + third, last), ("last third cut off", first, last - third)]
-    {
+    let part = |parts: i64, of: i64| first + (last - first) / of * parts;
+    let mut stretches =
+        vec![("first third cut off", part(1, 3), last), ("last third cut off", first, part(2, 3))];
+    for tenth in 1..10 {
+        stretches.push(("any tenths cut off the beginning", part(tenth, 10), last));
+        stretches.push(("any tenths cut off the end", first, part(tenth, 10)));
+    }
+    for (name, from, to) in stretches {
         let kept = shots.iter().filter(|shot| (from..=to).contains(&shot.nanos)).cloned();
+        variants.push(Variant { shortened: true, ..Variant::new(name, kept.collect()) });
+    }
+    for tenth in 1..9 {
+        let missing = part(tenth, 10)..=part(tenth + 1, 10);
+        let kept = shots.iter().filter(|shot| !missing.contains(&shot.nanos)).cloned();
+        let name = "any tenth missing in the middle";
         variants.push(Variant { shortened: true, ..Variant::new(name, kept.collect()) });
     }
     for (name, wrap) in super::wrap::WRAPPERS {
         let wrapped = (1..).zip(shots).map(|(count, shot)| wrap(shot, count));
         variants.push(Variant::new(*name, wrapped.collect()));
     }
-    variants.push(each("snap length 96", shots, |shot, _| shot.bytes.truncate(96)));
+    for (name, length) in [("snap length 96", 96), ("snap length 64", 64), ("snap length 200", 200)] {
+        variants.push(each(name, shots, |shot, _| shot.bytes.truncate(length)));
+    }
+    for seed in 1..=2 {
+        let client = seed == 1;
+        let kept = lose(shots, 10, seed + 40);
+        let kept = kept.into_iter().filter(|shot| original.from_client(&shot.bytes) != Some(!client));
+        variants.push(Variant::new("one direction only, 10 % of it lost", kept.collect()));
+        let doubled = copied(shots).swap_remove(2);
+        let name = "each packet twice: routed, 10 % of both lost";
+        variants.push(Variant::new(name, lose(&doubled.shots, 10, seed + 60)));
+    }
     for seed in 1..=2 {
         variants.push(Variant::new("reordered within 1 ms", reorder(shots, seed)));
     }
