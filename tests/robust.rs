@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use spanaudit::model::Facts;
 use spanaudit::report::FLOW_FORMATS;
 use spanaudit::report::FORMATS;
 use spanaudit::rules;
+use spanaudit::rules::Site;
 
 use common::Noise;
 use common::cases;
@@ -130,9 +132,11 @@ fn damaged_payloads_through_every_protocol() {
 
 /// Everything that is told of a run, in every format there is.
 fn all(observed: &spanaudit::model::Observed) -> Vec<String> {
-    let sets: Vec<String> = rules::builtin().iter().map(|(id, _)| (*id).to_owned()).collect();
-    let site = rules::site_unbound(&sets, &protocols()).unwrap_or_else(|_| panic!("built-in rulesets"));
-    let report = audit::audit(observed.clone(), &site, audit::Options { strict: true });
+    static SITE: LazyLock<Site> = LazyLock::new(|| {
+        let sets: Vec<String> = rules::builtin().iter().map(|(id, _)| (*id).to_owned()).collect();
+        rules::site_unbound(&sets, &protocols()).unwrap_or_else(|_| panic!("built-in rulesets"))
+    });
+    let report = audit::audit(observed.clone(), &SITE, audit::Options { strict: true });
     let mut told: Vec<String> = FORMATS.iter().map(|format| tell(&report, format.name())).collect();
     told.extend(FLOW_FORMATS.iter().map(|format| tell_flows(observed, format.name())));
     told
