@@ -43,7 +43,11 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
     let side = |bytes, ends| Side { bytes, ends, from_start, complete };
     let whole = Seen { carrier, first: side(first, &first_ends), second: side(second, &second_ends) };
     // The same flow a while earlier, when the second end had said nothing yet.
-    let earlier = Seen { carrier, first: Side { complete: false, ..whole.first }, second: Side { from_start, ..Side::default() } };
+    let earlier = Seen {
+        carrier,
+        first: Side { complete: false, ..whole.first },
+        second: Side { from_start, ..Side::default() },
+    };
     let mut heard = Vec::new();
     for protocol in PROTOCOLS {
         let about = protocol.about();
