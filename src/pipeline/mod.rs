@@ -5,6 +5,7 @@
 
 mod cells;
 mod dispatch;
+mod elsewhere;
 mod engine;
 mod judge;
 mod live;
@@ -37,6 +38,7 @@ pub use live::Snapshot;
 
 use merge::Told;
 use shard::Bounds;
+use shard::Room;
 use shard::SHARDS;
 
 /// How a run is to be done.
@@ -54,6 +56,8 @@ pub struct Options {
     pub prefix_bytes: usize,
     /// The most conversations over all shards before the ports of vain attempts are folded together.
     pub conversations: usize,
+    /// The most flows kept whole inside conversations; beyond it a conversation keeps its first and its last.
+    pub records: usize,
     /// Bounds on incomplete datagrams.
     pub fragments: FragmentBounds,
 }
@@ -67,6 +71,7 @@ impl Default for Options {
             limits: Limits::default(),
             prefix_bytes: 512 << 20,
             conversations: 128 * 1024,
+            records: 256 * 1024,
             fragments: FragmentBounds::default(),
         }
     }
@@ -79,7 +84,7 @@ impl Options {
         Bounds {
             limits: Limits { flows: share(self.limits.flows), ..self.limits },
             prefixes: share(self.prefix_bytes),
-            conversations: share(self.conversations),
+            room: Room { conversations: share(self.conversations), records: share(self.records) },
             keep_flows: self.keep_flows,
         }
     }
