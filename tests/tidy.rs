@@ -14,8 +14,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rules", &["model"]),
     ("audit", &["model", "rules"]),
     ("report", &["model"]),
+    ("explain", &["model", "report"]),
     ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
-    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report"]),
+    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report", "explain"]),
 ];
 
 fn root() -> PathBuf {

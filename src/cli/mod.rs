@@ -3,6 +3,7 @@
 mod audit;
 mod completions;
 mod exit;
+mod explain;
 mod flows;
 mod input;
 mod output;
@@ -35,6 +36,7 @@ Examples:
   spanaudit flows mirror.pcap                          what is on the wire
   spanaudit audit mirror.pcap                          a first look: roles are guessed
   spanaudit audit mirror.pcap --site plant-7.toml      the audit proper
+  spanaudit explain report.json 1                      why the report says so
   spanaudit rules show opswat-md-ot-security           what the vendor documents
 
 Exit status:
@@ -51,6 +53,7 @@ Environment:
 enum Command {
     Audit(audit::Arguments),
     Flows(flows::Arguments),
+    Explain(explain::Arguments),
     Rules(rules::Arguments),
     Completions(completions::Arguments),
 }
@@ -76,6 +79,7 @@ pub fn run() -> Exit {
     let done = match cli.command {
         Command::Audit(arguments) => audit::run(arguments),
         Command::Flows(arguments) => flows::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Rules(arguments) => rules::run(arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

@@ -2,8 +2,10 @@
 //!
 //! A format is one file that implements [`Format`] or [`FlowFormat`] and one line in its registry.
 
+mod archive;
 mod community_id;
 mod escape;
+mod explanation;
 mod flows_json;
 mod flows_text;
 mod json;
@@ -26,8 +28,11 @@ use crate::model::Report;
 use crate::model::Tally;
 use crate::model::Vantage;
 
+pub use archive::*;
 pub use community_id::community_id;
 pub use escape::plain;
+pub use explanation::*;
+pub use time::date_and_time;
 
 /// How a page for people is to look. Formats for programs don't heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
