@@ -14,9 +14,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rules", &["model"]),
     ("audit", &["model", "rules"]),
     ("report", &["model"]),
+    ("evidence", &["model", "capture", "decode", "report"]),
     ("explain", &["model", "report"]),
     ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
-    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report", "explain"]),
+    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report", "explain", "evidence"]),
 ];
 
 fn root() -> PathBuf {

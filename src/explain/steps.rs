@@ -12,6 +12,7 @@ use crate::report::Question;
 use crate::report::Spot;
 use crate::report::Step;
 use crate::report::frames;
+use crate::report::shell_word;
 
 use super::doubt;
 use super::doubt::Case;
@@ -452,25 +453,16 @@ fn check(archive: &Archive, evidence: &[ArchivedEvidence], around: Option<String
         if numbers.is_empty() {
             continue;
         }
-        let file = quoted(&input.file);
+        let file = shell_word(&input.file);
         if let Some(hash) = &input.sha256 {
             commands.push(format!("sha256sum {file}    # {hash}"));
         }
-        commands.push(format!("tshark -r {file} -Y {}", quoted(&frames(&numbers))));
+        commands.push(format!("tshark -r {file} -Y {}", shell_word(&frames(&numbers))));
         if let Some(around) = &around {
-            commands.push(format!("tshark -r {file} -Y {}", quoted(around)));
+            commands.push(format!("tshark -r {file} -Y {}", shell_word(around)));
         }
     }
     commands
-}
-
-/// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/+:@".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('-') {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Puts the case's own names into a general text.

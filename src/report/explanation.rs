@@ -186,6 +186,15 @@ pub fn frames(numbers: &[u64]) -> String {
     }
 }
 
+/// A word for a POSIX shell.
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/+:@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('-') {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 fn list(page: &mut Page<'_>, heading: &str, mark: &str, lines: &[String]) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());

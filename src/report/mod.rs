@@ -5,6 +5,7 @@
 mod archive;
 mod community_id;
 mod escape;
+mod evidence_index;
 mod explanation;
 mod flows_json;
 mod flows_text;
@@ -31,6 +32,7 @@ use crate::model::Vantage;
 pub use archive::*;
 pub use community_id::community_id;
 pub use escape::plain;
+pub use evidence_index::*;
 pub use explanation::*;
 pub use time::date_and_time;
 
