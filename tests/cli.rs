@@ -125,6 +125,22 @@ fn help_and_version() {
     assert!(run(&["audit", "--help"]).1.contains("Examples:"));
 }
 
+/// The short help of every command, so that a change of it is seen where it is reviewed.
+#[test]
+fn short_help_is_as_reviewed() {
+    let commands =
+        ["", "audit ", "flows ", "rules ", "rules list ", "rules show ", "rules check ", "completions "];
+    let told: Vec<String> = commands
+        .iter()
+        .map(|words| {
+            let words: Vec<_> = words.split_whitespace().chain(["-h"]).collect();
+            let output = spanaudit(&words).env("COLUMNS", "100").output().unwrap();
+            format!("$ spanaudit {}\n{}", words.join(" "), String::from_utf8(output.stdout).unwrap())
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
 #[test]
 fn bad_usage() {
     let (code, _, err) = run(&[]);
@@ -302,7 +318,7 @@ fn the_rulesets() {
         assert!(out.contains(id), "{out}");
         let (code, shown, err) = run(&["rules", "show", id]);
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(shown.contains("ROLES") && shown.contains("RULES") && shown.contains("tcp/443"), "{shown}");
+        assert!(shown.contains("Roles") && shown.contains("Rules") && shown.contains("tcp/443"), "{shown}");
     }
     let (code, _, err) = run(&["rules", "show", "opswat-md-ot-securty"]);
     assert_eq!(code, 2);

@@ -114,7 +114,8 @@ fn of_cause(kind: FindingKind, mechanism: Mechanism, concerned: &[&Bound], stric
     })
 }
 
-fn sentence(text: &str) -> String {
+/// A reason as a sentence of its own.
+pub fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let head: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
     format!("{head}{}.", chars.as_str().trim_end_matches('.'))
@@ -131,7 +132,13 @@ fn evidence<'a>(pieces: impl Iterator<Item = &'a Evidence>) -> Vec<Evidence> {
 }
 
 /// What to do, and whom to ask.
-fn advice(mechanism: Mechanism, addressee: Addressee, source: &str, target: &str, service: &str) -> String {
+pub fn advice(
+    mechanism: Mechanism,
+    addressee: Addressee,
+    source: &str,
+    target: &str,
+    service: &str,
+) -> String {
     use Mechanism as M;
     match mechanism {
         M::Prohibited | M::Rejected if addressee == Addressee::Server => {

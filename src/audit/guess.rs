@@ -1,6 +1,10 @@
 //! No site file: which machine seems to play which role, each guess with the packet behind it.
+//!
+//! Components come first, by services that hardly anything else uses (an uncommon port with the right protocol, a documented host
+//! name); peers follow from what they do with a component. A document of which no component shows itself is left out.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::model::Conversation;
@@ -12,6 +16,9 @@ use crate::model::Outcome;
 use crate::model::Transport;
 use crate::rules::Binding;
 use crate::rules::Carrier;
+use crate::rules::FeatureSwitch;
+use crate::rules::Reading;
+use crate::rules::RoleKind;
 use crate::rules::Rule;
 use crate::rules::Ruleset;
 use crate::rules::Site;
@@ -21,126 +28,233 @@ use super::judge::Judged;
 /// A role, who seems to play it, and why.
 #[derive(Clone, Debug)]
 pub struct Guess {
-    /// The ruleset's place in the site.
-    ruleset: usize,
     /// The role.
     pub role: String,
     /// The machine.
     machine: IpAddr,
     /// The packet behind the guess.
     pub evidence: Evidence,
-    /// How telling it is: the more distinct rules of the document the machine's traffic fits, the better.
-    weight: usize,
 }
 
-/// Weight from which on a guess is worth making.
-const WORTH: usize = 2;
+/// A site made of guesses, and what has to be said of them.
+#[derive(Debug)]
+pub struct Guessed {
+    /// The site with the guessed roles, features and rulesets.
+    pub site: Site,
+    /// Each role with its packet.
+    pub guesses: Vec<Guess>,
+    /// What was assumed on the way.
+    pub notes: Vec<String>,
+}
+
 /// Ports that too many products use for a guess by port and protocol alone.
-const COMMON_PORTS: [u16; 8] = [22, 25, 53, 80, 123, 161, 389, 443];
+const COMMON_PORTS: [u16; 10] = [22, 25, 53, 80, 123, 135, 161, 389, 443, 636];
+
+/// One vote: this machine does what that role does, by this rule.
+struct Vote<'a> {
+    machine: IpAddr,
+    role: &'a str,
+    rule: &'a str,
+    other: IpAddr,
+    telling: bool,
+    evidence: Evidence,
+}
 
 /// Guesses roles from payload, ports and names.
-pub fn roles(observed: &Observed, site: &Site) -> Vec<Guess> {
-    let mut best: BTreeMap<(usize, IpAddr), Guess> = BTreeMap::new();
-    for (at, ruleset) in site.rulesets.iter().enumerate() {
-        let mut votes: BTreeMap<(IpAddr, &str), (usize, Evidence)> = BTreeMap::new();
-        for rule in &ruleset.rules {
-            vote(ruleset, rule, observed, &mut votes);
+pub fn site(observed: &Observed, site: &Site) -> Guessed {
+    let mut guessed = site.clone();
+    guessed.rulesets.clear();
+    let (mut guesses, mut notes) = (Vec::new(), Vec::new());
+    for ruleset in &site.rulesets {
+        let votes = votes(ruleset, observed);
+        let components = components(ruleset, &votes);
+        if components.is_empty() {
+            notes.push(format!("{}: no machine shows itself as a part of it, so it is left out", ruleset.id));
+            continue;
         }
-        for ((machine, role), (weight, evidence)) in votes {
-            if weight < WORTH {
-                continue;
-            }
-            let guess = Guess { ruleset: at, role: role.to_owned(), machine, evidence, weight };
-            let known = best.entry((at, machine)).or_insert_with(|| guess.clone());
-            if guess.weight > known.weight {
-                *known = guess;
-            }
-        }
+        guessed.rulesets.push(ruleset.clone());
+        guesses.extend(peers(ruleset, &votes, &components));
+        guesses.extend(components.into_values());
     }
-    let mut guesses: Vec<Guess> = best.into_values().collect();
-    guesses.sort_by(|a, b| (a.ruleset, &a.role, a.machine).cmp(&(b.ruleset, &b.role, b.machine)));
-    guesses
+    guesses.sort_by(|a, b| (&a.role, a.machine, a.evidence.at).cmp(&(&b.role, b.machine, b.evidence.at)));
+    guesses.dedup_by(|a, b| a.role == b.role && a.machine == b.machine);
+    for guess in &guesses {
+        let binding = Binding::Address { ip: guess.machine, cell: None };
+        guessed.roles.entry(guess.role.clone()).or_default().push(binding);
+    }
+    for (ruleset, feature, at) in features(&guessed, observed) {
+        notes.push(format!("{ruleset}: '{feature}' seems to be on, by packet {}", at.at.number));
+        guessed.features.push(FeatureSwitch { ruleset: Some(ruleset), feature, between: None });
+    }
+    Guessed { site: guessed, guesses, notes }
 }
 
-/// One rule's votes: a machine that serves or uses a telling service of a role may play it.
-fn vote<'a>(
-    ruleset: &'a Ruleset,
-    rule: &'a Rule,
-    observed: &Observed,
-    votes: &mut BTreeMap<(IpAddr, &'a str), (usize, Evidence)>,
-) {
-    let Some(reading) = rule.readings.first() else { return };
-    let to_hosts: Vec<_> =
-        reading.to.iter().filter_map(|role| ruleset.roles.get(role)).flat_map(|role| &role.hosts).collect();
-    for conversation in observed.conversations.values() {
-        let key = conversation.key;
-        let served = reading.services.iter().any(|service| {
-            let transport = match service.carrier {
-                Carrier::Tcp => Transport::Tcp,
-                Carrier::Udp => Transport::Udp,
-            };
-            transport == key.transport && key.port.is_some_and(|port| service.ports.contains(&port))
-        });
-        if !served || rule.broad || !speaks(rule, conversation) {
-            continue;
-        }
-        let (Some(client), Some(server)) = (key.client.ip(), key.server.ip()) else { continue };
-        if Host::Ip(server).is_group() {
-            continue;
-        }
-        let named = conversation.hosts.iter().any(|name| to_hosts.iter().any(|pattern| pattern.covers(name)));
-        if !to_hosts.is_empty() && !named {
-            continue;
-        }
-        let telling = named || key.port.is_none_or(|port| !COMMON_PORTS.contains(&port));
-        let weight = if telling { 2 } else { 1 };
-        let note = format!(
-            "{} on {} fits '{}'",
-            conversation.protocols.iter().copied().collect::<Vec<_>>().join(", "),
-            rule.readings.first().and_then(|r| r.services.first()).map_or(String::new(), ToString::to_string),
-            rule.cite
-        );
-        for (machine, roles) in [(client, &reading.from), (server, &reading.to)] {
-            // Where a row names several roles it tells nothing of any of them.
-            let [role] = roles.as_slice() else { continue };
-            if named && machine == server {
+/// Everything that fits a rule, as votes for both ends.
+fn votes<'a>(ruleset: &'a Ruleset, observed: &Observed) -> Vec<Vote<'a>> {
+    let mut votes = Vec::new();
+    let documented: Vec<_> = ruleset.roles.values().flat_map(|role| &role.hosts).collect();
+    for rule in ruleset.rules.iter().filter(|rule| !rule.broad) {
+        let Some(reading) = rule.readings.first() else { continue };
+        let patterns: Vec<_> = reading
+            .to
+            .iter()
+            .filter_map(|role| ruleset.roles.get(role))
+            .flat_map(|role| &role.hosts)
+            .collect();
+        for conversation in observed.conversations.values() {
+            let key = conversation.key;
+            let (Some(client), Some(server)) = (key.client.ip(), key.server.ip()) else { continue };
+            if Host::Ip(server).is_group() || !serves(reading, conversation) || !speaks(rule, conversation) {
                 continue;
             }
-            let (known, _) = votes
-                .entry((machine, role))
-                .or_insert_with(|| (0, Evidence { at: conversation.first, note: note.clone() }));
-            *known += weight;
+            let named =
+                conversation.hosts.iter().any(|name| patterns.iter().any(|pattern| pattern.covers(name)));
+            // A server known by a documented name is that host, and nobody's directory or proxy.
+            let elsewhere =
+                conversation.hosts.iter().any(|name| documented.iter().any(|pattern| pattern.covers(name)));
+            if !named && (!patterns.is_empty() || elsewhere) {
+                continue;
+            }
+            let telling = named || key.port.is_some_and(|port| !COMMON_PORTS.contains(&port));
+            let spoken = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
+            let what = if spoken.is_empty() { "an attempt".to_owned() } else { spoken };
+            let port = key.port.map_or_else(String::new, |port| format!("/{port}"));
+            let note = format!("{what} on {}{port} fits '{}'", key.transport, rule.cite);
+            for (machine, other, roles) in [(client, server, &reading.from), (server, client, &reading.to)] {
+                // Where a row names several roles it tells nothing of any of them; a name says enough of its server.
+                if let [role] = roles.as_slice()
+                    && !(named && machine == server)
+                {
+                    let evidence = Evidence { at: conversation.first, note: note.clone() };
+                    votes.push(Vote { machine, role, rule: &rule.id, other, telling, evidence });
+                }
+            }
         }
     }
+    votes
+}
+
+/// The component that each machine seems to be: the role with most telling rules, all its rules breaking a tie.
+fn components(ruleset: &Ruleset, votes: &[Vote<'_>]) -> BTreeMap<IpAddr, Guess> {
+    let is_component =
+        |role: &str| ruleset.roles.get(role).is_some_and(|role| role.kind == RoleKind::Component);
+    let mut rules: BTreeMap<(IpAddr, &str), (BTreeSet<&str>, BTreeSet<&str>, &Evidence)> = BTreeMap::new();
+    for vote in votes.iter().filter(|vote| is_component(vote.role)) {
+        let (telling, all, evidence) = rules
+            .entry((vote.machine, vote.role))
+            .or_insert_with(|| (BTreeSet::new(), BTreeSet::new(), &vote.evidence));
+        all.insert(vote.rule);
+        if vote.telling {
+            if telling.is_empty() {
+                *evidence = &vote.evidence;
+            }
+            telling.insert(vote.rule);
+        }
+    }
+    let mut best: BTreeMap<IpAddr, ((usize, usize), Guess)> = BTreeMap::new();
+    for ((machine, role), (telling, all, evidence)) in rules {
+        let weight = (telling.len(), all.len());
+        if telling.is_empty() || best.get(&machine).is_some_and(|(known, _)| *known >= weight) {
+            continue;
+        }
+        best.insert(machine, (weight, Guess { role: role.to_owned(), machine, evidence: evidence.clone() }));
+    }
+    best.into_iter().map(|(machine, (_, guess))| (machine, guess)).collect()
+}
+
+/// Who does with a component what a peer role does.
+fn peers(ruleset: &Ruleset, votes: &[Vote<'_>], components: &BTreeMap<IpAddr, Guess>) -> Vec<Guess> {
+    let mut found: BTreeMap<(IpAddr, &str), &Evidence> = BTreeMap::new();
+    for vote in votes {
+        let peer = ruleset.roles.get(vote.role).is_some_and(|role| role.kind == RoleKind::Peer);
+        let rule = ruleset.rules.iter().find(|rule| rule.id == vote.rule);
+        let reading = rule.and_then(|rule| rule.readings.first());
+        // The other end has to be the very component that the rule names.
+        let with_component = components.get(&vote.other).is_some_and(|other| {
+            reading
+                .is_some_and(|reading| reading.from.contains(&other.role) || reading.to.contains(&other.role))
+        });
+        if peer && with_component && !components.contains_key(&vote.machine) {
+            found.entry((vote.machine, vote.role)).or_insert(&vote.evidence);
+        }
+    }
+    found
+        .into_iter()
+        .map(|((machine, role), evidence)| Guess {
+            role: role.to_owned(),
+            machine,
+            evidence: evidence.clone(),
+        })
+        .collect()
+}
+
+/// Features without which traffic between the guessed roles would have no rule.
+fn features(site: &Site, observed: &Observed) -> Vec<(String, String, Evidence)> {
+    let plays = |role: &str, ip: IpAddr| {
+        site.roles.get(role).is_some_and(|bindings| bindings.contains(&Binding::Address { ip, cell: None }))
+    };
+    let mut found: BTreeMap<(String, String), Evidence> = BTreeMap::new();
+    for ruleset in &site.rulesets {
+        for rule in ruleset.rules.iter().filter(|rule| !rule.when.is_empty() && !rule.broad) {
+            let Some(reading) = rule.readings.first() else { continue };
+            let patterns: Vec<_> = reading
+                .to
+                .iter()
+                .filter_map(|role| ruleset.roles.get(role))
+                .flat_map(|role| &role.hosts)
+                .collect();
+            for conversation in observed.conversations.values() {
+                let (Some(client), Some(server)) =
+                    (conversation.key.client.ip(), conversation.key.server.ip())
+                else {
+                    continue;
+                };
+                let target = reading.to.iter().any(|role| plays(role, server))
+                    || conversation
+                        .hosts
+                        .iter()
+                        .any(|name| patterns.iter().any(|pattern| pattern.covers(name)));
+                let source = reading.from.iter().any(|role| plays(role, client));
+                if source && target && serves(reading, conversation) && speaks(rule, conversation) {
+                    for feature in &rule.when {
+                        found.entry((ruleset.id.clone(), feature.clone())).or_insert_with(|| Evidence {
+                            at: conversation.first,
+                            note: format!("fits '{}'", rule.cite),
+                        });
+                    }
+                }
+            }
+        }
+    }
+    found.into_iter().map(|((ruleset, feature), evidence)| (ruleset, feature, evidence)).collect()
+}
+
+/// Whether a conversation is on a service of the rule.
+fn serves(reading: &Reading, conversation: &Conversation) -> bool {
+    let key = conversation.key;
+    reading.services.iter().any(|service| {
+        let transport = match service.carrier {
+            Carrier::Tcp => Transport::Tcp,
+            Carrier::Udp => Transport::Udp,
+        };
+        transport == key.transport && key.port.is_some_and(|port| service.ports.contains(&port))
+    })
 }
 
 /// Whether the conversation proved to be what the rule names, or was an attempt that proved nothing.
 fn speaks(rule: &Rule, conversation: &Conversation) -> bool {
-    if conversation
-        .layers
-        .iter()
-        .chain(&conversation.protocols)
-        .any(|layer| rule.protocol.iter().any(|p| p == layer))
+    if rule.protocol.is_empty()
+        || conversation
+            .layers
+            .iter()
+            .chain(&conversation.protocols)
+            .any(|layer| rule.protocol.iter().any(|p| p == layer))
     {
         return true;
     }
-    let attempt = conversation.outcomes.keys().all(|outcome| {
+    conversation.outcomes.keys().all(|outcome| {
         matches!(outcome, Outcome::Unanswered | Outcome::Refused | Outcome::Rejected | Outcome::Cut)
-    });
-    attempt || rule.protocol.is_empty()
-}
-
-/// The site with the guessed roles bound.
-pub fn bind(site: &Site, guesses: &[Guess]) -> Site {
-    let mut bound = site.clone();
-    for guess in guesses {
-        bound
-            .roles
-            .entry(guess.role.clone())
-            .or_default()
-            .push(Binding::Address { ip: guess.machine, cell: None });
-    }
-    bound
+    })
 }
 
 /// With guessed roles nothing is called unexpected: what no rule covers is out of scope until somebody says who is who.

@@ -7,6 +7,7 @@
 mod attempt;
 mod cast;
 mod catalogue;
+mod failing;
 mod features;
 mod finding;
 mod guess;
@@ -47,9 +48,8 @@ pub struct Options {
 /// Holds what was observed against a site. Where the site binds no component, roles are guessed and the report is provisional.
 pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
     let guessed = site.roles.is_empty();
-    let guesses = if guessed { guess::roles(&observed, site) } else { Vec::new() };
-    let bound_by_guess = guessed.then(|| guess::bind(site, &guesses));
-    let site = bound_by_guess.as_ref().unwrap_or(site);
+    let by_guess = guessed.then(|| guess::site(&observed, site));
+    let site = by_guess.as_ref().map_or(site, |guessed| &guessed.site);
 
     let names = Names::of(&observed);
     let view = View::of(&observed);
@@ -75,9 +75,12 @@ pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
         if guessed { guess::calls_nothing_unexpected(judge::all(ground)) } else { judge::all(ground) };
     name_conversations(&mut bound, &judged);
     let mut findings = finding::all(&bound, &judged, options.strict);
+    if guessed {
+        findings.extend(failing::all(ground, &bound));
+    }
     let warnings = summary::apply_waivers(site, &observed, &mut findings);
     let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
-    let mut told = summary::site(site, &features, &guesses, guessed);
+    let mut told = summary::site(site, &features, by_guess.as_ref());
     told.warnings.extend(warnings);
     drop(matched);
     let vantage = summary::vantage(&observed, &view);

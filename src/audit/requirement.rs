@@ -384,7 +384,7 @@ fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party,
             reason.push_str("; unpinned: matched by a wildcard name only");
         }
         if entry.rule.insecure && is_clear(&settled.verdict, ground, tries) {
-            reason.push_str("; clear text, which the document itself calls insecure");
+            reason.push_str("; in clear text, so that whoever listens can read what signs in");
         }
     }
     let mut requirement = requirement(entry, &source.label, &target.label, settled.verdict, reason);

@@ -11,14 +11,16 @@ use crate::rules::Binding;
 use crate::rules::Site;
 
 use super::features::Features;
-use super::guess::Guess;
+use super::guess::Guessed;
 use super::view::View;
 
 /// Share of pairs heard from one side from which on the mirror itself is called one-sided.
 const ONE_SIDED: f64 = 0.3;
 
 /// The site as the reader gave it.
-pub fn site(site: &Site, features: &Features<'_>, guesses: &[Guess], provisional: bool) -> SiteSummary {
+pub fn site(site: &Site, features: &Features<'_>, by_guess: Option<&Guessed>) -> SiteSummary {
+    let guesses = by_guess.map_or(&[][..], |guessed| &guessed.guesses);
+    let notes = by_guess.map_or(&[][..], |guessed| &guessed.notes);
     let roles = site.roles.iter().map(|(role, bindings)| RoleSummary {
         role: role.clone(),
         endpoints: bindings.iter().map(binding).collect(),
@@ -38,8 +40,8 @@ pub fn site(site: &Site, features: &Features<'_>, guesses: &[Guess], provisional
             .collect(),
         features: features.told(),
         roles: roles.collect(),
-        assumptions: features.assumptions(),
-        provisional,
+        assumptions: features.assumptions().into_iter().chain(notes.iter().cloned()).collect(),
+        provisional: by_guess.is_some(),
         warnings: site.warnings.clone(),
     }
 }

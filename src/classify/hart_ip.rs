@@ -83,10 +83,11 @@ fn step(bytes: &[u8]) -> Step {
     let Some(body) = body.get(..length - HEADER) else { return Step::Cut(0) };
     let weight = match (id, body.len()) {
         // Master type and inactivity timer.
-        (INITIATE, 5) if body.first().is_some_and(|&master| master <= 1) => PROOF,
+        (INITIATE, 5) if body.first().is_some_and(|&master| master <= 1) => 80,
         // A refused session has no body; neither have closing and keep-alive.
         (INITIATE, 0) => 60,
-        (CLOSE | KEEP_ALIVE, 0) => 80,
+        // Eight bytes, six of them small: two such messages are needed.
+        (CLOSE | KEEP_ALIVE, 0) => 55,
         (TOKEN_PASSING, 4..) if frame_fits(body) => PROOF,
         (TOKEN_PASSING, 0) if kind != REQUEST && status != 0 => 60,
         // Direct PDU: device status words, then commands of number, count and data (version 2).

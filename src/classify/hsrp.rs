@@ -40,6 +40,8 @@ impl Protocol for Hsrp {
 
 /// Length of a version 1 message (RFC 2281 section 5.1), which authentication TLVs may follow.
 const LENGTH: usize = 20;
+/// Authentication TLV: type 4, 28 bytes, algorithm 1.
+const MD5: [u8; 3] = [4, 28, 1];
 /// Group state TLV of version 2: type 1, 40 bytes.
 const GROUP_STATE: [u8; 2] = [1, 40];
 
@@ -47,13 +49,22 @@ fn step(datagram: &[u8]) -> Step {
     let right = match *datagram {
         // Version 0; hello, coup, resign; one of six states; the reserved byte.
         [0, 0..=2, 0 | 1 | 2 | 4 | 8 | 16, hello, hold, _, _, 0, ref rest @ ..] => {
-            let authentication = rest.first_chunk::<8>();
-            let text = authentication.is_some_and(|text| {
-                text.iter().all(|&byte| byte == 0 || byte.is_ascii_graphic()) && datagram.len() >= LENGTH
+            let authentication = rest.first_chunk::<8>().is_some_and(|text| match datagram.len() {
+                // Text padded with zeros, "cisco" where none is set.
+                LENGTH => {
+                    let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+                    let (text, padding) = text.split_at(end);
+                    !text.is_empty()
+                        && text.iter().all(u8::is_ascii_graphic)
+                        && padding.iter().all(|&byte| byte == 0)
+                }
+                // An MD5 authentication TLV follows instead.
+                _ => {
+                    *text == [0; 8]
+                        && datagram.get(LENGTH..).is_some_and(|tlv| tlv.starts_with(&MD5) && tlv.len() >= 30)
+                }
             });
-            text && hold >= hello
-                && hold > 0
-                && (datagram.len() == LENGTH || datagram.get(LENGTH) == Some(&4))
+            authentication && hold > hello && hello > 0
         }
         // Advertisements of interfaces (operation 3): type 1, length 10, states, reserved.
         [0, 3, 0, 1, 0, 10, 1..=3, 0, ..] => datagram.len() == 16,

@@ -87,9 +87,30 @@ fn step_startup(bytes: &[u8]) -> Step {
         return Step::Wrong;
     }
     let Some(message) = bytes.get(..length) else { return Step::Cut(0) };
-    // Parameters are pairs of strings, and an empty one ends them.
-    let ended = code < CANCEL && message.ends_with(&[0, 0]);
-    if code >= CANCEL || ended { Step::Whole(length, PROOF) } else { Step::Wrong }
+    if code >= CANCEL || parameters_fit(message.get(8..).unwrap_or_default()) {
+        Step::Whole(length, PROOF)
+    } else {
+        Step::Wrong
+    }
+}
+
+/// Parameters are pairs of strings, the user among them, and an empty name ends them.
+fn parameters_fit(mut rest: &[u8]) -> bool {
+    let mut user = false;
+    while let Some(end) = rest.iter().position(|&byte| byte == 0) {
+        let (name, after) = rest.split_at(end);
+        let after = after.get(1..).unwrap_or_default();
+        if name.is_empty() {
+            return user && after.is_empty();
+        }
+        if !name.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) {
+            return false;
+        }
+        user |= name == b"user";
+        let Some(value_end) = after.iter().position(|&byte| byte == 0) else { return false };
+        rest = after.get(value_end + 1..).unwrap_or_default();
+    }
+    false
 }
 
 /// A type letter, the length of what follows it, the contents.

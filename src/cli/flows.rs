@@ -4,6 +4,7 @@ use clap::Args;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
 
+use crate::model::Observed;
 use crate::pipeline;
 use crate::report::FLOW_FORMATS;
 use crate::report::FlowList;
@@ -42,8 +43,16 @@ Examples:
 /// Lists the flows.
 pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
     let output = Output::open(&arguments.output, &arguments.input.paths())?;
-    let observed =
-        arguments.input.observe(pipeline::Options { keep_flows: true, ..pipeline::Options::default() })?;
+    let format = FLOW_FORMATS.iter().find(|format| format.name() == arguments.format);
+    let seen =
+        arguments.input.observe(pipeline::Options { keep_flows: true, ..pipeline::Options::default() });
+    let (observed, problem) = match seen {
+        Ok(observed) => (observed, None),
+        Err(problem) if format.is_some_and(|format| format.ends_with_totals()) => {
+            (Observed::default(), Some(problem))
+        }
+        Err(problem) => return Err(problem),
+    };
     let list = FlowList {
         inputs: &observed.inputs,
         vantage: &observed.vantage,
@@ -51,9 +60,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
         flows: &observed.flows,
         tally: &observed.tally,
     };
-    let format = FLOW_FORMATS.iter().find(|format| format.name() == arguments.format);
     output.write(|style, out| format.map_or(Ok(()), |format| format.write(&list, style, out)))?;
-    Ok(Exit::Compliant)
+    problem.map_or(Ok(Exit::Compliant), Err)
 }
 
 fn formats() -> PossibleValuesParser {

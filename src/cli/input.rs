@@ -59,6 +59,9 @@ pub struct Arguments {
     hash: bool,
 }
 
+/// More files passed over in a folder than this are told by their number.
+const MOST_NOTES: usize = 8;
+
 impl Arguments {
     /// Every capture that is named, however it is named.
     pub fn paths(&self) -> Vec<PathBuf> {
@@ -90,7 +93,11 @@ impl Arguments {
         let progress = Progress::new();
         let observed = pipeline::run(&mut *source, &options, &|read, total| progress.update(read, total))?;
         drop(progress);
-        source.notes().iter().for_each(|note| say::warning(note));
+        let notes = source.notes();
+        notes.iter().take(MOST_NOTES).for_each(|note| say::warning(note));
+        if let Some(more) = notes.len().checked_sub(MOST_NOTES).filter(|more| *more > 0) {
+            say::warning(&format!("{more} more files were passed over"));
+        }
         for input in &observed.inputs {
             if let Some(stop) = &input.stopped {
                 say::warning(&format!("{}: {}; what came before is in the report", input.name, stop.why));

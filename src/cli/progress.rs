@@ -40,7 +40,7 @@ impl Progress {
         let template = match total {
             Some(total) => {
                 self.bar.set_length(total);
-                "reading {wide_bar} {bytes} of {total_bytes}, {eta} left"
+                "reading {bar:40} {bytes} of {total_bytes}, {eta} left"
             }
             None => "reading {spinner} {bytes}",
         };

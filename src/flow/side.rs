@@ -91,6 +91,9 @@ impl Side {
 
     /// Starts the counters anew for the next stretch of a flow that goes on; what the transport knows is kept.
     pub fn next_stretch(&mut self) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.next_stretch();
+        }
         *self = Self {
             ttl: self.ttl,
             mac: self.mac,

@@ -40,6 +40,11 @@ impl Host {
         }
     }
 
+    /// Whether nothing is known of it: Linux cooked captures do not record to whom a frame went, which reads as all zeros.
+    pub fn is_unknown(self) -> bool {
+        self == Self::Mac(MacAddr([0; 6]))
+    }
+
     /// Its IP address, where it is named by one.
     pub fn ip(self) -> Option<IpAddr> {
         match self {

@@ -90,6 +90,12 @@ impl Conversation {
 
     /// Takes one more flow in.
     pub fn fold(&mut self, flow: FlowRecord) {
+        self.fold_keeping(flow, KEPT_EACH_END);
+    }
+
+    /// The same where memory is short: no more than so many flows stay whole at each end of its life, or as many as there are.
+    pub fn fold_keeping(&mut self, flow: FlowRecord, each_end: usize) {
+        let most = self.attempts.len().max(2 * each_end.clamp(1, KEPT_EACH_END));
         self.flows += 1;
         self.packets = self.packets.saturating_add(flow.packets());
         self.bytes = self.bytes.saturating_add(flow.bytes());
@@ -101,14 +107,14 @@ impl Conversation {
         self.last = self.last.max(flow.last);
         let place = self.attempts.partition_point(|known| known.first <= flow.first);
         self.attempts.insert(place, flow);
-        if self.attempts.len() > 2 * KEPT_EACH_END {
+        if self.attempts.len() > most {
             // The one in the middle goes: what stays are the earliest and the latest, whatever the order of arrival.
-            self.attempts.remove(KEPT_EACH_END);
+            self.attempts.remove(most / 2);
         }
     }
 
     /// The flows kept whole, in the order of their first packets.
-    pub fn attempts(&self) -> impl DoubleEndedIterator<Item = &FlowRecord> {
+    pub fn attempts(&self) -> impl DoubleEndedIterator<Item = &FlowRecord> + ExactSizeIterator {
         self.attempts.iter()
     }
 

@@ -120,12 +120,12 @@ impl Judgement {
     /// Judges by what there is, and frees what was kept.
     pub fn finish(&mut self, flow: &Flow, carrier: Option<Carrier>, heard: &mut Vec<Heard>) {
         if let (Some(carrier), Some(prefixes)) = (carrier, self.prefixes.as_deref_mut()) {
-            for half in [Half::Low, Half::High] {
-                if let Some(prefix) = prefixes.of_mut(half) {
-                    prefix.finish();
-                }
+            for prefix in [&mut prefixes.low, &mut prefixes.high] {
+                // An end that stayed silent has said all it will say as well.
+                prefix.get_or_insert_with(Prefix::datagrams).finish();
             }
-            self.ask(flow, carrier, None, flow.last, heard);
+            let last = flow.sides.low.last_payload.max(flow.sides.high.last_payload);
+            self.ask(flow, carrier, None, last.unwrap_or(flow.last), heard);
         }
         self.close();
     }

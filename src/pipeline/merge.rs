@@ -18,6 +18,7 @@ use super::names;
 use super::names::Names;
 use super::resolve::Resolver;
 use super::shard::Learnt;
+use super::shard::Room;
 use super::shard::fold;
 use super::vantage::Hosts;
 
@@ -32,7 +33,8 @@ pub fn merge(
     let mut observed =
         Observed { tally: read, inputs: source.inputs(), names: source.names(), ..Observed::default() };
     let mut vantage = Vantage::default();
-    let mut learned: BTreeSet<(CellId, Host, u16)> = BTreeSet::new();
+    let mut learned: Vec<(CellId, Host, u16)> = Vec::new();
+    let mut conversations = Vec::new();
     let mut unsettled = Vec::new();
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut resolver = Resolver::default();
@@ -40,8 +42,8 @@ pub fn merge(
         observed.tally.merge(&shard.tally);
         observed.flows.append(&mut shard.flows);
         // A pair of hosts is at home in one shard, and so is every conversation.
-        observed.conversations.append(&mut shard.conversations);
-        learned.append(&mut shard.learned);
+        conversations.extend(shard.conversations);
+        learned.extend(shard.learned);
         unsettled.append(&mut shard.unsettled);
         observed.lookups.append(&mut shard.lookups);
         observed.endpoints.append(&mut shard.endpoints);
@@ -54,13 +56,23 @@ pub fn merge(
         shard.view.add_to(&mut vantage);
     }
 
+    // One tree built at once: joining trees one by one would go through all of them each time.
+    observed.conversations = conversations.into_iter().collect();
+    let learned: BTreeSet<_> = learned.into_iter().collect();
     unsettled.sort_by_key(|record: &FlowRecord| record.first);
     for mut record in unsettled {
         settle(&mut record, &learned);
         if options.keep_flows {
             observed.flows.push(record.clone());
         }
-        fold(&mut observed.conversations, record, usize::MAX, &mut left_out);
+        // Few enough by their own bound to need no other.
+        fold(
+            &mut observed.conversations,
+            record,
+            &Room { conversations: usize::MAX, records: usize::MAX },
+            &mut 0,
+            &mut left_out,
+        );
     }
 
     observed.lookups.sort_by(|a, b| {

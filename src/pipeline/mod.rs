@@ -5,6 +5,7 @@
 
 mod cells;
 mod dispatch;
+mod elsewhere;
 mod judge;
 mod merge;
 mod names;
@@ -31,6 +32,7 @@ pub use cells::CellMap;
 pub use cells::CellRule;
 
 use shard::Bounds;
+use shard::Room;
 use shard::SHARDS;
 
 /// How a run is to be done.
@@ -48,6 +50,8 @@ pub struct Options {
     pub prefix_bytes: usize,
     /// The most conversations over all shards before the ports of vain attempts are folded together.
     pub conversations: usize,
+    /// The most flows kept whole inside conversations; beyond it a conversation keeps its first and its last.
+    pub records: usize,
     /// Bounds on incomplete datagrams.
     pub fragments: FragmentBounds,
 }
@@ -61,6 +65,7 @@ impl Default for Options {
             limits: Limits::default(),
             prefix_bytes: 512 << 20,
             conversations: 128 * 1024,
+            records: 256 * 1024,
             fragments: FragmentBounds::default(),
         }
     }
@@ -78,7 +83,7 @@ pub fn run(
     let bounds = Bounds {
         limits: Limits { flows: share(options.limits.flows), ..options.limits },
         prefixes: share(options.prefix_bytes),
-        conversations: share(options.conversations),
+        room: Room { conversations: share(options.conversations), records: share(options.records) },
         keep_flows: options.keep_flows,
     };
     let (shards, read) = worker::drive(source, options, bounds, &hosts, progress)?;

@@ -23,6 +23,7 @@ use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 use crate::model::Host;
+use crate::model::KEPT_EACH_END;
 use crate::model::Lookup;
 use crate::model::Outcome;
 use crate::model::PacketRef;
@@ -33,6 +34,7 @@ use crate::model::Tally;
 use crate::model::Transport;
 
 use super::cells::CellMap;
+use super::elsewhere::Elsewhere;
 use super::judge::Heard;
 use super::judge::Judgement;
 use super::names;
@@ -68,8 +70,8 @@ pub struct Bounds {
     pub limits: Limits,
     /// The most bytes kept for classifiers.
     pub prefixes: usize,
-    /// The most conversations.
-    pub conversations: usize,
+    /// For conversations.
+    pub room: Room,
     /// Whether every flow is kept for printing.
     pub keep_flows: bool,
 }
@@ -98,8 +100,12 @@ pub struct Learnt {
     pub flows: Vec<FlowRecord>,
     /// Its conversations.
     pub conversations: BTreeMap<ConversationKey, Conversation>,
+    /// Flow records kept whole in them.
+    pub whole: usize,
     /// Streams without opening: who is the server may be known once all shards are done.
     pub unsettled: Vec<FlowRecord>,
+    /// Questions that may be answered from another port.
+    pub elsewhere: Elsewhere,
     /// Service endpoints seen accepting.
     pub learned: BTreeSet<(CellId, Host, u16)>,
     /// DNS lookups.
@@ -138,7 +144,9 @@ impl Shard {
                 tally: Tally::default(),
                 flows: Vec::new(),
                 conversations: BTreeMap::new(),
+                whole: 0,
                 unsettled: Vec::new(),
+                elsewhere: Elsewhere::default(),
                 learned: BTreeSet::new(),
                 lookups: Vec::new(),
                 endpoints: Vec::new(),
@@ -192,6 +200,9 @@ impl Shard {
     pub fn finish(mut self) -> Learnt {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
         self.table.finish(&mut |flow, judgement, why| sink.take(flow, judgement, why));
+        for record in std::mem::take(&mut self.learnt.elsewhere).finish() {
+            self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
         self.learnt
     }
 
@@ -255,11 +266,20 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn take(&mut self, flow: Flow, mut judgement: Judgement, why: Leaves) {
-        *self.kept = self.kept.saturating_sub(judgement.kept());
+        let goes_on = why == Leaves::GoesOn;
+        if !goes_on {
+            *self.kept = self.kept.saturating_sub(judgement.kept());
+        }
         let mut heard = Vec::new();
         judgement.finish(&flow, carrier(flow.transport), &mut heard);
+        if goes_on {
+            heard.clear();
+        }
         state(self.learnt, &flow, &mut judgement, &mut heard);
-        if let Some(questions) = judgement.questions.take() {
+        // What a flow that goes on still waits for is told when it ends.
+        if let Some(questions) = judgement.questions.take()
+            && !goes_on
+        {
             let mut told = Vec::new();
             questions.finish(&mut told);
             keep_lookups(self.learnt, told);
@@ -280,7 +300,9 @@ impl Sink<'_> {
                 return;
             }
         }
-        self.learnt.keep(record, self.bounds.keep_flows, self.bounds.conversations);
+        if let Some(record) = self.learnt.elsewhere.take(record) {
+            self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
     }
 
     fn learn(&mut self, record: &FlowRecord) {
@@ -294,11 +316,11 @@ impl Sink<'_> {
 
 impl Learnt {
     /// Keeps a record whose roles are settled, within the bound on conversations.
-    pub fn keep(&mut self, record: FlowRecord, keep_flows: bool, most: usize) {
+    pub fn keep(&mut self, record: FlowRecord, keep_flows: bool, room: &Room) {
         if keep_flows {
             self.flows.push(record.clone());
         }
-        fold(&mut self.conversations, record, most, &mut self.left_out);
+        fold(&mut self.conversations, record, room, &mut self.whole, &mut self.left_out);
     }
 }
 
@@ -307,26 +329,49 @@ impl Learnt {
 pub fn fold(
     conversations: &mut BTreeMap<ConversationKey, Conversation>,
     record: FlowRecord,
-    most: usize,
+    room: &Room,
+    whole: &mut usize,
     left_out: &mut BTreeMap<&'static str, u64>,
 ) {
     let mut key = ConversationKey::of(&record);
+    let short = *whole >= room.records;
     if let Some(known) = conversations.get_mut(&key) {
-        return known.fold(record);
+        return add(known, record, short, whole);
     }
-    let room = if came_to_nothing(&record) { most } else { most.saturating_mul(ANSWERED) };
-    if conversations.len() >= room {
+    let most = if came_to_nothing(&record) {
+        room.conversations
+    } else {
+        room.conversations.saturating_mul(ANSWERED)
+    };
+    if conversations.len() >= most {
         *left_out.entry("flows whose ports were folded together").or_default() += 1;
         key.port = None;
         if let Some(known) = conversations.get_mut(&key) {
-            return known.fold(record);
+            return add(known, record, true, whole);
         }
-        if conversations.len() >= most.saturating_mul(2 * ANSWERED) {
+        if conversations.len() >= room.conversations.saturating_mul(2 * ANSWERED) {
             *left_out.entry("flows whose conversations were only counted").or_default() += 1;
             return;
         }
     }
     conversations.insert(key, Conversation::under(key, record));
+    *whole += 1;
+}
+
+/// Folds a flow into a known conversation, and counts what stays whole of it.
+fn add(known: &mut Conversation, record: FlowRecord, short: bool, whole: &mut usize) {
+    let before = known.attempts().len();
+    known.fold_keeping(record, if short { 1 } else { KEPT_EACH_END });
+    *whole += known.attempts().len() - before;
+}
+
+/// What there is room for in one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// The most conversations of which each has its own entry though it came to nothing.
+    pub conversations: usize,
+    /// Flow records kept whole beyond which a conversation keeps only its first and its last.
+    pub records: usize,
 }
 
 /// How many times the bound on conversations is left for those that were more than a single try.

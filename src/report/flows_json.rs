@@ -31,6 +31,10 @@ impl FlowFormat for Json {
         "one JSON object a line, a flow each, then the totals"
     }
 
+    fn ends_with_totals(&self) -> bool {
+        true
+    }
+
     fn write(&self, list: &FlowList<'_>, _: &Style, out: &mut dyn io::Write) -> io::Result<()> {
         for flow in list.flows {
             write_line(&FlowLine::of(flow, list), out)?;
@@ -112,7 +116,9 @@ struct End {
 
 impl End {
     fn of(endpoint: Endpoint) -> Self {
-        Self { addr: endpoint.host.to_string(), port: endpoint.port }
+        // An end that the capture does not record has no address to tell.
+        let addr = if endpoint.host.is_unknown() { String::new() } else { endpoint.host.to_string() };
+        Self { addr, port: endpoint.port }
     }
 }
 

@@ -107,6 +107,11 @@ pub trait FlowFormat: Sync {
     /// One line for the help page.
     fn about(&self) -> &'static str;
 
+    /// Whether its readers wait for totals, so that it is written even where no input could be opened: nothing read, and that adds up.
+    fn ends_with_totals(&self) -> bool {
+        false
+    }
+
     /// Writes the whole list.
     fn write(&self, list: &FlowList<'_>, style: &Style, out: &mut dyn io::Write) -> io::Result<()>;
 }

@@ -161,7 +161,7 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
         // A word longer than a line (a long host name) is broken behind its last joint that fits, or where the line ends.
         for c in word.chars() {
             let wide = c.width().unwrap_or(0);
-            if used > 0 && used + wide > width {
+            while used > 0 && used + wide > width {
                 let rest = line.rfind(JOINTS).map(|at| line.split_off(at + 1)).unwrap_or_default();
                 if line.width() * 2 >= width {
                     lines.push(std::mem::replace(&mut line, rest));
@@ -196,6 +196,17 @@ mod tests {
         check("2001:db8::9:5", 8, &["2001:", "db8::9:5"]);
         check("大きさ 大", 6, &["大きさ", "大"]);
         check("大きさ", 1, &["大", "き", "さ"]);
+    }
+
+    proptest::proptest! {
+        /// Whatever the text, no line is too wide, and nothing of it is lost but blanks.
+        #[test]
+        fn wrapping_loses_nothing(text in "[ a-z.:/大é\\u{301}-]{0,120}", width in 2_usize..40) {
+            let lines = wrapped(&text, width);
+            proptest::prop_assert!(lines.iter().all(|line| line.width() <= width), "{lines:?}");
+            let solid = |text: &str| text.replace(' ', "");
+            proptest::prop_assert_eq!(solid(&lines.concat()), solid(&text));
+        }
     }
 
     #[test]

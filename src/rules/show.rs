@@ -44,8 +44,13 @@ pub fn show(ruleset: &Ruleset, width: usize) -> String {
     });
     table(&mut text, &["role", "kind", "title", "hosts"], rows.collect(), width);
     text.push_str("\nRules\n");
-    let head = ["rule", "from", "to", "service", "protocol", "need", "cadence", "when", "cite"];
-    table(&mut text, &head, ruleset.rules.iter().flat_map(rule_rows).collect(), width);
+    let head = ["rule", "from", "to", "service", "need", "protocol", "cadence", "when", "cite"];
+    let rows = ruleset.rules.iter().flat_map(rule_rows);
+    let narrow = width < ROOMY;
+    // What does not fit a narrow page as a column stands with the rule's note below.
+    let columns = if narrow { NARROW_COLUMNS } else { head.len() };
+    let rows = rows.map(|row| row.into_iter().take(columns).collect());
+    table(&mut text, head.get(..columns).unwrap_or(&head), rows.collect(), width);
     text.push_str("\nNotes\n");
     for note in &ruleset.notes {
         paragraph(&mut text, "  ", note, width);
@@ -57,6 +62,11 @@ pub fn show(ruleset: &Ruleset, width: usize) -> String {
         }
         if !rule.note.is_empty() {
             let _ = write!(note, " {}", rule.note);
+        }
+        if narrow {
+            let told = rule_rows(rule).into_iter().flat_map(|row| row.into_iter().skip(NARROW_COLUMNS));
+            let told: Vec<String> = told.filter(|cell| !cell.is_empty()).collect();
+            let _ = write!(note, " ({})", told.join("; "));
         }
         paragraph(&mut text, "  ", &note, width);
     }
@@ -110,7 +120,7 @@ fn rule_rows(rule: &Rule) -> Vec<Vec<String>> {
         let as_read = if several { format!(" ({})", reading.kind.name()) } else { String::new() };
         if at == 0 {
             let cite = format!("{}{as_read}", rule.cite);
-            row.extend([protocol.clone(), need.clone(), rule.cadence.name().to_owned(), when.clone(), cite]);
+            row.extend([need.clone(), protocol.clone(), rule.cadence.name().to_owned(), when.clone(), cite]);
         } else {
             let why = if reading.note.is_empty() { String::new() } else { format!(": {}", reading.note) };
             row.extend(["", "", "", ""].map(str::to_owned));
@@ -124,6 +134,12 @@ fn rule_rows(rule: &Rule) -> Vec<Vec<String>> {
 fn services(reading: &Reading) -> String {
     reading.services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// From this width on all columns of a rule stand beside each other without being cut to pieces.
+const ROOMY: usize = 140;
+
+/// The columns of a rule that stand on a narrow page: rule, from, to, service, need.
+const NARROW_COLUMNS: usize = 5;
 
 /// Below this nothing can be laid out.
 const NARROWEST: usize = 60;

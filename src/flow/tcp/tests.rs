@@ -184,6 +184,7 @@ fn a_long_flow_is_told_and_goes_on() {
     );
     assert_eq!((told[0].packets(), told[1].packets()), (4, 2));
     assert_eq!(told[1].first.number, 5);
+    assert_eq!((told[0].from_client.payload_acknowledged, told[1].from_client.payload_acknowledged), (0, 10));
 }
 
 #[test]
