@@ -440,6 +440,7 @@ fn requirement(entry: &Entry<'_>, source: &str, target: &str, verdict: Verdict, 
         first: None::<PacketRef>,
         last: None,
         history: Vec::new(),
+        conversations: Vec::new(),
     };
     Bound { told, matters: matters(entry), conversations: BTreeSet::new(), missing: Vec::new() }
 }
