@@ -16,8 +16,10 @@ use crate::model::Role;
 use crate::model::Series;
 use crate::model::SideRecord;
 use crate::model::Transport;
+use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
+use super::condition;
 use super::view::Sight;
 use super::view::View;
 
@@ -28,6 +30,8 @@ pub struct Expectation<'a> {
     pub protocols: &'a [String],
     /// Least TLS version.
     pub tls: Option<TlsVersion>,
+    /// What the payload may not contradict.
+    pub require: &'a [Condition],
 }
 
 /// Which word a failure gets.
@@ -532,7 +536,10 @@ fn payload(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     }
     let note = (protocol == "tls" && !want.protocols.is_empty() && want.protocols.iter().any(|p| p != "tls"))
         .then(|| "encrypted, so what is inside TLS was not seen".to_owned());
-    State::Works(proofs, note)
+    if let Some(state) = condition::contradicted(flow, want.require) {
+        return state;
+    }
+    State::Works(proofs, note.or_else(|| condition::shown(flow, want.require)))
 }
 
 /// A payload that the rule does not accept.
