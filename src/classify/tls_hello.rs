@@ -161,8 +161,7 @@ pub fn server_hello(body: &[u8], facts: &mut Facts) -> Option<u16> {
 /// States who kept the version down, where both hellos were seen and one end could have done more.
 pub fn capped_by(facts: &mut Facts) {
     /// From the oldest to the newest; TLS and DTLS are never mixed in one handshake.
-    const ORDER: [&str; 9] =
-        ["ssl2", "ssl3", "1.0", "dtls1.0", "1.1", "1.2", "dtls1.2", "1.3", "dtls1.3"];
+    const ORDER: [&str; 9] = ["ssl2", "ssl3", "1.0", "dtls1.0", "1.1", "1.2", "dtls1.2", "1.3", "dtls1.3"];
     let rank = |name: &str| ORDER.iter().position(|known| *known == name);
     let Some(chosen) = facts.get("tls.version").and_then(rank) else { return };
     let Some(offered) = facts.all("tls.offered").filter_map(rank).max() else { return };
