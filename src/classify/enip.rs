@@ -115,7 +115,7 @@ fn cut(bytes: &[u8]) -> Cut<Message<'_>> {
     };
     let options = header.last_chunk::<4>();
     // Status codes of table 2-3.3; options are reserved (2-3.7).
-    if !is_command(command) || !matches!(status, 0..=3 | 0x64..=0x6a) || options != Some(&[0; 4]) {
+    if !is_command(command) || !matches!(status, 0..=3 | 0x64 | 0x65 | 0x69) || options != Some(&[0; 4]) {
         return Cut::Wrong;
     }
     let length = usize::from(length);
@@ -123,11 +123,15 @@ fn cut(bytes: &[u8]) -> Cut<Message<'_>> {
     let fits = match command {
         NOP => Some(None),
         LIST_SERVICES | LIST_IDENTITY | LIST_INTERFACES => {
-            (data.is_empty() || packets(data).is_some()).then_some(None)
+            // A request is bare and refuses nothing: counters of 0x63 and on look like it otherwise.
+            let fits = if data.is_empty() { status == 0 } else { packets(data).is_some() };
+            fits.then_some(None)
         }
         // Protocol version 1, no options (2-4.4).
         REGISTER_SESSION => (matches!(data, [1, 0, 0, 0]) || status != 0).then_some(None),
-        UNREGISTER_SESSION | INDICATE_STATUS | CANCEL => (session != 0 || status != 0).then_some(None),
+        // No data (2-4.5).
+        UNREGISTER_SESSION => (data.is_empty() && (session != 0 || status != 0)).then_some(None),
+        INDICATE_STATUS | CANCEL => (session != 0 || status != 0).then_some(None),
         // Interface handle 0 is CIP, then a timeout (2-4.7, 2-4.8); a refusal has no data.
         _ => match data {
             [0, 0, 0, 0, _, _, items @ ..] => packets(items),
