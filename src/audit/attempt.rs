@@ -447,11 +447,18 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host);
             State::Silent(Silence { series: flow.from_client.unanswered, sight, transport: flow.transport })
         }
-        Outcome::Observed => match payload(flow, want) {
-            State::Works(proofs, _) => State::Works(
-                proofs,
-                Some("sent; the protocol has no answers, so delivery cannot be seen".to_owned()),
+        Outcome::Observed if flow.from_client.packets == 0 => match payload(flow, want) {
+            State::Works(_, _) => State::Works(
+                Proofs::new(flow.first, format!("{} answers; the requests are not on this mirror", flow.server.host)),
+                Some("seen from one side".to_owned()),
             ),
+            other => other,
+        },
+        Outcome::Observed => match payload(flow, want) {
+            State::Works(proofs, _) => {
+                let one_way = || "sent; the protocol has no answers, so delivery cannot be seen".to_owned();
+                State::Works(proofs, Some(flow.reason.clone().unwrap_or_else(one_way)))
+            }
             other => other,
         },
         Outcome::OneSided => State::Works(

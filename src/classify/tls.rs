@@ -409,6 +409,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "all that differs is worth seeing, not the first alone")]
     fn versions_and_names_are_those_labelled() {
         if !harness::present() {
             return;

@@ -5,6 +5,7 @@
 
 mod cells;
 mod dispatch;
+mod elsewhere;
 mod judge;
 mod merge;
 mod names;

@@ -34,6 +34,7 @@ use crate::model::Tally;
 use crate::model::Transport;
 
 use super::cells::CellMap;
+use super::elsewhere::Elsewhere;
 use super::judge::Heard;
 use super::judge::Judgement;
 use super::names;
@@ -103,6 +104,8 @@ pub struct Learnt {
     pub whole: usize,
     /// Streams without opening: who is the server may be known once all shards are done.
     pub unsettled: Vec<FlowRecord>,
+    /// Questions that may be answered from another port.
+    pub elsewhere: Elsewhere,
     /// Service endpoints seen accepting.
     pub learned: BTreeSet<(CellId, Host, u16)>,
     /// DNS lookups.
@@ -143,6 +146,7 @@ impl Shard {
                 conversations: BTreeMap::new(),
                 whole: 0,
                 unsettled: Vec::new(),
+                elsewhere: Elsewhere::default(),
                 learned: BTreeSet::new(),
                 lookups: Vec::new(),
                 endpoints: Vec::new(),
@@ -196,6 +200,9 @@ impl Shard {
     pub fn finish(mut self) -> Learnt {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
         self.table.finish(&mut |flow, judgement, why| sink.take(flow, judgement, why));
+        for record in std::mem::take(&mut self.learnt.elsewhere).finish() {
+            self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
         self.learnt
     }
 
@@ -301,7 +308,9 @@ impl Sink<'_> {
                 return;
             }
         }
-        self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        if let Some(record) = self.learnt.elsewhere.take(record) {
+            self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
     }
 
     fn learn(&mut self, record: &FlowRecord) {
