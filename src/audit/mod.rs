@@ -7,6 +7,7 @@
 mod attempt;
 mod cast;
 mod catalogue;
+mod condition;
 mod failing;
 mod features;
 mod finding;

@@ -146,7 +146,7 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
 
 /// What an entry asks of the payload.
 pub fn expectation<'a>(entry: &'a Entry<'_>) -> Expectation<'a> {
-    Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls }
+    Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls, require: &entry.rule.require }
 }
 
 /// A failure inside a maintenance window is no attempt to judge by.
