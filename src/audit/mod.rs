@@ -7,6 +7,7 @@
 mod attempt;
 mod cast;
 mod catalogue;
+mod condition;
 mod failing;
 mod features;
 mod finding;
@@ -21,6 +22,8 @@ mod requirement;
 mod summary;
 mod timeline;
 mod view;
+
+use std::collections::BTreeMap;
 
 use crate::model::Conclusion;
 use crate::model::Observed;
@@ -67,9 +70,10 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
         .collect();
     let ground =
         Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
-    let bound = requirement::all(ground);
+    let mut bound = requirement::all(ground);
     let judged =
         if guessed { guess::calls_nothing_unexpected(judge::all(ground)) } else { judge::all(ground) };
+    name_conversations(&mut bound, &judged);
     let mut findings = finding::all(&bound, &judged, options.strict);
     if guessed {
         findings.extend(failing::all(ground, &bound));
@@ -90,6 +94,15 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
         findings,
         inputs: observed.inputs.clone(),
         tally: observed.tally.clone(),
+    }
+}
+
+/// Gives each requirement the ids under which its conversations are told.
+fn name_conversations(bound: &mut [requirement::Bound], judged: &[judge::Judged]) {
+    let ids: BTreeMap<_, &str> = judged.iter().map(|one| (one.key, one.told.id.as_str())).collect();
+    for one in bound {
+        one.told.conversations =
+            one.conversations.iter().filter_map(|key| ids.get(key)).map(|id| (*id).to_owned()).collect();
     }
 }
 

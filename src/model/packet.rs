@@ -41,6 +41,11 @@ impl PacketRef {
         InputId((self.place.get() >> NUMBER_BITS) as u32)
     }
 
+    /// The same packet as one of another input.
+    pub fn within(self, input: InputId) -> Self {
+        Self::new(self.time, input, self.number())
+    }
+
     /// Its number there.
     #[inline]
     pub fn number(self) -> u64 {

@@ -51,6 +51,8 @@ impl Default for Retention {
 const LOOKUPS_OF_ONE: usize = 8;
 /// Streams without opening that wait in one shard before their roles are settled by what is known then.
 const UNSETTLED: usize = 256;
+/// After so long an answer to a question asked elsewhere has surely been told: flows of datagrams leave after half an hour of silence.
+const ANSWERED: Duration = Duration::from_secs(2 * 3600);
 /// Between two looks for what has to be forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
@@ -101,7 +103,7 @@ impl Live {
         let due = self.swept.is_none_or(|swept| now.since(swept) >= HOUSEKEEPING || now < swept);
         if due {
             self.swept = Some(now);
-            self.forget(now.minus(self.retention.keep));
+            self.forget(now);
         }
         let most = self.retention.lookups.div_ceil(SHARDS).clamp(LOOKUPS_OF_ONE, MOST_LOOKUPS);
         for shard in &mut self.engine.shards {
@@ -144,30 +146,12 @@ impl Live {
         }
     }
 
-    fn forget(&mut self, since: Timestamp) {
+    fn forget(&mut self, now: Timestamp) {
+        let since = now.minus(self.retention.keep);
         self.hosts.retain(|_, heard| heard.last.time >= since);
+        let answered = now.minus(ANSWERED);
         for shard in &mut self.engine.shards {
-            let learnt = shard.learnt();
-            let before = learnt.conversations.len();
-            learnt.conversations.retain(|_, conversation| conversation.last.time >= since);
-            learnt.leave_out(
-                "conversations forgotten after long silence",
-                (before - learnt.conversations.len()) as u64,
-            );
-            let before = learnt.lookups.len();
-            learnt.lookups.retain(|lookup| names::order(lookup).is_some_and(|at| at.time >= since));
-            learnt.leave_out(
-                "name lookups forgotten after long silence",
-                (before - learnt.lookups.len()) as u64,
-            );
-            learnt.endpoints.retain(|endpoint| endpoint.at.time >= since);
-            let addresses = learnt.resolver.forget(since);
-            learnt.leave_out("address resolutions forgotten after long silence", addresses);
-            learnt.sweeps.forget(since);
-            for key in learnt.conversations.keys() {
-                learnt.sweeps.know(key);
-            }
-            learnt.view.forget();
+            shard.forget(since, answered);
         }
     }
 }

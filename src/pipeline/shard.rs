@@ -246,6 +246,32 @@ impl Shard {
         }
     }
 
+    /// Forgets what was silent since then.
+    pub fn forget(&mut self, since: Timestamp, answered: Timestamp) {
+        let learnt = &mut self.learnt;
+        for record in learnt.elsewhere.settle(answered) {
+            learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
+        let before = learnt.conversations.len();
+        learnt.conversations.retain(|_, conversation| conversation.last.time >= since);
+        let gone = before - learnt.conversations.len();
+        if gone > 0 {
+            learnt.whole = learnt.conversations.values().map(|kept| kept.attempts().len()).sum();
+        }
+        learnt.leave_out("conversations forgotten after long silence", gone as u64);
+        let before = learnt.lookups.len();
+        learnt.lookups.retain(|lookup| names::order(lookup).is_some_and(|at| at.time >= since));
+        learnt.leave_out("name lookups forgotten after long silence", (before - learnt.lookups.len()) as u64);
+        learnt.endpoints.retain(|endpoint| endpoint.at.time >= since);
+        let addresses = learnt.resolver.forget(since);
+        learnt.leave_out("address resolutions forgotten after long silence", addresses);
+        learnt.sweeps.forget(since);
+        for key in learnt.conversations.keys() {
+            learnt.sweeps.know(key);
+        }
+        learnt.view.forget();
+    }
+
     /// What it has learnt so far.
     pub fn learnt(&mut self) -> &mut Learnt {
         &mut self.learnt
@@ -264,7 +290,16 @@ impl Shard {
     fn count(&mut self, hash: u64, place: &Place, arrival: &Arrival<'_>) {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
         let slot = self.table.take(hash, place, arrival, &mut |left, why| sink.leave(left, why));
-        let (Some(carrier), Some(slot)) = (carrier(place.transport), slot) else { return };
+        let Some(slot) = slot else { return };
+        let Some(carrier) = carrier(place.transport) else {
+            if let Body::Icmp(icmp) = arrival.frame.body
+                && !arrival.copy
+                && let Some((_, judgement)) = self.table.slot(slot)
+            {
+                judgement.state_icmp(icmp.kind, icmp.code, arrival.at);
+            }
+            return;
+        };
         let Some((flow, judgement)) = self.table.slot(slot) else { return };
         if arrival.copy || (judgement.is_closed() && !judgement.listens()) {
             return;
