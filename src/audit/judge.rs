@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::model::Conversation;
@@ -30,6 +31,7 @@ use super::matching::Matched;
 use super::names;
 use super::proxy;
 use super::requirement::Ground;
+use super::spread::spread;
 
 /// Protocols of network housekeeping that no vendor's document speaks of.
 const HOUSEKEEPING: [&str; 9] = ["arp", "lldp", "stp", "cdp", "dhcp", "dhcpv6", "mdns", "llmnr", "loop"];
@@ -57,18 +59,17 @@ pub struct Judged {
 }
 
 /// Judges every conversation.
-pub fn all(ground: Ground<'_>) -> Vec<Judged> {
+pub fn all(
+    ground: Ground<'_>,
+    conversations: &[&Conversation],
+    workers: Option<NonZeroUsize>,
+) -> Vec<Judged> {
     let asked = questions(ground);
     let context = Context { ground, asked, now: ground.observed.vantage.last.unwrap_or(Timestamp::MIN) };
-    ground
-        .observed
-        .conversations
-        .values()
-        .map(|conversation| {
-            let matched = ground.matched.get(&conversation.key).map_or(&[][..], Vec::as_slice);
-            context.judge(conversation, matched)
-        })
-        .collect()
+    spread(conversations, workers, |conversation| {
+        let matched = ground.matched.get(&conversation.key).map_or(&[][..], Vec::as_slice);
+        context.judge(*conversation, matched)
+    })
 }
 
 struct Context<'a> {

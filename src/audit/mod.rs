@@ -19,13 +19,16 @@ mod matching;
 mod names;
 mod proxy;
 mod requirement;
+mod spread;
 mod summary;
 mod timeline;
 mod view;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use crate::model::Conclusion;
+use crate::model::Conversation;
 use crate::model::Observed;
 use crate::model::Report;
 use crate::model::Verdict;
@@ -37,6 +40,7 @@ use features::Features;
 use matching::Matcher;
 use names::Names;
 use requirement::Ground;
+use spread::spread;
 use view::View;
 
 /// How an audit is to be done.
@@ -44,6 +48,8 @@ use view::View;
 pub struct Options {
     /// Optional requirements that fail count as well.
     pub strict: bool,
+    /// Threads for what is done with each conversation; none: the calling thread does it all. The report is the same.
+    pub workers: Option<NonZeroUsize>,
 }
 
 /// Holds what was observed against a site. Where the site binds no component, roles are guessed and the report is provisional.
@@ -63,16 +69,17 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features);
     let matcher = Matcher::new(observed, &cast, &catalogue);
-    let matched = observed
-        .conversations
-        .values()
-        .map(|conversation| (conversation.key, matcher.conversation(conversation)))
+    let conversations: Vec<&Conversation> = observed.conversations.values().collect();
+    let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(*one)))
+        .into_iter()
         .collect();
     let ground =
         Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
     let mut bound = requirement::all(ground);
-    let judged =
-        if guessed { guess::calls_nothing_unexpected(judge::all(ground)) } else { judge::all(ground) };
+    let mut judged = judge::all(ground, &conversations, options.workers);
+    if guessed {
+        judged = guess::calls_nothing_unexpected(judged);
+    }
     name_conversations(&mut bound, &judged);
     let mut findings = finding::all(&bound, &judged, options.strict);
     if guessed {

@@ -244,6 +244,10 @@ impl Prefix {
 
     fn append(&mut self, bytes: &[u8]) {
         self.copied += bytes.len() as u64;
+        if self.bytes.capacity() == 0 {
+            // Most flows are decided within a few messages: one piece of memory for all of them.
+            self.bytes.reserve(2 * bytes.len().clamp(64, MOST_STREAM / 4));
+        }
         self.bytes.extend_from_slice(bytes);
     }
 

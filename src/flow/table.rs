@@ -446,7 +446,8 @@ impl<S: Default + Clone> Table<S> {
         let limits = self.limits;
         for number in 0..self.slots.len() as u32 {
             let over = self.slots.get(number as usize).and_then(Option::as_ref).is_some_and(|slot| {
-                self.now.since(slot.flow.last.time) > slot.flow.patience(&limits) + SWEEP
+                let silence = self.now.since(slot.flow.last.time);
+                silence > self.least_patience + SWEEP && silence > slot.flow.patience(&limits) + SWEEP
             });
             if over {
                 self.remove(number, Leaves::Ended, leave);

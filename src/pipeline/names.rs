@@ -183,6 +183,8 @@ pub fn stated(facts: &Facts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::InputId;
+    use crate::model::Timestamp;
 
     #[test]
     fn names_are_names_of_the_server() {

@@ -33,7 +33,8 @@ fn decode_soundly(packet: &Packet<'_>) -> Result<(), TestCaseError> {
     // Nothing is copied: what a frame shows lies in the packet.
     prop_assert!(payload.is_empty() || packet.bytes.as_ptr_range().contains(&payload.as_ptr()));
     // The short way and the walk read alike.
-    prop_assert_eq!(super::super::layered(packet).ok().as_ref(), Some(&frame));
+    let walked = super::super::layered(packet);
+    prop_assert_eq!(walked.as_ref(), Ok(&frame));
     let mut defragmenter = Defragmenter::default();
     if let Pushed::Whole(whole) = defragmenter.push(packet, &frame) {
         let _ = decode_reassembled(&whole.context, &whole.packet);
