@@ -138,7 +138,9 @@ fn votes<'a>(ruleset: &'a Ruleset, observed: &Observed) -> Vec<Vote<'a>> {
 fn components(ruleset: &Ruleset, votes: &[Vote<'_>]) -> BTreeMap<IpAddr, Guess> {
     let is_component =
         |role: &str| ruleset.roles.get(role).is_some_and(|role| role.kind == RoleKind::Component);
-    let mut rules: BTreeMap<(IpAddr, &str), (BTreeSet<&str>, BTreeSet<&str>, &Evidence)> = BTreeMap::new();
+    /// The rules that speak for one machine in one role: the telling ones, and all of them.
+    type Spoken<'v> = (BTreeSet<&'v str>, BTreeSet<&'v str>, &'v Evidence);
+    let mut rules: BTreeMap<(IpAddr, &str), Spoken<'_>> = BTreeMap::new();
     for vote in votes.iter().filter(|vote| is_component(vote.role)) {
         let (telling, all, evidence) = rules
             .entry((vote.machine, vote.role))
