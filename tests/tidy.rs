@@ -20,7 +20,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("audit", &["model", "rules"]),
     ("report", &["model"]),
     ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
-    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report"]),
+    ("watch", &["model", "capture", "pipeline", "rules", "audit", "report"]),
+    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report", "watch"]),
 ];
 
 fn root() -> PathBuf {

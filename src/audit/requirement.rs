@@ -90,7 +90,7 @@ pub fn all(ground: Ground<'_>) -> Vec<Bound> {
         known.conversations.insert(key);
     });
     for known in tries.values_mut() {
-        known.attempts.sort_by_key(|attempt| (attempt.first, attempt.last));
+        timeline::sort(&mut known.attempts);
     }
     let mut bound = Vec::new();
     let mut at = 0;

@@ -28,6 +28,8 @@ use crate::model::Vantage;
 
 pub use community_id::community_id;
 pub use escape::plain;
+pub use json_writer::write_line;
+pub use time::rfc3339;
 
 /// How a page for people is to look. Formats for programs don't heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
