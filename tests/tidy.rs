@@ -19,9 +19,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rules", &["model"]),
     ("audit", &["model", "rules"]),
     ("report", &["model"]),
+    ("evidence", &["model", "capture", "decode", "report"]),
+    ("explain", &["model", "report"]),
     ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
     ("watch", &["model", "capture", "pipeline", "rules", "audit", "report"]),
-    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report", "watch"]),
+    (
+        "cli",
+        &[
+            "model", "capture", "classify", "pipeline", "rules", "audit", "report", "explain", "evidence",
+            "watch",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {

@@ -21,6 +21,7 @@ use crate::model::PacketRef;
 use crate::model::Proofs;
 use crate::model::Series;
 use crate::model::Transport;
+use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
 use super::view::Sight;
@@ -33,6 +34,8 @@ pub struct Expectation<'a> {
     pub protocols: &'a [String],
     /// Least TLS version.
     pub tls: Option<TlsVersion>,
+    /// What the payload may not contradict.
+    pub require: &'a [Condition],
 }
 
 /// Which word a failure gets.

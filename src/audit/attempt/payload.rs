@@ -11,6 +11,7 @@ use crate::model::Proofs;
 use crate::model::Transport;
 use crate::rules::TlsVersion;
 
+use crate::audit::condition;
 use crate::audit::view::View;
 
 use super::Expectation;
@@ -116,7 +117,10 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     }
     let note = (protocol == "tls" && !want.protocols.is_empty() && want.protocols.iter().any(|p| p != "tls"))
         .then(|| "encrypted, so what is inside TLS was not seen".to_owned());
-    State::Works(proofs, note)
+    if let Some(state) = condition::contradicted(flow, want.require) {
+        return state;
+    }
+    State::Works(proofs, note.or_else(|| condition::shown(flow, want.require)))
 }
 
 /// TLS whose ServerHello was not captured: what the client offered may still decide.
