@@ -59,7 +59,7 @@ pub struct Arguments {
     filter: Option<String>,
 
     /// The most bytes kept of a packet
-    #[arg(short, long, value_name = "BYTES", default_value_t = 262_144, help_heading = "Input",
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144, help_heading = "Input",
         value_parser = clap::value_parser!(u32).range(64..))]
     snaplen: u32,
 
