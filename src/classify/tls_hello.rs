@@ -75,12 +75,13 @@ pub fn version_name(version: u16) -> Option<&'static str> {
 /// States what a whole ClientHello body says. `false` where it does not parse.
 pub fn client_hello(body: &[u8], facts: &mut Facts) -> bool {
     let Ok((_, hello)) = tls_parser::parse_tls_handshake_client_hello(body) else { return false };
-    client_extensions(hello.version.0, hello.ext.unwrap_or_default(), facts);
+    client_extensions(Some(hello.version.0), hello.ext.unwrap_or_default(), facts);
     true
 }
 
-/// States what a ClientHello's version and extensions say.
-pub fn client_extensions(version: u16, extensions: &[u8], facts: &mut Facts) {
+/// States what a ClientHello's extensions say, and its version where they offer none; `None` where the extensions are cut, so
+/// that what they offer may stand behind the cut.
+pub fn client_extensions(version: Option<u16>, extensions: &[u8], facts: &mut Facts) {
     facts.add("tls.client_hello", "seen");
     let mut offered = false;
     for (kind, whole) in split_extensions(extensions) {
@@ -105,7 +106,7 @@ pub fn client_extensions(version: u16, extensions: &[u8], facts: &mut Facts) {
             _ => {}
         }
     }
-    if !offered && let Some(name) = version_name(version) {
+    if !offered && let Some(name) = version.and_then(version_name) {
         facts.add("tls.offered", name);
     }
 }
