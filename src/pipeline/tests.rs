@@ -520,5 +520,5 @@ fn any_number_of_workers_tells_the_same() {
 
 #[test]
 fn all_protocols_fit_the_mask() {
-    assert!(crate::classify::PROTOCOLS.len() <= judge::MOST_PROTOCOLS);
+    assert!(crate::classify::PROTOCOLS.len() <= crate::classify::candidates::MOST_PROTOCOLS);
 }
