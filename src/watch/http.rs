@@ -48,7 +48,8 @@ impl std::str::FromStr for Listen {
             text.parse().map_err(|_| "expected 127.0.0.1:PORT, [::1]:PORT or unix:PATH".to_owned())?;
         if !address.ip().is_loopback() {
             return Err(
-                "only a loopback address or a unix socket is listened on; a reverse proxy does the rest".to_owned()
+                "only a loopback address or a unix socket is listened on; a reverse proxy does the rest"
+                    .to_owned(),
             );
         }
         Ok(Self::Loopback(address))
@@ -194,7 +195,8 @@ mod tests {
         for wrong in ["0.0.0.0:9640", "10.0.0.1:9640", "[::]:9640", "localhost:9640", "9640"] {
             assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
         }
-        for (host, local) in [("localhost:9640", true), ("127.0.0.1", true), ("[::1]:1", true), ("evil.example", false)]
+        for (host, local) in
+            [("localhost:9640", true), ("127.0.0.1", true), ("[::1]:1", true), ("evil.example", false)]
         {
             assert_eq!(is_local(Some(host)), local, "{host}");
         }
@@ -224,7 +226,9 @@ mod tests {
         assert!(get("/api/v1/report", "localhost").starts_with("HTTP/1.1 503 "));
         assert!(get("/etc/passwd", "localhost").starts_with("HTTP/1.1 404 "));
         assert!(get("/metrics", "evil.example").starts_with("HTTP/1.1 403 "));
-        let post = ask("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let post = ask(
+            "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
         assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
         stop.store(true, Ordering::Relaxed);
     }

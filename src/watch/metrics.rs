@@ -35,7 +35,11 @@ pub fn text(board: &Board) -> String {
     page.set("resident_bytes", "Resident memory", figures.resident);
     page.set("interfaces_down", "Interfaces that are down or gone", figures.down.len() as u64);
     page.seconds("silence", "Since the last packet", figures.silent_for.as_secs_f64());
-    page.seconds("snapshot", "How long the last snapshot held up packets", figures.snapshot_took.as_secs_f64());
+    page.seconds(
+        "snapshot",
+        "How long the last snapshot held up packets",
+        figures.snapshot_took.as_secs_f64(),
+    );
     page.seconds("running", "Since the watch began", board.elapsed().as_secs_f64());
     if let Some(last) = figures.last {
         let seconds = last.as_nanos() as f64 / 1e9;
@@ -126,7 +130,9 @@ impl Page {
         self.0.register("requirements", "Requirements by verdict", verdicts);
         let conversations = gauges();
         for (name, count) in report.conversation_counts() {
-            conversations.get_or_create(&label("verdict", name)).set(i64::try_from(count).unwrap_or(i64::MAX));
+            conversations
+                .get_or_create(&label("verdict", name))
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.0.register("conversations", "Conversations by verdict", conversations);
         let findings = Family::<Labels, Gauge>::default();

@@ -279,7 +279,7 @@ fn an_unexpected_conversation_is_told_once_and_then_counted() {
 
 #[test]
 fn silence_is_told_and_nothing_is_invented_in_it() {
-    let ran = run(frames(&[works(1_000, 50_001), works(700_000, 50_002)]), 705_000, None);
+    let ran = run(frames(&[works(1_000, 50_001), works(200_000, 50_002)]), 205_000, None);
     let mirror: Vec<_> = ran
         .events
         .iter()
