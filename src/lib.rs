@@ -11,6 +11,8 @@ pub mod capture;
 pub mod classify;
 pub mod cli;
 pub mod decode;
+pub mod evidence;
+pub mod explain;
 pub mod flow;
 pub mod pipeline;
 pub mod report;

@@ -1,10 +1,13 @@
 //! `spanaudit audit`: a capture held against rulesets and a site.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
 
 use crate::audit;
+use crate::evidence;
 use crate::pipeline;
 use crate::report::FORMATS;
 
@@ -13,6 +16,7 @@ use super::Problem;
 use super::input;
 use super::output;
 use super::output::Output;
+use super::say;
 use super::site;
 
 /// Hold a capture against a vendor's allow-list: what is blocked, what is undocumented
@@ -35,6 +39,17 @@ pub struct Arguments {
     #[arg(long, help_heading = "Site")]
     strict: bool,
 
+    /// Write the packets of each finding into a new folder, with hashes and commands to check them
+    ///
+    /// One pcapng file a finding, with a comment on each packet that says what it shows; index.txt and index.json name every file with
+    /// its SHA-256, every packet with its place in the recording, and the commands by which a third party can check it all with other tools.
+    #[arg(long, value_name = "DIR", conflicts_with = "interface", help_heading = "Output")]
+    evidence: Option<PathBuf>,
+
+    /// Keep whole packets in the evidence, not headers alone
+    #[arg(long, requires = "evidence", help_heading = "Output")]
+    payload: bool,
+
     #[command(flatten)]
     output: output::Arguments,
 
@@ -55,12 +70,17 @@ Exit status:
   0 compliant, 1 findings, 2 could not run, 3 inconclusive";
 
 /// Audits.
-pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
+pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
     // What can be wrong without reading a capture is told first: an audit of a large one takes its time.
     let site = arguments.site.read()?;
     let mut inputs = arguments.input.paths();
     inputs.extend(arguments.site.file());
     let output = Output::open(&arguments.output, &inputs)?;
+    if let Some(folder) = &arguments.evidence {
+        evidence::check_inputs(&arguments.input.paths())?;
+        evidence::prepare(folder)?;
+        arguments.input.with_hash();
+    }
     let options = pipeline::Options {
         cells: site::cells(&site, arguments.input.interface().as_slice()),
         ..pipeline::Options::default()
@@ -69,6 +89,13 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
     let report = audit::audit(observed, &site, audit::Options { strict: arguments.strict });
     let format = FORMATS.iter().find(|format| format.name() == arguments.format);
     output.write(|style, out| format.map_or(Ok(()), |format| format.write(&report, style, out)))?;
+    if let Some(folder) = &arguments.evidence {
+        let files = evidence::write(folder, &report, arguments.payload)?;
+        say::note(&format!(
+            "{}: packets of {files} findings; index.txt says how to check them",
+            folder.display()
+        ));
+    }
     Ok(report.conclusion.into())
 }
 

@@ -68,6 +68,11 @@ impl Arguments {
         self.captures.iter().chain(&self.read).cloned().collect()
     }
 
+    /// Has the SHA-256 of each capture told, whether or not the flag for it was given.
+    pub fn with_hash(&mut self) {
+        self.hash = true;
+    }
+
     /// The interface, where one is listened to.
     pub fn interface(&self) -> Option<&str> {
         self.interface.as_deref()

@@ -3,6 +3,7 @@
 mod audit;
 mod completions;
 mod exit;
+mod explain;
 mod flows;
 mod input;
 mod output;
@@ -41,6 +42,7 @@ Examples:
   spanaudit audit mirror.pcap                          a first look: roles are guessed
   spanaudit audit mirror.pcap --site plant-7.toml      the audit proper
   spanaudit watch -i eth1 --site plant-7.toml          the audit, live, for months
+  spanaudit explain report.json 1                      why the report says so
   spanaudit rules show opswat-md-ot-security           what the vendor documents
 
 Exit status:
@@ -59,6 +61,7 @@ enum Command {
     #[cfg(feature = "watch")]
     Watch(watch::Arguments),
     Flows(flows::Arguments),
+    Explain(explain::Arguments),
     Rules(rules::Arguments),
     Completions(completions::Arguments),
 }
@@ -86,6 +89,7 @@ pub fn run() -> Exit {
         #[cfg(feature = "watch")]
         Command::Watch(arguments) => watch::run(arguments),
         Command::Flows(arguments) => flows::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Rules(arguments) => rules::run(arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };

@@ -282,7 +282,15 @@ impl Shard {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
         let slot =
             self.table.take(place, arrival, &mut |flow, judgement, why| sink.take(flow, judgement, why));
-        let Some(carrier) = carrier(place.transport) else { return };
+        let Some(carrier) = carrier(place.transport) else {
+            if let Body::Icmp(icmp) = arrival.frame.body
+                && !arrival.copy
+                && let Some((_, judgement)) = self.table.slot(slot)
+            {
+                judgement.state_icmp(icmp.kind, icmp.code, arrival.at);
+            }
+            return;
+        };
         let Some((flow, judgement)) = self.table.slot(slot) else { return };
         if arrival.copy || (judgement.is_closed() && !judgement.listens()) {
             return;
