@@ -62,8 +62,12 @@ impl Fault {
 pub enum State {
     /// It worked. The note says what remains unproven.
     Works(Proofs, Option<String>),
+    /// Sent by a protocol that has no answers, and no error came back. The note says what that is worth.
+    Sent(Proofs, String),
     /// It gets through, but whether as documented is not shown, and why.
     Open(String),
+    /// It opens and no more is known, and why: nothing stops the opening any longer.
+    Opened(String),
     /// It did not.
     Fails(Fault, Failure, String),
     /// Silence, to be weighed together with the other attempts of the pair.
@@ -147,7 +151,8 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             "the connection began before the capture or is seen from one side, and nothing in it shows that it works".to_owned(),
         ),
         _ if client.payload_packets == 0 && server.payload_packets == 0 => {
-            State::Unclear("a connection was opened and nothing was said".to_owned())
+            let words = "a connection was opened and nothing was said".to_owned();
+            if client.first_ack.is_some() { State::Opened(words) } else { State::Unclear(words) }
         }
         _ => State::Unclear("the connection opened, but the capture shows no answer being received".to_owned()),
     }

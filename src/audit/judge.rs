@@ -250,6 +250,7 @@ impl<'a> Context<'a> {
         self.lookups(conversation)
             .or_else(|| self.proxied(matched))
             .or_else(|| self.common_need(conversation, matched))
+            .or_else(|| self.cut_need(conversation))
     }
 
     /// A rule to a host name covers the lookups of that name.
@@ -306,6 +307,22 @@ impl<'a> Context<'a> {
             let reason =
                 format!("undocumented infrastructure: the vendor's document says nothing of {protocol}");
             Ruling::new(ConversationVerdict::Infrastructure, None, reason)
+        })
+    }
+
+    /// What may be a lookup or a clock request, by its port alone, where a snap length keeps the payload from showing it.
+    fn cut_need(&self, conversation: &Conversation) -> Option<Ruling> {
+        const PORTS: [u16; 2] = [53, 123];
+        let may_be = conversation.protocols.is_empty()
+            && self.ground.view.cuts()
+            && conversation.key.transport == Transport::Udp
+            && conversation.key.port.is_some_and(|port| PORTS.contains(&port));
+        may_be.then(|| {
+            Ruling::new(
+                ConversationVerdict::Infrastructure,
+                None,
+                "undecided: its packets are cut by a snap length, so that it is a name lookup or a clock request is not shown",
+            )
         })
     }
 
