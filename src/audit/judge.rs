@@ -22,6 +22,7 @@ use crate::rules::Carrier;
 use crate::rules::Party;
 use crate::rules::SiteRule;
 
+use super::cast;
 use super::id;
 use super::lookup;
 use super::matching::Matched;
@@ -523,9 +524,14 @@ impl<'a> Context<'a> {
                     .is_some_and(|known| known.name == *wanted)
             })
         };
+        let also = |seen| cast::translations(&self.ground.site.nat, seen);
         match (binding, host) {
-            (Binding::Address { ip, cell }, Host::Ip(seen)) => *ip == seen && in_cell(cell),
-            (Binding::Prefix { net, cell }, Host::Ip(seen)) => net.contains(&seen) && in_cell(cell),
+            (Binding::Address { ip, cell }, Host::Ip(seen)) => {
+                *ip == seen && in_cell(cell) || also(seen).any(|other| other == *ip)
+            }
+            (Binding::Prefix { net, cell }, Host::Ip(seen)) => {
+                net.contains(&seen) && in_cell(cell) || also(seen).any(|other| net.contains(&other))
+            }
             (Binding::Mac(mac), Host::Mac(seen)) => *mac == seen,
             (Binding::Host(pattern), _) => shown.iter().any(|name| pattern.covers(name)),
             (Binding::AnyOf(several), _) => several.iter().any(|one| self.is_bound(one, cell, host, shown)),

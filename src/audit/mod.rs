@@ -16,10 +16,12 @@ mod judge;
 mod lookup;
 mod matching;
 mod names;
+mod party;
 mod proxy;
 mod requirement;
 mod summary;
 mod timeline;
+mod unseen;
 mod view;
 
 use crate::model::Conclusion;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::Culprit;
 use crate::model::Failure;
 use crate::model::Grade;
 use crate::model::Mechanism;
@@ -18,6 +19,7 @@ use super::attempt::SYN_SPAN;
 use super::attempt::SYNS_OF_ONE;
 use super::attempt::Silence;
 use super::attempt::State;
+use super::view::Down;
 use super::view::Sight;
 use super::view::View;
 
@@ -43,6 +45,8 @@ pub struct Who<'a> {
     pub target_heard: bool,
     /// Whether other clients of the same service get answers.
     pub others_answered: bool,
+    /// How it shows that the target is off, where it does.
+    pub down: Option<&'a Down>,
 }
 
 /// What the attempts come to.
@@ -225,6 +229,9 @@ fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
 /// What silence since the last decided state comes to: a failure, or why it is not enough for one.
 fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<State, String> {
     let Some((_, latest)) = silent.last() else { return Err(String::new()) };
+    if let Some(down) = who.down {
+        return Ok(host_down(down, who.target));
+    }
     let sight = &latest.sight;
     if let Sight::None(why) = sight {
         return Err(format!("no answer, but {why}"));
@@ -235,6 +242,20 @@ fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<S
     } else {
         requests(silent, total, sight, who, view)
     }
+}
+
+/// A target that does not even answer address resolution.
+pub fn host_down(down: &Down, target: &str) -> State {
+    let first = down.requests.first.unwrap_or_default();
+    let evidence = Proofs::new(first, format!("{} asks for the address of {target}", down.asker))
+        .and_maybe(down.requests.last, "asked again, and no answer, though others answer");
+    let by = Some(Culprit { who: target.to_owned(), kind: "host" });
+    let reason = format!(
+        "{target} is off or unplugged: {} asks {} times for its address on the segment and gets no answer",
+        down.asker, down.requests.count
+    );
+    let failure = Failure { mechanism: Mechanism::HostDown, grade: Grade::A, by, evidence };
+    State::Fails(Fault::Failed, failure, reason)
 }
 
 /// SYNs into silence.
