@@ -11,6 +11,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::model::Addressee;
+use crate::model::CellId;
 use crate::model::Failure;
 use crate::model::FlowRecord;
 use crate::model::Grade;
@@ -96,6 +97,8 @@ pub struct Attempt {
     pub last: PacketRef,
     /// The two machines; a failed lookup has no server.
     pub ends: (Host, Option<Host>),
+    /// Where: the cell, and the VLANs of its first packet.
+    pub place: (CellId, Vec<u16>),
     /// What became of it.
     pub state: State,
 }
@@ -111,7 +114,13 @@ pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt 
         Transport::Tcp => tcp(flow, want, view),
         _ => datagram(flow, want, view),
     };
-    Attempt { first: flow.first, last: flow.last, ends: (flow.client.host, Some(flow.server.host)), state }
+    Attempt {
+        first: flow.first,
+        last: flow.last,
+        ends: (flow.client.host, Some(flow.server.host)),
+        place: (flow.cell, flow.vlans.clone()),
+        state,
+    }
 }
 
 fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {

@@ -22,8 +22,64 @@ const ONE_WISH: Duration = Duration::from_secs(30);
 /// Where attempts went: the cell, and the server's port.
 pub type End = (CellId, Host, Host, Option<u16>);
 
-/// Weighs the attempts of a source at a target.
+/// Weighs the attempts of a source at a target. Where their addresses stand for machines of several cells, each is weighed alone, and
+/// the worst is told: that it works in one cell is no comfort to another.
 pub fn settle(
+    view: &View,
+    source: &Party,
+    target: &Party,
+    attempts: &[Attempt],
+    end: Option<End>,
+) -> Settled {
+    let mut cells: BTreeMap<(CellId, &[u16]), Vec<Attempt>> = BTreeMap::new();
+    for attempt in attempts {
+        let (cell, vlans) = (attempt.place.0, attempt.place.1.as_slice());
+        let cloned = |host: Host| view.is_cloned(cell, host, vlans);
+        let apart = cloned(attempt.ends.0) || attempt.ends.1.is_some_and(cloned);
+        cells.entry((cell, if apart { vlans } else { &[] })).or_default().push(attempt.clone());
+    }
+    if cells.len() < 2 {
+        return in_one_cell(view, source, target, attempts, end);
+    }
+    let mut settled: Vec<(String, Settled)> = cells
+        .iter()
+        .map(|(&(cell, vlans), tries)| {
+            let end = end.map(|(_, client, server, port)| (cell, client, server, port));
+            let place = match (cell.0, vlans) {
+                (0, []) => "in the plant itself".to_owned(),
+                (0, vlans) => {
+                    format!("on VLAN {}", vlans.iter().map(u16::to_string).collect::<Vec<_>>().join("/"))
+                }
+                (cell, _) => format!("in cell {cell}"),
+            };
+            (place, in_one_cell(view, source, target, tries, end))
+        })
+        .collect();
+    let rank = |one: &Settled| match one.verdict {
+        Verdict::Blocked(_) => 0,
+        Verdict::Failed(_) => 1,
+        Verdict::Violated(_) => 2,
+        Verdict::Satisfied(_) => 3,
+        _ => 4,
+    };
+    settled.sort_by_key(|(_, one)| rank(one));
+    let same = settled
+        .iter()
+        .all(|(_, one)| one.verdict.name() == settled.first().map_or("", |(_, first)| first.verdict.name()));
+    let mut told = settled.into_iter();
+    let Some((place, mut worst)) = told.next() else {
+        return in_one_cell(view, source, target, attempts, end);
+    };
+    if !same {
+        let others: Vec<String> =
+            told.map(|(place, one)| format!("{place} it is {}", one.verdict.name())).collect();
+        worst.reason.push_str(&format!("; that is so {place}, {}", others.join(", ")));
+    }
+    worst
+}
+
+/// Weighs attempts between machines whose addresses are their own.
+fn in_one_cell(
     view: &View,
     source: &Party,
     target: &Party,

@@ -193,9 +193,14 @@ fn lookups_by_place(ground: Ground<'_>, tries: &mut BTreeMap<Place, Tries>) {
                             .any(|key| key.client == Host::Ip(ip) && key.server == Host::Ip(address))
                     };
                     let context = lookup::Context { public: listed, connected: &connected };
-                    let failed = lookup::failures(&concerned, &context, ground.view);
-                    if !failed.is_empty() {
-                        tries.entry((at, source, target)).or_default().attempts.extend(failed);
+                    let cells: BTreeSet<CellId> = concerned.iter().map(|known| known.cell).collect();
+                    for cell in cells {
+                        let here: Vec<&Lookup> =
+                            concerned.iter().copied().filter(|known| known.cell == cell).collect();
+                        let failed = lookup::failures(&here, &context, ground.view);
+                        if !failed.is_empty() {
+                            tries.entry((at, source, target)).or_default().attempts.extend(failed);
+                        }
                     }
                 }
             }

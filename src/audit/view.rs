@@ -59,6 +59,8 @@ pub struct Down {
 struct Marks {
     /// MACs of packets in its name that had passed no router: those of the machine itself.
     on_link: BTreeSet<MacAddr>,
+    /// The same by VLAN, to tell cloned cells.
+    on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
     reset_ttls: Vec<u8>,
 }
 
@@ -188,6 +190,9 @@ impl View {
             if let Some(mac) = side.mac {
                 if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
                     marks.on_link.insert(mac);
+                    if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
+                        marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
+                    }
                 }
                 if forwarded {
                     self.received_macs.entry((flow.cell, receiver)).or_default().insert(mac);
@@ -221,6 +226,25 @@ impl View {
                 answers.seen += 1;
             }
         }
+    }
+
+    /// Whether an address is that of one machine on this VLAN and of another one elsewhere: a cell that nobody declared.
+    pub fn is_cloned(&self, cell: CellId, host: Host, vlans: &[u16]) -> bool {
+        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        marks.is_some_and(|marks| {
+            let here = marks.on_vlan.get(vlans);
+            let other = marks.on_vlan.iter().any(|(vlan, macs)| {
+                let apart = |here: &BTreeSet<MacAddr>| here.is_disjoint(macs);
+                vlan != vlans && here.is_some_and(apart) && !macs.iter().any(|mac| is_virtual_router(*mac))
+            });
+            other && here.is_some_and(|macs| !macs.iter().any(|mac| is_virtual_router(*mac)))
+        })
+    }
+
+    /// The same, for an address of which no packet is at hand.
+    pub fn is_cloned_somewhere(&self, cell: CellId, host: Host) -> bool {
+        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        marks.is_some_and(|marks| marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
     }
 
     /// How it shows that a host is off: somebody asks for its address in vain, and it was not heard since.
