@@ -20,6 +20,8 @@ mod party;
 mod proxy;
 mod requirement;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod timeline;
 mod unseen;
 mod view;

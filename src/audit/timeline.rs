@@ -1,5 +1,8 @@
 //! The attempts of one pair in the order of time: what they come to together, and how it changed.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::model::Culprit;
@@ -238,9 +241,9 @@ fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<S
     }
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
     if latest.transport == Transport::Tcp {
-        syns(silent, total, sight, who, view)
+        syns_unanswered(silent, total, sight, who, view)
     } else {
-        requests(silent, total, sight, who, view)
+        requests_unanswered(silent, total, sight, who, view)
     }
 }
 
@@ -259,7 +262,7 @@ pub fn host_down(down: &Down, target: &str) -> State {
 }
 
 /// SYNs into silence.
-fn syns(
+fn syns_unanswered(
     silent: &[(&Attempt, &Silence)],
     total: u32,
     sight: &Sight,
@@ -319,7 +322,7 @@ fn syns(
 }
 
 /// Requests into silence.
-fn requests(
+fn requests_unanswered(
     silent: &[(&Attempt, &Silence)],
     total: u32,
     sight: &Sight,
