@@ -34,7 +34,8 @@ fi
 if command -v apt-get >/dev/null 2>&1; then
     say "missing:$missing. Installing gcc, libc6-dev and libpcap-dev with apt-get."
     $root apt-get update -qq
-    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev libpcap-dev >/dev/null
+    # Without a terminal apt would complain about one, and debconf about apt-utils.
+    $root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends gcc libc6-dev libpcap-dev >/dev/null
 elif command -v dnf >/dev/null 2>&1; then
     say "missing:$missing. Installing gcc and libpcap-devel with dnf."
     $root dnf install -y -q gcc libpcap-devel

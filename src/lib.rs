@@ -11,7 +11,11 @@ pub mod capture;
 pub mod classify;
 pub mod cli;
 pub mod decode;
+pub mod evidence;
+pub mod explain;
 pub mod flow;
 pub mod pipeline;
 pub mod report;
 pub mod rules;
+#[cfg(feature = "watch")]
+pub mod watch;

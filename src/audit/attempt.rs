@@ -22,6 +22,7 @@ use crate::model::PacketRef;
 use crate::model::Proofs;
 use crate::model::Series;
 use crate::model::Transport;
+use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
 use super::view::Sight;
@@ -34,6 +35,8 @@ pub struct Expectation<'a> {
     pub protocols: &'a [String],
     /// Least TLS version.
     pub tls: Option<TlsVersion>,
+    /// What the payload may not contradict.
+    pub require: &'a [Condition],
 }
 
 /// Which word a failure gets.
@@ -180,6 +183,16 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host);
             State::Silent(Silence { series: flow.from_client.unanswered, sight, transport: flow.transport })
         }
+        Outcome::Observed if flow.from_client.packets == 0 => match payload::held_against(flow, want) {
+            State::Works(..) => State::Works(
+                Proofs::new(
+                    flow.first,
+                    format!("{} answers; the requests are not on this mirror", flow.server.host),
+                ),
+                Some("seen from one side".to_owned()),
+            ),
+            other => other,
+        },
         Outcome::Observed => match payload::held_against(flow, want) {
             State::Works(proofs, _) => payload::one_way(flow, proofs, view),
             other => other,

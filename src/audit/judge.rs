@@ -23,6 +23,7 @@ use crate::rules::Party;
 use crate::rules::SiteRule;
 
 use super::cast;
+use super::condition;
 use super::id;
 use super::lookup;
 use super::matching::Matched;
@@ -204,9 +205,13 @@ impl<'a> Context<'a> {
     /// What the vendors' documents say.
     fn by_documents(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
         let catalogue = self.ground.catalogue;
-        if let Some(entry) = matched.iter().find_map(|one| catalogue.get(one.violating?)) {
+        if let Some((entry, one)) = matched.iter().find_map(|one| Some((catalogue.get(one.violating?)?, one)))
+        {
             let seen = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
-            let reason = format!("{seen} where the document has {}", entry.rule.protocol.join(" or "));
+            let reason = match condition::contradiction(&one.flow, &entry.rule.require) {
+                Some(found) if entry.speaks(&one.flow) => found.to_string(),
+                _ => format!("{seen} where the document has {}", entry.rule.protocol.join(" or ")),
+            };
             return Some(Ruling::new(ConversationVerdict::Violating, Some(entry.name()), reason));
         }
         let accepted = matched.iter().find_map(|one| catalogue.get(*one.accepting.first()?));

@@ -7,6 +7,7 @@
 mod attempt;
 mod cast;
 mod catalogue;
+mod condition;
 mod failing;
 mod features;
 mod finding;
@@ -25,6 +26,8 @@ mod testing;
 mod timeline;
 mod unseen;
 mod view;
+
+use std::collections::BTreeMap;
 
 use crate::model::Conclusion;
 use crate::model::Observed;
@@ -72,9 +75,10 @@ pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
         matched: &matched,
         view: &view,
     };
-    let bound = requirement::all(ground);
+    let mut bound = requirement::all(ground);
     let judged =
         if guessed { guess::calls_nothing_unexpected(judge::all(ground)) } else { judge::all(ground) };
+    name_conversations(&mut bound, &judged);
     let mut findings = finding::all(&bound, &judged, options.strict);
     if guessed {
         findings.extend(failing::all(ground, &bound));
@@ -95,6 +99,15 @@ pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
         findings,
         inputs: observed.inputs,
         tally: observed.tally,
+    }
+}
+
+/// Gives each requirement the ids under which its conversations are told.
+fn name_conversations(bound: &mut [requirement::Bound], judged: &[judge::Judged]) {
+    let ids: BTreeMap<_, &str> = judged.iter().map(|one| (one.key, one.told.id.as_str())).collect();
+    for one in bound {
+        one.told.conversations =
+            one.conversations.iter().filter_map(|key| ids.get(key)).map(|id| (*id).to_owned()).collect();
     }
 }
 

@@ -141,7 +141,7 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
 
 /// What an entry asks of the payload.
 pub fn expectation<'a>(entry: &'a Entry<'_>) -> Expectation<'a> {
-    Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls }
+    Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls, require: &entry.rule.require }
 }
 
 /// A failure inside a maintenance window is no attempt to judge by.
@@ -394,6 +394,7 @@ fn requirement(entry: &Entry<'_>, source: &str, target: &str, verdict: Verdict, 
         first: None::<PacketRef>,
         last: None,
         history: Vec::new(),
+        conversations: Vec::new(),
     };
     Bound { told, matters: matters(entry), conversations: BTreeSet::new(), missing: Vec::new() }
 }

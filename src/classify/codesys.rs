@@ -10,6 +10,7 @@ use super::Seen;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
+use super::weigh::client_is;
 
 /// CODESYS V3.
 pub struct Codesys;
@@ -17,7 +18,7 @@ pub struct Codesys;
 static ABOUT: About = About {
     name: "codesys",
     title: "CODESYS V3",
-    spec: "CODESYS V3 block drivers and datagram layer, as published by Kaspersky ICS CERT (2019), sections on the protocol stack",
+    spec: "Kaspersky ICS CERT, Security research: CODESYS Runtime (2019), block driver, datagram and channel layers",
     usual: &["tcp/11740", "udp/1740"],
     answers: true,
     facts: &[],
@@ -45,15 +46,16 @@ const LARGEST: usize = 1 << 20;
 const DATAGRAM: u8 = 0xc5;
 /// Hops and header length, packet information, service, message id, lengths of the addresses.
 const HEADER: usize = 6;
-/// The header length that every packet states, in the low three bits: words after the first two bytes.
-const HEADER_LENGTH: u8 = 3;
-/// Packet information of a notification: normal priority, no signal, address not absolute.
+/// Services: address requests and their answers, name service, channels.
+const ADDRESS: [u8; 2] = [1, 2];
+const NAME_REQUEST: u8 = 3;
+const NAME_RESPONSE: u8 = 4;
+const CHANNEL: u8 = 0x40;
+/// Packet information of an address request: normal priority, no signal, address not absolute.
 const NORMAL: u8 = 0x40;
-/// Services: address notification and its answers, name service, channels.
-const NOTIFICATIONS: [u8; 2] = [1, 2];
-const NAME_SERVICE: [u8; 2] = [3, 4];
-/// First bytes of a name service packet: kind 0xc200 to 0xc2ff, little-endian, version 4.
-const NAME_VERSION: [u8; 2] = [0x00, 0x04];
+/// Channel commands: open and its answer.
+const OPEN: u8 = 0xc3;
+const OPENED: u8 = 0x83;
 
 fn step_block(bytes: &[u8]) -> Step {
     if !weigh::agrees(bytes, BLOCK) {
@@ -68,31 +70,45 @@ fn step_block(bytes: &[u8]) -> Step {
     }
 }
 
-fn step_datagram(datagram: &[u8]) -> Step {
-    let Some((&[DATAGRAM, hops, information, service, _, lengths], rest)) =
-        datagram.split_first_chunk::<HEADER>()
-    else {
-        return Step::Wrong;
+/// Service, packet information and payload of a datagram layer packet.
+fn datagram(bytes: &[u8]) -> Option<(u8, u8, &[u8])> {
+    let &[DATAGRAM, hops, information, service, _, lengths] = bytes.first_chunk::<HEADER>()? else {
+        return None;
     };
-    // Addresses of the receiver and the sender, in words; the reserved low bits of the information are zero.
+    // The header has three words, or four with a broadcast id; then sender and receiver in words, padded to four bytes.
+    let header = match hops & 0x07 {
+        3 => HEADER,
+        4 => HEADER + 2,
+        _ => return None,
+    };
     let addresses = 2 * (usize::from(lengths >> 4) + usize::from(lengths & 0x0f));
-    let Some(body) = rest.get(addresses..) else { return Step::Wrong };
-    if hops & 0x07 != HEADER_LENGTH || addresses == 0 || information & 0x0f != 0 {
-        return Step::Wrong;
-    }
-    let weight = match service {
-        // A notification is its addresses alone.
-        service if NOTIFICATIONS.contains(&service) && body.len() <= 2 && information == NORMAL => 60,
-        service if NAME_SERVICE.contains(&service) => match *body {
-            [_, 0xc2..=0xc4, v0, v1, ..] if [v1, v0] == NAME_VERSION || [v0, v1] == NAME_VERSION => 80,
-            _ => return Step::Wrong,
-        },
-        _ => return Step::Wrong,
-    };
-    Step::Whole(datagram.len(), weight)
+    let start = (header + addresses).next_multiple_of(4);
+    (addresses > 0).then_some((service, information, bytes.get(start..)?))
 }
 
-fn tell(_: End, _: &[u8], _: &mut Proof) {}
+fn step_datagram(bytes: &[u8]) -> Step {
+    let Some((service, information, payload)) = datagram(bytes) else { return Step::Wrong };
+    let weight = match (service, payload) {
+        // An address request is its addresses alone.
+        (service, []) if ADDRESS.contains(&service) && information == NORMAL => 60,
+        // Kind 0xc201 to 0xc203 or 0xc280, version 4.0 or an older one, both little-endian.
+        (NAME_REQUEST | NAME_RESPONSE, [0x01..=0x03 | 0x80, 0xc2, _, 1..=4, ..]) => 80,
+        // Blocks, acknowledgements and keep-alives of a channel, or its opening, closing and information.
+        (CHANNEL, [0x01..=0x04, 0x00 | 0x01 | 0x80 | 0x81, ..]) => 30,
+        (CHANNEL, [0xc2..=0xc4 | 0x82..=0x84, ..]) => 30,
+        _ => return Step::Wrong,
+    };
+    Step::Whole(bytes.len(), weight)
+}
+
+fn tell(end: End, message: &[u8], proof: &mut Proof) {
+    let packet = if message.starts_with(BLOCK) { message.get(8..).unwrap_or_default() } else { message };
+    match datagram(packet) {
+        Some((NAME_REQUEST, ..)) | Some((CHANNEL, _, [OPEN, ..])) => client_is(proof, end),
+        Some((NAME_RESPONSE, ..)) | Some((CHANNEL, _, [OPENED, ..])) => client_is(proof, end.other()),
+        _ => {}
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -108,9 +124,19 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_is_its_addresses() {
-        let notification: &[u8] = &[0xc5, 0x0b, 0x40, 0x01, 0x00, 0x10, 0x00, 0x96];
-        assert!(matches!(harness::probe_messages(&Codesys, Carrier::Udp, &[notification]), Probe::Proven(_)));
-        assert_eq!(step_datagram(&[0xc5, 0x0c, 0x40, 0x01, 0x00, 0x10, 0x00, 0x96]), Step::Wrong);
+    fn an_address_request_is_its_addresses() {
+        let request: &[u8] = &[0xc5, 0x0b, 0x40, 0x01, 0x00, 0x10, 0x00, 0x96];
+        assert!(matches!(harness::probe_messages(&Codesys, Carrier::Udp, &[request]), Probe::Proven(_)));
+        assert_eq!(step_datagram(&[0xc5, 0x0d, 0x40, 0x01, 0x00, 0x10, 0x00, 0x96]), Step::Wrong);
+        assert_eq!(step_datagram(&[0xc5, 0x0b, 0x40, 0x01, 0x00, 0x10, 0x00, 0x96, 0]), Step::Wrong);
+    }
+
+    #[test]
+    fn a_name_request_asks() {
+        let request = b"\xc5\x7c\x40\x03\0\x10\x12\x34\0\x96\0\0\x02\xc2\0\x04\x01\x02\x03\x04";
+        let Probe::Proven(proof) = harness::probe_messages(&Codesys, Carrier::Udp, &[request]) else {
+            panic!()
+        };
+        assert_eq!(proof.client, Some(End::First));
     }
 }

@@ -27,6 +27,7 @@ static ABOUT: About = About {
     answers: true,
     facts: &[
         ("dns.question", "each question of the prefix: name in lower case, and type"),
+        ("dns.answer", "each address or further name that an answer of the prefix gives"),
         ("dns.code", "each response code of the prefix: mnemonic and number"),
     ],
 };
@@ -59,7 +60,8 @@ impl Protocol for Dns {
     fn hear(&self, carrier: Carrier, message: &[u8], heard: &mut Vec<Statement>) {
         match carrier {
             Carrier::Udp => {
-                heard.extend(Message::read(message, true).map(|message| Statement::Dns(message.statement())));
+                let message = Message::read(message, true).or_else(|| Message::refusal(message));
+                heard.extend(message.map(|message| Statement::Dns(message.statement())));
             }
             Carrier::Tcp => {
                 let mut reader = Reader::new(message);
@@ -142,7 +144,10 @@ pub(super) fn conclude(
             if let Some(code) = code
                 && message.is_response()
             {
-                facts.add(code, code_name(message.statement().code));
+                let said = message.statement();
+                facts.add(code, code_name(said.code));
+                said.aliases.into_iter().for_each(|alias| facts.add("dns.answer", alias));
+                said.addresses.iter().for_each(|address| facts.add("dns.answer", address.to_string()));
             }
         }
     }
@@ -185,6 +190,8 @@ mod tests {
         let framed = [&[0, query.len() as u8][..], &query, &[0, query.len() as u8], &query].concat();
         Dns.hear(Carrier::Tcp, &framed, &mut heard);
         assert_eq!(heard.len(), 3);
+        Dns.hear(Carrier::Udp, &hex("1234 8185 0000 0000 0000 0000"), &mut heard);
+        assert!(matches!(&heard[3], Statement::Dns(message) if (message.id, message.code) == (0x1234, 5)));
         let Statement::Dns(message) = &heard[0] else { panic!() };
         assert_eq!(message.question, Some(("www.plant".to_owned(), 1)));
     }

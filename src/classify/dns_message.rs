@@ -86,7 +86,8 @@ impl<'a> Message<'a> {
             let (Some(kind), Some(class)) = (reader.be16(), reader.be16()) else {
                 return (cut && message.question.is_some()).then_some(message);
             };
-            if !is_kind(kind) || !is_class(class & !TOP_BIT) || is_netbios(bytes, name_at, kind) {
+            let odd = after == name_at + 1 && !is_asked_of_root(kind);
+            if odd || !is_kind(kind) || !is_class(class & !TOP_BIT) || is_netbios(bytes, name_at, kind) {
                 return None;
             }
             message.top_bit |= class & TOP_BIT != 0;
@@ -108,6 +109,17 @@ impl<'a> Message<'a> {
         // An empty shell of a header proves nothing: a refusal without its question has to be paired.
         let tells = questions > 0 || total > 0;
         (tells && at == bytes.len()).then_some(message)
+    }
+
+    /// Reads a refusal that leaves out its question: a header alone. It proves nothing, but answers a query of its id.
+    pub fn refusal(bytes: &'a [u8]) -> Option<Self> {
+        let header: &[u8; HEADER] = bytes.try_into().ok()?;
+        let &[_, _, high, low, counts @ ..] = header;
+        let flags = u16::from_be_bytes([high, low]);
+        let message =
+            Self { bytes, flags, counts: [0; 4], question: None, answers_at: HEADER, top_bit: false };
+        let fits = counts == [0; 8] && message.is_response() && message.code() != 0 && message.is_plausible();
+        fits.then_some(message)
     }
 
     /// Whether flags and counts are such as are sent.
@@ -209,6 +221,7 @@ impl<'a> Message<'a> {
     /// The first question in words: name and type.
     pub fn question_text(&self) -> Option<String> {
         let (name, kind) = self.question()?;
+        let name = if name.is_empty() { "." } else { name.as_str() };
         Some(format!("{name} {}", kind_name(kind)))
     }
 
@@ -370,6 +383,12 @@ fn is_netbios(bytes: &[u8], at: usize, kind: u16) -> bool {
         && bytes
             .get(at + 1..at + 33)
             .is_some_and(|label| label.iter().all(|byte| matches!(byte, b'A'..=b'P')))
+}
+
+/// What is asked of the root zone itself: its servers, keys and the like, and what scanners ask. A lone zero byte is too
+/// weak a name for any type.
+fn is_asked_of_root(kind: u16) -> bool {
+    matches!(kind, 1 | 2 | 6 | 12 | 15 | 16 | 28 | 43 | 46..=48 | 63 | 251 | 252 | 255)
 }
 
 /// Types that IANA lists, without the private ones.

@@ -68,6 +68,7 @@ impl Protocol for Dtls {
         if let Some((_, alert)) = alert {
             proof.facts.add("tls.alert", alert);
         }
+        tls_hello::capped_by(&mut proof.facts);
         Probe::Proven(proof)
     }
 }

@@ -4,6 +4,7 @@
 
 mod ads;
 mod amqp;
+mod amqp_frames;
 mod arp;
 pub mod bacnet;
 pub mod ber;
@@ -43,6 +44,8 @@ mod imap;
 mod ipmi;
 mod kerberos;
 mod knxnet_ip;
+#[cfg(test)]
+mod labels;
 mod lacp;
 mod ldap;
 mod lldp;
@@ -58,6 +61,7 @@ mod mssql;
 mod mysql;
 mod netbios;
 mod ntp;
+mod oncrpc;
 mod opc_ua;
 #[cfg(test)]
 mod ot_tests;
@@ -314,6 +318,7 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &mysql::Mysql,
     &netbios::Netbios,
     &ntp::Ntp,
+    &oncrpc::Oncrpc,
     &opc_ua::OpcUa,
     &pop3::Pop3,
     &postgresql::Postgresql,

@@ -35,11 +35,26 @@ impl Protocol for Netbios {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Udp => weigh::probe(seen, step_datagram, tell_datagram),
+            Carrier::Udp => probe_datagrams(seen),
             Carrier::Tcp => probe_session(seen),
             Carrier::Ethernet(_) => Probe::No,
         }
     }
+}
+
+/// Datagrams carry the mailslots of SMB (browser announcements, logon).
+fn probe_datagrams(seen: &Seen<'_>) -> Probe {
+    let mut smb = false;
+    let probe = weigh::probe(seen, step_datagram, |end, bytes, proof| {
+        smb |= datagram_data(bytes).is_some_and(|data| data.starts_with(b"\xffSMB"));
+        tell_datagram(end, bytes, proof);
+    });
+    let Probe::Proven(mut proof) = probe else { return probe };
+    proof.layers.push("netbios");
+    if smb {
+        proof.layers.push("smb");
+    }
+    Probe::Proven(proof)
 }
 
 /// A session request alone is the beginning of SMB too: it is proof only once no SMB can follow.
@@ -130,7 +145,8 @@ fn name_service(bytes: &[u8]) -> Option<(bool, &[u8])> {
         return None;
     }
     let [questions, answers, ..] = counts;
-    if questions > 1 || (questions == 0 && (answers == 0 || flags & 0x8000 == 0)) {
+    // Negative answers count neither question nor answer, and have a record all the same (section 4.2.14).
+    if questions > 1 || answers > 1 || (questions == 0 && flags & 0x8000 == 0) {
         return None;
     }
     let names = reader.rest();
@@ -165,6 +181,12 @@ fn datagram_names(bytes: &[u8]) -> Option<&[u8]> {
         0x14..=0x16 => name(reader.rest()).map(|_| reader.rest()),
         _ => None,
     }
+}
+
+/// What a datagram carries after its two names.
+fn datagram_data(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = name(datagram_names(bytes)?)?;
+    name(rest).map(|(_, data)| data)
 }
 
 /// A name in first-level encoding: 32 letters A to P between the length and the scope labels (RFC 1001 section 14.1).

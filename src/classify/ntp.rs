@@ -199,6 +199,10 @@ impl Time {
             Mode::Client => {
                 past.iter().all(|&time| is_time(time)) && (is_time(self.transmit) || self.origin != 0)
             }
+            // A clock that was never set gives no time at all, but names its source: LOCL.
+            Mode::Server if blank && self.transmit == 0 => {
+                self.reference_id.to_be_bytes().iter().all(u8::is_ascii_uppercase)
+            }
             // A server echoes the client's transmit time, whatever that was.
             Mode::Server => is_time(self.reference) && is_clock(self.receive) && is_clock(self.transmit),
             _ => past.iter().all(|&time| is_time(time)) && is_clock(self.transmit),
@@ -222,7 +226,8 @@ fn is_trailer(mut rest: &[u8], version: u8) -> bool {
     for _ in 0..16 {
         match rest.len() {
             // None; crypto-NAK; DES (version 3); MD5 or AES-CMAC; SHA-1; SHA-256; SHA-384; SHA-512; MS-SNTP's authenticators.
-            0 | 4 | 12 | 20 | 24 | 36 | 52 | 68 | 72 => return true,
+            0 => return true,
+            4 | 12 | 20 | 24 | 36 | 52 | 68 | 72 => return version > 1,
             _ if version < 4 => return false,
             _ => {}
         }
@@ -287,8 +292,10 @@ fn control(bytes: &[u8]) -> Option<Message> {
     }
     let text = data.iter().all(|&c| matches!(c, b'\t' | b'\r' | b'\n' | b' '..=b'~'));
     let fits = if answer {
-        // Variables are text; read status lists pairs of association id and status.
-        (!data.is_empty() && text) || (operation == 1 && count % 4 == 0) || (error && count == 0 && !more)
+        // Variables are text; read status lists pairs of association id and status; an error is told in the status.
+        let refused = error && count == 0 && !more && matches!(status, 0x0100..=0x0700) && status & 0xff == 0;
+        let answered = !error && !data.is_empty() && (text || (operation == 1 && count % 4 == 0));
+        refused || answered
     } else {
         !error && !more && status == 0 && offset == 0 && text
     };

@@ -140,8 +140,9 @@ fn long(bytes: &[u8]) -> Option<Packet> {
             from_client: Some(false),
         });
     }
-    // A server never answers with the fixed bit clear unless asked; no client begins so (section 17.2).
-    if first & 0x40 == 0 || !(is_known(version) || is_reserved(version)) {
+    // The fixed bit is set (section 17.2), unless the other end has said that it need not be (RFC 9287).
+    let greased = matches!(version, VERSION_1 | VERSION_2);
+    if (first & 0x40 == 0 && !greased) || !(is_known(version) || is_reserved(version)) {
         return None;
     }
     // Version 2 turns the types by one (RFC 9369 section 3.2).

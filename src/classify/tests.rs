@@ -1,5 +1,7 @@
 //! What holds for every protocol of the registry at once.
 
+#![expect(clippy::print_stdout, reason = "a test says what it skips and what it finds")]
+
 use proptest::prelude::*;
 
 use super::Carrier;

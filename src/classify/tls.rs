@@ -385,6 +385,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
             proof.facts.add("tls.alert.from", of(end));
         }
     }
+    tls_hello::capped_by(&mut proof.facts);
     let talked = halves().iter().all(|(_, half)| half.is_some_and(|half| half.application_data));
     let fatal = halves().iter().any(|(_, half)| half.is_some_and(|half| half.fatal.is_some()));
     let complete = seen.first.complete && seen.second.complete;
@@ -408,6 +409,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "all that differs is worth seeing, not the first alone")]
     fn versions_and_names_are_those_labelled() {
         if !harness::present() {
             return;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::capture::CaptureError;
+use crate::evidence::EvidenceError;
 use crate::model::Conclusion;
 
 /// The exit status.
@@ -81,6 +82,23 @@ impl From<CaptureError> for Problem {
             CaptureError::Filter { .. } => {
                 "the language is that of tcpdump, for example 'host 10.1.2.3 and not port 22'"
             }
+        };
+        Self::new(error.to_string(), help)
+    }
+}
+
+impl From<EvidenceError> for Problem {
+    fn from(error: EvidenceError) -> Self {
+        let help = match &error {
+            EvidenceError::Io { .. } => "name a folder that you may write to",
+            EvidenceError::NotEmpty { .. } => {
+                "name a new folder, so that evidence of two runs is never mixed"
+            }
+            EvidenceError::OnlyOnce { .. } => "save it first, as with tcpdump -w FILE, and audit the file",
+            EvidenceError::Changed { .. } => {
+                "keep recordings as they are while they are audited, and run it again"
+            }
+            EvidenceError::Capture(_) => "the report is written; the packets could not be read a second time",
         };
         Self::new(error.to_string(), help)
     }

@@ -68,6 +68,11 @@ impl Arguments {
         self.captures.iter().chain(&self.read).cloned().collect()
     }
 
+    /// Has the SHA-256 of each capture told, whether or not the flag for it was given.
+    pub fn with_hash(&mut self) {
+        self.hash = true;
+    }
+
     /// The interface, where one is listened to.
     pub fn interface(&self) -> Option<&str> {
         self.interface.as_deref()
@@ -158,7 +163,7 @@ impl Arguments {
 }
 
 /// A length of time: a number and `s`, `min`, `h` or `d`; seconds where no unit is given.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds: u64 = match unit.trim() {

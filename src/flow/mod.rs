@@ -4,6 +4,7 @@
 
 mod duplicate;
 mod key;
+mod live;
 mod opener;
 mod outcome;
 mod prefix;
@@ -14,6 +15,7 @@ mod tcp;
 
 pub use duplicate::*;
 pub use key::*;
+pub use live::*;
 pub use outcome::is_unreachable;
 pub use prefix::*;
 pub use record::*;

@@ -7,7 +7,7 @@ use crate::model::RoleBasis;
 use crate::model::Transport;
 
 use super::key::Half;
-use super::table::Flow;
+use super::live::Flow;
 
 /// From here on ports are given to clients by common systems (Linux `ip_local_port_range`; IANA's own range begins at 49152).
 const EPHEMERAL: u16 = 32_768;

@@ -7,9 +7,9 @@ use crate::model::Outcome;
 use crate::model::Transport;
 
 use super::key::Half;
+use super::live::Flow;
+use super::live::QuotedError;
 use super::side::Side;
-use super::table::Flow;
-use super::table::QuotedError;
 
 /// How often a first segment must have been sent in vain for the flow to be called cut.
 const CUT_COPIES: u32 = 3;
@@ -134,6 +134,9 @@ fn datagrams(flow: &Flow, client: Half, answers: bool) -> (Outcome, Option<Strin
         let count = flow.sides.of(client).packets;
         let times = if count == 1 { "one datagram".to_owned() } else { format!("{count} datagrams") };
         return (Outcome::Unanswered, Some(format!("{times}, nothing came back")));
+    }
+    if answers && flow.sides.of(client).is_silent() {
+        return (Outcome::Observed, Some("only the server's answers are in the capture".to_owned()));
     }
     (Outcome::Observed, None)
 }

@@ -6,9 +6,9 @@ use crate::model::Role;
 use crate::model::Series;
 
 use super::key::Half;
+use super::live::Flow;
 use super::opener::opener;
 use super::outcome::outcome;
-use super::table::Flow;
 
 /// What the caller knows of a flow beyond its headers.
 #[derive(Clone, Debug, Default)]

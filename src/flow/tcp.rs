@@ -1,5 +1,8 @@
 //! TCP: opening, closing, sequence numbers and acknowledgements of each end (RFC 9293).
 
+mod sequence;
+mod vain;
+
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -13,12 +16,17 @@ use crate::model::SideRecord;
 
 use super::side::Side;
 
+use sequence::earliest;
+use sequence::earliest_or;
+use sequence::later;
+use sequence::latest;
+use sequence::overlap;
+use vain::Vain;
+
 /// The farthest that two sequence numbers of one connection can lie apart: the largest window (RFC 7323 section 2.3).
 const FARTHEST: u32 = 1 << 30;
 /// The most gaps in what was captured of one end that are remembered.
 const MOST_HOLES: usize = 8;
-/// The most segments without acknowledgement that are remembered of one end.
-const MOST_OUTSTANDING: usize = 4;
 /// Silence after which a SYN with another sequence number opens a new connection whatever became of the old one
 /// (the wait of TIME-WAIT is twice the maximum segment lifetime; RFC 9293 section 3.4.2 allows two minutes).
 const FORGOTTEN: Duration = Duration::from_secs(120);
@@ -76,15 +84,6 @@ pub struct TcpSide {
     pub unseen_acknowledged: u64,
     /// Payload packets sent again.
     pub retransmissions: u32,
-}
-
-/// Data that was not acknowledged so far.
-#[derive(Clone, Debug, Default)]
-struct Vain {
-    /// Segments, oldest first: where each starts and ends, and its first packet.
-    outstanding: ArrayVec<(u32, u32, PacketRef), MOST_OUTSTANDING>,
-    /// The oldest of them and its repetitions.
-    repeats: Series,
 }
 
 /// How a packet looked outside of its TCP header, for telling apart who sent it.
@@ -449,72 +448,6 @@ impl TcpSide {
         self.holes.extend(left);
         filled
     }
-}
-
-impl Vain {
-    /// Takes in a segment that is not acknowledged; `fresh` where it holds anything that was not sent before.
-    fn add(&mut self, start: u32, end: u32, fresh: bool, at: PacketRef) {
-        match self.outstanding.first() {
-            Some(&(oldest, _, _)) if !later(start, oldest) && later(end, oldest) => self.repeats.add(at),
-            Some(&(oldest, _, _)) if later(oldest, start) => {
-                // Older than all that is known to be waiting: it takes their place.
-                if self.outstanding.is_full() {
-                    self.outstanding.pop();
-                }
-                self.outstanding.insert(0, (start, end, at));
-                self.begin(at);
-            }
-            Some(_) if fresh => {
-                let _ = self.outstanding.try_push((start, end, at));
-            }
-            Some(_) => {}
-            None => {
-                self.outstanding.push((start, end, at));
-                self.begin(at);
-            }
-        }
-    }
-
-    /// Forgets the segments that an acknowledgement covers.
-    fn settle(&mut self, acknowledgement: u32) {
-        let Some(&(oldest, _, _)) = self.outstanding.first() else { return };
-        self.outstanding.retain(|&mut (_, end, _)| later(end, acknowledgement));
-        match self.outstanding.first() {
-            Some(&(start, _, _)) if start == oldest => {}
-            Some(&(_, _, at)) => self.begin(at),
-            None => self.repeats = Series::default(),
-        }
-    }
-
-    fn begin(&mut self, at: PacketRef) {
-        self.repeats = Series::default();
-        self.repeats.add(at);
-    }
-}
-
-/// Whether one sequence number comes after another (RFC 9293 section 3.4: modulo 2^32).
-fn later(a: u32, b: u32) -> bool {
-    let distance = a.wrapping_sub(b);
-    distance != 0 && distance < 1 << 31
-}
-
-fn latest(a: u32, b: u32) -> u32 {
-    if later(a, b) { a } else { b }
-}
-
-fn earliest(a: u32, b: u32) -> u32 {
-    if later(a, b) { b } else { a }
-}
-
-/// Where the part of `low..high` that lies before `limit` ends.
-fn earliest_or(low: u32, high: u32, limit: u32) -> u32 {
-    if later(limit, low) { earliest(high, limit) } else { low }
-}
-
-/// How many sequence numbers two stretches share.
-fn overlap(a: (u32, u32), b: (u32, u32)) -> u32 {
-    let (start, end) = (latest(a.0, b.0), earliest(a.1, b.1));
-    if later(end, start) { end.wrapping_sub(start) } else { 0 }
 }
 
 #[cfg(test)]

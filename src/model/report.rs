@@ -223,6 +223,8 @@ pub struct Requirement {
     pub last: Option<PacketRef>,
     /// How it changed over the capture.
     pub history: Vec<Phase>,
+    /// Ids of the conversations in which it was tried.
+    pub conversations: Vec<String>,
 }
 
 /// A stretch of time in which a requirement was in one state.

@@ -176,6 +176,8 @@ mechanisms! {
     WeakTls = "weak-tls" => Product;
     /// Clear text where TLS is documented.
     Cleartext = "cleartext" => Product;
+    /// The payload states a fact that the document rules out: a write where only reading is documented.
+    NotAsDocumented = "not-as-documented" => Product;
 }
 
 /// Who did it, where packets tell.

@@ -158,14 +158,15 @@ impl Names {
 
 /// Names of the server that a flow's own payload states: TLS and QUIC server name, HTTP host.
 ///
-/// A request to a proxy names whom the proxy is to reach, so it says nothing of the server.
+/// A request to a proxy, and the TLS inside its tunnel, name whom the proxy is to reach: they say nothing of the server.
 pub fn stated(facts: &Facts) -> Vec<String> {
-    let proxied = facts.all("http.method").any(|method| method.eq_ignore_ascii_case("connect"));
-    let hosts = facts.all("http.host").filter(|_| !proxied);
+    if facts.get("http.connect").is_some() {
+        return Vec::new();
+    }
     let names: BTreeSet<String> = facts
         .all("tls.sni")
         .chain(facts.all("quic.sni"))
-        .chain(hosts)
+        .chain(facts.all("http.host"))
         .filter_map(|text| {
             let name = match text.rsplit_once(':') {
                 Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -177,4 +178,50 @@ pub fn stated(facts: &Facts) -> Vec<String> {
         })
         .collect();
     names.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_names_of_the_server() {
+        let check = |facts: &[(&'static str, &str)], expected: &[&str]| {
+            let mut known = Facts::new();
+            for &(key, value) in facts {
+                known.add(key, value);
+            }
+            assert_eq!(stated(&known), expected, "{facts:?}");
+        };
+        check(&[("tls.sni", "SM.Plant.Example.")], &["sm.plant.example"]);
+        check(&[("http.host", "b.example:8080"), ("http.host", "a.example")], &["a.example", "b.example"]);
+        check(&[("http.host", "10.0.0.1"), ("http.host", "10.0.0.1:80"), ("http.host", "[fd00::1]:80")], &[]);
+        check(
+            &[("http.connect", "c.example:443"), ("http.host", "c.example"), ("tls.sni", "c.example")],
+            &[],
+        );
+    }
+
+    #[test]
+    fn the_bound_on_questions_tells_the_oldest() {
+        let host = |last| Host::Ip(IpAddr::from([10, 0, 0, last]));
+        let mut questions = Questions::default();
+        let mut told = Vec::new();
+        for number in 0..100u16 {
+            let message = DnsMessage {
+                id: number,
+                response: false,
+                question: Some((format!("n{number}.example"), 1)),
+                code: 0,
+                extended_error: None,
+                addresses: Vec::new(),
+                aliases: Vec::new(),
+            };
+            let at = PacketRef { number: u64::from(number) + 1, ..PacketRef::default() };
+            questions.hear(message, at, CellId(0), (host(1), host(2)), &mut told);
+        }
+        assert_eq!((told.len(), told[0].name.as_str()), (100 - MOST_QUESTIONS, "n0.example"));
+        questions.finish(&mut told);
+        assert_eq!(told.len(), 100);
+    }
 }

@@ -301,6 +301,60 @@ fn lookups_are_joined_and_name_the_server() {
     assert_eq!(conversation.attempts().next().unwrap().hosts, ["sm.plant.example"]);
 }
 
+#[test]
+fn an_answer_from_another_port_is_an_answer() {
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x02sm\x05plant\x07example\0\0\x01\0\x01";
+    let mut answer = query.to_vec();
+    answer[2..8].copy_from_slice(b"\x81\x80\0\x01\0\x01");
+    answer.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x02");
+    let (client, asked, answering) = ((CLIENT, 5300), (SERVER, 53), (SERVER, 2000));
+    let mut made = Made::default();
+    made.frame(0, udp(client, asked, 1, query));
+    assert_eq!(made.observe().flows[0].outcome, Outcome::Unanswered);
+    made.frame(500, udp(answering, client, 3, &answer));
+    let told = made.observe();
+    assert_eq!((told.flows[0].outcome, told.flows[0].from_client.unanswered.count), (Outcome::Observed, 0));
+    assert_eq!(told.flows[0].reason.as_deref(), Some("answered from another port of the server"));
+    assert_eq!((told.flows[1].outcome, told.flows[1].client.port), (Outcome::Observed, Some(5300)));
+    // A minute later it answers something else.
+    let mut late = Made::default();
+    late.frame(0, udp(client, asked, 1, query)).frame(60_000_000, udp(answering, client, 3, &answer));
+    assert_eq!(late.observe().flows[0].outcome, Outcome::Unanswered);
+}
+
+#[test]
+fn datagrams_and_messages_have_their_outcomes() {
+    let outcome = |frames: &[Vec<u8>]| {
+        let mut made = Made::default();
+        for (frame, millis) in frames.iter().zip(0..) {
+            made.frame(millis * 1000, frame.clone());
+        }
+        let told = made.observe();
+        (told.flows[0].outcome.name(), told.flows[0].client.host.to_string(), told.flows[0].role_basis)
+    };
+    let client = "10.0.0.1".to_owned();
+    let (a, b) = ((CLIENT, 40_000), (SERVER, 4001));
+    let (there, back) = (udp(a, b, 1, b"x"), udp(b, a, 2, b"y"));
+    assert_eq!(outcome(std::slice::from_ref(&there)), ("observed", client.clone(), RoleBasis::Port));
+    assert_eq!(outcome(&[back, there.clone()]), ("answered", client.clone(), RoleBasis::Port));
+    assert_eq!(outcome(&[there.clone(), unreachable(SERVER, CLIENT, 3, &there)]).0, "rejected");
+    // Too big is not turned away.
+    assert_eq!(outcome(&[there.clone(), unreachable(ROUTER, CLIENT, 4, &there)]).0, "observed");
+    // A directed broadcast shows by its MAC address.
+    let mut broadcast = udp(b, a, 1, b"z");
+    broadcast[..6].copy_from_slice(&[0xff; 6]);
+    assert_eq!(outcome(&[broadcast]), ("observed", "10.0.0.2".to_owned(), RoleBasis::FirstHeard));
+    let echo = |from: End, to: End, kind| {
+        let step =
+            PacketBuilder::ethernet2(from.0, to.0).ipv4(from.1, to.1, 64).icmpv4_raw(kind, 0, [0, 1, 0, 1]);
+        built(step, b"ping")
+    };
+    let (asks, answers) = (echo(CLIENT, SERVER, 8), echo(SERVER, CLIENT, 0));
+    assert_eq!(outcome(std::slice::from_ref(&asks)), ("unanswered", client.clone(), RoleBasis::Protocol));
+    assert_eq!(outcome(&[answers, asks.clone()]), ("answered", client.clone(), RoleBasis::Protocol));
+    assert_eq!(outcome(&[asks.clone(), unreachable(ROUTER, CLIENT, 1, &asks)]).0, "rejected");
+}
+
 /// An ARP packet in a frame.
 fn arp(from: End, to: [u8; 6], operation: u8, target: ([u8; 6], [u8; 4])) -> Vec<u8> {
     let head = [&to[..], &from.0, &[8, 6, 0, 1, 8, 0, 6, 4, 0, operation]].concat();
@@ -357,8 +411,67 @@ fn bounds_are_kept_and_counted() {
     assert_eq!(format!("{told:?}"), format!("{:?}", made.run(&Options { workers: 3, ..options })));
 }
 
+/// Frames that look like traffic, for changing at random.
+fn seeds() -> Vec<Vec<u8>> {
+    let (a, b) = ((CLIENT, 40_000), (SERVER, 502));
+    let syn = tcp(a, b, "S", 100, 0, b"");
+    vec![
+        tcp(b, a, "SA", 900, 101, b""),
+        tcp(a, b, "A", 101, 901, b"\0\x01\0\0\0\x06\x01\x03\0\0\0\x0a"),
+        tcp(b, a, "A", 901, 113, b"\0\x01\0\0\0\x05\x01\x03\x02\0\0"),
+        tcp(a, b, "FA", 113, 912, b""),
+        tcp(b, a, "R", 912, 0, b""),
+        udp(a, (SERVER, 53), 1, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x02sm\x05plant\x07example\0\0\x01\0\x01"),
+        unreachable(ROUTER, CLIENT, 13, &syn),
+        arp(CLIENT, [0xff; 6], 1, ([0; 6], SERVER.1)),
+        syn,
+    ]
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever packets hold and however their clocks jump: nothing panics, every packet is accounted for, and the number of workers
+    /// changes nothing, even where all bounds are reached.
+    #[test]
+    fn any_packets_are_accounted_for(
+        packets in proptest::collection::vec(
+            (0usize..9, proptest::collection::vec((0usize..80, 0u8..=255), 0..4), 0usize..120, -10i64..400_000_000, 0u32..2),
+            1..120,
+        ),
+    ) {
+        let seeds = seeds();
+        let mut made = Made::default();
+        let mut now = 0;
+        for (seed, changes, length, gap, input) in packets {
+            let mut bytes = seeds[seed].clone();
+            for (at, value) in changes {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            bytes.truncate(length.max(40));
+            now += gap;
+            if input == 0 { made.frame(now, bytes) } else { made.elsewhere(now, bytes) };
+        }
+        made.observe();
+        let tight = Options {
+            keep_flows: true,
+            limits: Limits { flows: 1, ..Limits::default() },
+            prefix_bytes: 1,
+            conversations: 1,
+            records: 1,
+            ..Options::default()
+        };
+        let told = made.run(&tight);
+        proptest::prop_assert!(told.tally.adds_up());
+        let in_flows: u64 = told.flows.iter().map(FlowRecord::packets).sum();
+        proptest::prop_assert_eq!(in_flows, told.tally.in_flows);
+        proptest::prop_assert_eq!(format!("{told:?}"), format!("{:?}", made.run(&Options { workers: 4, ..tight })));
+    }
+}
+
 /// The captures of the corpus, where it is there.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn corpus() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
     let mut found = Vec::new();

@@ -271,6 +271,7 @@ struct RequirementView<'a> {
     first: Option<String>,
     last: Option<String>,
     history: Vec<PhaseView<'a>>,
+    conversations: &'a [String],
     evidence: Vec<EvidenceView<'a>>,
 }
 
@@ -325,6 +326,7 @@ impl<'a> RequirementView<'a> {
                     since: At::of(phase.since, report),
                 })
                 .collect(),
+            conversations: &told.conversations,
             evidence: told.verdict.evidence().map(|piece| EvidenceView::of(piece, report)).collect(),
         }
     }

@@ -2,8 +2,11 @@
 //!
 //! A format is one file that implements [`Format`] or [`FlowFormat`] and one line in its registry.
 
+mod archive;
 mod community_id;
 mod escape;
+mod evidence_index;
+mod explanation;
 mod flows_json;
 mod flows_text;
 mod json;
@@ -26,8 +29,14 @@ use crate::model::Report;
 use crate::model::Tally;
 use crate::model::Vantage;
 
+pub use archive::*;
 pub use community_id::community_id;
 pub use escape::plain;
+pub use evidence_index::*;
+pub use explanation::*;
+pub use json_writer::write_line;
+pub use time::date_and_time;
+pub use time::rfc3339;
 
 /// How a page for people is to look. Formats for programs don't heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

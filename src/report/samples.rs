@@ -170,6 +170,7 @@ fn requirement(
         first: Some(at(17, 0)),
         last: Some(at(99, 8_000)),
         history: Vec::new(),
+        conversations: Vec::new(),
     }
 }
 

@@ -9,6 +9,12 @@ pub fn rfc3339(time: Timestamp) -> String {
     told(time, "%Y-%m-%dT%H:%M:%S%.9fZ")
 }
 
+/// A time that [`rfc3339`] wrote, or any other RFC 3339 text; `None` where it is none or lies outside what a capture can hold.
+pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
+    let read: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(read.as_nanosecond()).ok().map(Timestamp::from_nanos)
+}
+
 /// For people: date and time of day to the millisecond, in UTC as the page says once.
 pub fn date_and_time(time: Timestamp) -> String {
     told(time, "%Y-%m-%d %H:%M:%S%.3f")
@@ -66,6 +72,11 @@ mod tests {
             date_and_time(Timestamp::from_nanos(1_795_166_043_112_945_678)),
             "2026-11-20 09:14:03.112"
         );
+        for nanos in [1_795_166_043_112_345_678, 0, -1, i64::MAX] {
+            let time = Timestamp::from_nanos(nanos);
+            assert_eq!(from_rfc3339(&rfc3339(time)), Some(time));
+        }
+        assert_eq!(from_rfc3339("yesterday"), None);
         assert_eq!(rfc3339(Timestamp::MIN), "1677-09-21T00:12:43.145224192Z");
         assert_eq!(rfc3339(Timestamp::MAX), "2262-04-11T23:47:16.854775807Z");
     }

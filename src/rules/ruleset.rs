@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use super::Condition;
+
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
@@ -293,6 +295,8 @@ pub struct Rule {
     pub protocol: Vec<String>,
     /// Least TLS version documented.
     pub tls: Option<TlsVersion>,
+    /// What else the payload has to say of itself.
+    pub require: Vec<Condition>,
     /// Clear text is documented as insecure here: seen, it is worth a warning though it is allowed.
     pub insecure: bool,
     /// Whether silence matters.

@@ -31,6 +31,7 @@ use super::reader::some_words;
 use super::reader::truth;
 use super::reader::word;
 use super::reader::words;
+use super::reference::conditions;
 use super::reference::protocol_words;
 use super::reference::service_list;
 use super::reference::slipped;
@@ -295,6 +296,7 @@ fn rule<'t>(
         table.get("protocol").map(|value| protocol_words(sink, value, protocols)).unwrap_or_default();
     let when = table.get("when").map(|value| when(sink, value, set)).unwrap_or_default();
     let tls = table.get("tls").and_then(|value| choice(sink, value, &TLS_VERSIONS));
+    let require = table.get("require").map(|value| conditions(sink, value, &table.what, protocols));
     let need = table.need("need", "\"required\"").and_then(|value| choice(sink, value, &NEEDS));
     let cadence = table.need("cadence", "\"continuous\"").and_then(|value| choice(sink, value, &CADENCES));
     let certainty = table.get("certainty").and_then(|value| choice(sink, value, &CERTAINTIES));
@@ -319,6 +321,7 @@ fn rule<'t>(
         readings,
         protocol,
         tls,
+        require: require.unwrap_or_default(),
         insecure: flag(sink, table, "insecure"),
         need: need.unwrap_or(Need::Optional),
         cadence: cadence.unwrap_or(Cadence::Rare),

@@ -94,6 +94,9 @@ fn rule_rows(rule: &Rule) -> Vec<Vec<String>> {
     if let Some(tls) = rule.tls {
         let _ = write!(protocol, " >= {}", tls.name());
     }
+    for condition in &rule.require {
+        let _ = write!(protocol, "; {condition}");
+    }
     if rule.insecure {
         protocol.push_str(" (insecure)");
     }

@@ -11,6 +11,7 @@ use crate::model::Proofs;
 use crate::model::Transport;
 use crate::rules::TlsVersion;
 
+use crate::audit::condition;
 use crate::audit::view::View;
 
 use super::Expectation;
@@ -111,7 +112,10 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     }
     let note = (protocol == "tls" && !want.protocols.is_empty() && want.protocols.iter().any(|p| p != "tls"))
         .then(|| "encrypted, so what is inside TLS was not seen".to_owned());
-    State::Works(proofs, note)
+    if let Some(state) = condition::contradicted(flow, want.require) {
+        return state;
+    }
+    State::Works(proofs, note.or_else(|| condition::shown(flow, want.require)))
 }
 
 /// TLS whose ServerHello was not captured: what the client offered may still decide.
@@ -148,6 +152,10 @@ pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View) -> State {
     let client = flow.client.host;
     if flow.server.host.is_group() {
         return State::Works(proofs, Some("sent to a group, which does not answer".to_owned()));
+    }
+    if let Some(reason) = &flow.reason {
+        // A question answered from another port has its own reason.
+        return State::Works(proofs, Some(reason.clone()));
     }
     if !view.receives(flow.cell, client) {
         return State::Open(format!(

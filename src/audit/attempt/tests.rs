@@ -19,7 +19,7 @@ fn within(flow: &FlowRecord, want: &Expectation<'_>, observed: &Observed) -> Sta
 }
 
 fn state_of(flow: FlowRecord) -> State {
-    let anything = Expectation { protocols: &[], tls: None };
+    let anything = Expectation { protocols: &[], tls: None, require: &[] };
     within(&flow, &anything, &observed(vec![flow.clone(), answered(0, "tls")], LATE))
 }
 
@@ -116,7 +116,7 @@ fn a_return_path_that_loss_explains_is_unclear() {
     flow.from_client.first_ack = None;
     flow.from_client.syn = series(&[0, 1000]);
     flow.from_server.syn = series(&[1, 1001]);
-    let anything = Expectation { protocols: &[], tls: None };
+    let anything = Expectation { protocols: &[], tls: None, require: &[] };
     let capture = |percent| lossy(observed(vec![flow.clone()], LATE), percent);
     assert_eq!(words(&within(&flow, &anything, &capture(20))), "unclear");
     assert_eq!(words(&within(&flow, &anything, &capture(5))), "blocked return-path C", "capped above 1 %");
@@ -129,7 +129,7 @@ fn a_client_hello_never_acknowledged_is_a_tls_cut() {
         let mut flow = asked(0, times);
         flow.outcome = Outcome::Cut;
         speaks(&mut flow, &["tls"]);
-        let anything = Expectation { protocols: &[], tls: None };
+        let anything = Expectation { protocols: &[], tls: None, require: &[] };
         words(&within(&flow, &anything, &observed(vec![flow.clone(), answered(0, "tls")], end)))
     };
     assert_eq!(cut(&[10, 210, 630], LATE), "blocked tls-cut B");
@@ -147,7 +147,7 @@ fn a_cut_needs_a_mirror_that_shows_answers() {
     let mut flow = asked(0, &[10, 210, 630]);
     flow.from_server = Default::default();
     flow.outcome = Outcome::OneSided;
-    let anything = Expectation { protocols: &[], tls: None };
+    let anything = Expectation { protocols: &[], tls: None, require: &[] };
     assert_eq!(words(&within(&flow, &anything, &observed(vec![flow.clone()], LATE))), "unclear");
 }
 
@@ -201,7 +201,11 @@ fn what_gets_through_is_held_against_the_document() {
     let tls = ["tls".to_owned()];
     let either = ["amqp".to_owned(), "tls".to_owned()];
     let judged = |flow: &FlowRecord, protocols: &[String], tls: Option<TlsVersion>| {
-        words(&within(flow, &Expectation { protocols, tls }, &observed(vec![flow.clone()], LATE)))
+        words(&within(
+            flow,
+            &Expectation { protocols, tls, require: &[] },
+            &observed(vec![flow.clone()], LATE),
+        ))
     };
     let at_least = TlsVersion::from_name("1.3");
     assert_eq!(judged(&answered(0, "ssh"), &tls, None), "violated wrong-protocol B");
@@ -265,7 +269,7 @@ fn a_session_that_goes_dead_is_cut_where_the_other_end_is_alive() {
             other.server.port = Some(22);
             flows.push(other);
         }
-        let anything = Expectation { protocols: &[], tls: None };
+        let anything = Expectation { protocols: &[], tls: None, require: &[] };
         words(&within(&flow, &anything, &observed(flows, LATE)))
     };
     let long = [10_000, 10_200, 10_600, 11_400, 13_000];
@@ -295,7 +299,7 @@ fn datagrams_are_answered_rejected_silent_or_one_way() {
     speaks(&mut answered, &["ntp"]);
     assert_eq!(verdict(answered), "works");
     let alone = datagrams(Outcome::Observed);
-    let anything = Expectation { protocols: &[], tls: None };
+    let anything = Expectation { protocols: &[], tls: None, require: &[] };
     let deaf = observed(vec![alone.clone()], LATE);
     assert_eq!(words(&within(&alone, &anything, &deaf)), "open", "an error would not be seen");
     let mut group = alone;

@@ -11,7 +11,6 @@ use crate::model::Outcome;
 use crate::model::Transport;
 use crate::model::Verdict;
 
-
 /// An end far from everything.
 const LATE: i64 = 600_000;
 
@@ -24,7 +23,7 @@ fn elsewhere() -> FlowRecord {
 
 fn settled(flows: &[FlowRecord], capture: &Observed, heard: bool, others: bool) -> Settled {
     let view = View::of(capture);
-    let anything = Expectation { protocols: &[], tls: None };
+    let anything = Expectation { protocols: &[], tls: None, require: &[] };
     let mut attempts: Vec<Attempt> =
         flows.iter().map(|flow| attempt::judge(flow, &anything, &view)).collect();
     sort(&mut attempts);

@@ -1,0 +1,28 @@
+//! One point of a report explained: numbered steps with packets and display filters, what would have shown the opposite, whom to ask.
+//!
+//! Works on the report alone, never on packets: what it says was decided by the audit, and it decides nothing anew.
+
+mod doubt;
+mod filter;
+mod mechanism;
+mod steps;
+mod subject;
+
+#[cfg(test)]
+mod tests;
+
+use crate::report::Archive;
+use crate::report::Explanation;
+
+pub use subject::Subject;
+pub use subject::Unknown;
+
+/// Explains what a word means: a finding's number in the report's order, an id or its beginning, of a finding, a requirement or a
+/// conversation; or a rule's id, where one requirement came of it.
+pub fn explain(archive: &Archive, wanted: &str) -> Result<Explanation, Unknown> {
+    Ok(match subject::find(archive, wanted)? {
+        Subject::Finding(told) => steps::finding(archive, told),
+        Subject::Requirement(told) => steps::requirement(archive, told),
+        Subject::Conversation(told) => steps::conversation(archive, told),
+    })
+}
