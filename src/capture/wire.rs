@@ -117,7 +117,9 @@ impl Wire {
 }
 
 fn state_of(index: u32) -> State {
-    let Some(name) = if_indextoname(index).ok().and_then(|name| name.into_string().ok()) else {
+    // An index of no interface comes back as an empty name instead of an error (seen in nix 0.31).
+    let name = if_indextoname(index).ok().and_then(|name| name.into_string().ok());
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
         return State::Gone;
     };
     // Documentation/ABI/testing/sysfs-class-net: operstate in the words of RFC 2863. Where nobody tells, packets will.
