@@ -1,8 +1,8 @@
 //! Rules bound to a site meet conversations: verdicts, and the findings that follow from them.
 //!
-//! Sees no bytes: flows and conversations come in, a [`Report`] goes out. The vantage comes first ([`view`]), since it limits
-//! what may be said; then who plays what ([`cast`]); then each flow is laid beside the rules that cover it ([`matching`]),
-//! judged as an attempt ([`attempt`]), and the attempts of each pair are weighed together ([`timeline`]).
+//! Sees no bytes: flows and conversations come in, a [`Report`] goes out. The vantage comes first (`view`), since it limits
+//! what may be said; then who plays what (`cast`); then each flow is laid beside the rules that cover it (`matching`),
+//! judged as an attempt (`attempt`), and the attempts of each pair are weighed together (`timeline`).
 
 mod attempt;
 mod cast;

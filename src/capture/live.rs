@@ -1,5 +1,6 @@
 //! Packets from an interface, by libpcap. The handle is opened for reading and nothing is ever sent on it.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -180,6 +181,28 @@ fn explain(error: &Error, interface: &str) -> String {
 }
 
 impl Live {
+    /// The descriptor that packets come through.
+    pub fn descriptor(&self) -> i32 {
+        self.capture.as_raw_fd()
+    }
+
+    /// What is listened to, in words.
+    pub fn about(&self) -> String {
+        let LiveOptions { interface, filter, snaplen, buffer, promiscuous, .. } = &self.options;
+        format!(
+            "{interface}: link type {}, {} MB ring, {snaplen} bytes a packet, {}promiscuous, {}{}{}",
+            self.link.0,
+            buffer >> 20,
+            if *promiscuous { "" } else { "not " },
+            filter.as_ref().map_or("no filter".to_owned(), |filter| format!("filter '{filter}'")),
+            if self.wire.state() == State::Up { "" } else { "; it is DOWN" },
+            match self.wire.addresses() {
+                0 => "",
+                _ => "; it has an IP address, so this machine itself may speak there",
+            },
+        )
+    }
+
     /// Asks the kernel how many packets it lost.
     fn look_at_losses(&mut self) {
         if let Ok(stat) = self.capture.stats() {

@@ -64,6 +64,16 @@ pub fn open_all_live(options: &[LiveOptions]) -> Result<LiveGroup, CaptureError>
 }
 
 impl LiveGroup {
+    /// The descriptors that packets come through.
+    pub fn descriptors(&self) -> Vec<i32> {
+        self.lives.iter().map(Live::descriptor).collect()
+    }
+
+    /// What is listened to, in words: its name, link type and state.
+    pub fn about(&self) -> Vec<String> {
+        self.lives.iter().map(Live::about).collect()
+    }
+
     fn poll_one(&mut self) -> Result<Polled, CaptureError> {
         self.lives.first_mut().map_or(Ok(Polled::End), Source::poll)
     }
