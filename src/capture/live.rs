@@ -236,8 +236,8 @@ impl Live {
             Err(error) => return Ok(self.survive(&error)),
         };
         self.errors = 0;
-        let reversed = self.at.number > 0 && time < self.at.time;
-        self.at = PacketRef { time, input: InputId(0), number: self.at.number + 1 };
+        let reversed = self.at.number() > 0 && time < self.at.time;
+        self.at = PacketRef::new(time, InputId(0), self.at.number() + 1);
         self.original = original.max(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.left -= 1;
         let input = &mut self.input;
@@ -265,7 +265,7 @@ impl Live {
             return Polled::Idle;
         }
         let why = format!("the interface gave out: {}", explain(error, &self.input.name));
-        let after = (self.at.number > 0).then_some(self.at);
+        let after = (self.at.number() > 0).then_some(self.at);
         self.input.stopped = Some(Stop { after, why });
         self.end()
     }
@@ -285,7 +285,7 @@ impl Live {
             self.errors = 0;
         } else if self.wire.is_back() && !self.wire.may_wait() {
             let why = "the interface is back, and may not be opened again".to_owned();
-            let after = (self.at.number > 0).then_some(self.at);
+            let after = (self.at.number() > 0).then_some(self.at);
             self.input.stopped = Some(Stop { after, why });
             self.left = 0;
         }
@@ -418,7 +418,7 @@ mod tests {
             match live.poll().unwrap() {
                 Polled::Packet => {
                     let packet = live.packet();
-                    heard.push((packet.at.number, packet.bytes.len(), packet.original));
+                    heard.push((packet.at.number(), packet.bytes.len(), packet.original));
                     assert!(packet.at.time.as_nanos() > 1_700_000_000_000_000_000, "{:?}", packet.at.time);
                 }
                 Polled::Idle => {

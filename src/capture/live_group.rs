@@ -91,7 +91,7 @@ impl LiveGroup {
                     let packet = live.packet();
                     let input = InputId(u32::try_from(index).unwrap_or(u32::MAX));
                     self.held.push(Reverse(Held {
-                        at: PacketRef { input, ..packet.at },
+                        at: packet.at.within(input),
                         arrived: Instant::now(),
                         link: packet.link,
                         original: packet.original,
@@ -146,7 +146,7 @@ impl Source for LiveGroup {
             (Some(held), _) => Packet {
                 at: held.at,
                 link: held.link,
-                interface: held.at.input.0,
+                interface: held.at.input().0,
                 original: held.original,
                 bytes: &held.bytes,
             },

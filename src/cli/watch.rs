@@ -185,7 +185,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
         sinks.iter().map(|sink| (sink.name().to_owned(), sink.counts())).collect(),
     ));
     let setup = watch::Setup {
-        audit: audit::Options { strict: arguments.strict },
+        audit: audit::Options { strict: arguments.strict, workers: None },
         silence: arguments.silence,
         keep: arguments.keep,
         sinks,

@@ -1,8 +1,8 @@
 //! The audit that does not end: a mirror port listened to for months, told in events, metrics and reports.
 //!
-//! One thread reads packets and keeps the pipeline ([`service`]); now and then it hands a snapshot to the desk ([`desk`]), which audits
-//! it and tells what changed since the last look ([`tracker`], [`mirror`]). Outlets of events have threads and bounded queues of their own
-//! ([`sink`]). What was told outlives the process in an embedded store ([`store`]). Nothing but the outlets sends anything.
+//! One thread reads packets and keeps the pipeline (`service`); now and then it hands a snapshot to the desk (`desk`), which audits
+//! it and tells what changed since the last look (`tracker`, `mirror`). Outlets of events have threads and bounded queues of their own
+//! (`sink`). What was told outlives the process in an embedded store (`store`). Nothing but the outlets sends anything.
 
 mod archive;
 mod board;
