@@ -212,6 +212,7 @@ mod tests {
     use crate::capture;
     use crate::capture::CaptureError;
     use crate::model::Input;
+    use crate::model::InputId;
     use crate::model::LinkType;
     use crate::model::PacketRef;
 
@@ -312,7 +313,7 @@ mod tests {
         for step in 0..30 * DAY / 300 {
             for bytes in [question(number), midstream(number)] {
                 let time = Timestamp::from_nanos((step * 300 + 1) * 1_000_000_000);
-                let at = PacketRef { time, number: u64::from(number) + 1, ..PacketRef::default() };
+                let at = PacketRef::new(time, InputId(0), u64::from(number) + 1);
                 let original = bytes.len() as u32;
                 live.take(&Packet { at, link: LinkType::ETHERNET, interface: 0, original, bytes: &bytes });
             }
