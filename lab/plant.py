@@ -8,6 +8,8 @@ import time
 
 PREFIX = "spanaudit-lab-"
 ROUTER = PREFIX + "router"
+# Behind the mirror port lies nothing that could answer what it hears.
+MONITOR = PREFIX + "monitor"
 # Each host is alone in its subnet, number 10 of 10.71.N.0/24 and of fd71:0:0:N::/64; the router is number 1.
 HOSTS = {"sensor": 1, "site": 2, "enterprise": 3, "user": 4, "services": 5}
 # What the router makes itself (resets, ICMP, neighbour discovery) carries this mark, and so is mirrored; what it forwards is not.
@@ -57,13 +59,16 @@ class Plant:
 
     def build(self):
         run("ip", "netns", "add", ROUTER)
-        at = ("ip", "-n", ROUTER)
-        run(*at, "link", "set", "lo", "up")
-        run(*at, "link", "add", "mirror", "type", "veth", "peer", "name", "mirrored")
-        for name in ("mirror", "mirrored"):
-            self.sysctl(ROUTER, f"net.ipv6.conf.{name}.disable_ipv6=1")
-            run(*at, "link", "set", name, "up")
+        run("ip", "netns", "add", MONITOR)
+        run("ip", "-n", ROUTER, "link", "set", "lo", "up")
+        run("ip", "link", "add", "mirror", "netns", ROUTER, "type", "veth", "peer", "name", "mirror", "netns", MONITOR)
+        for space in (ROUTER, MONITOR):
+            self.sysctl(space, "net.ipv6.conf.mirror.disable_ipv6=1")
+            run("ip", "-n", space, "link", "set", "mirror", "arp", "off", "up")
         self.sysctl(ROUTER, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        # A kernel that lets bridges call the firewall sends resets out of the port itself, past the mirror of what the router sends.
+        for name in ("iptables", "ip6tables", "arptables"):
+            subprocess.run(["ip", "netns", "exec", ROUTER, "sysctl", "-q", "-w", f"net.bridge.bridge-nf-call-{name}=0"], capture_output=True)
         # A router answers as often as it is asked; the lab asks many times in few seconds.
         self.sysctl(ROUTER, "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
         for host, number in HOSTS.items():
@@ -86,15 +91,21 @@ class Plant:
             run("ip", "-n", where, "addr", "add", f"10.71.{number}.{last}/24", "dev", name)
             run("ip", "-n", where, "addr", "add", f"fd71:0:0:{number}::{last}/64", "dev", name, "nodad")
         self.routes(host)
-        for end in ((port, "ingress", "all", "1", "u32", "0", "0"), (bridge, "egress", "arp", "2", "u32", "0", "0")):
-            self.mirror(*end)
-        self.mirror(bridge, "egress", "all", "1", "mark", OWN, "0xffffffff")
+        self.mirror(port, bridge)
 
-    def mirror(self, device, direction, protocol, order, *match):
-        tc = ("tc", "-n", ROUTER)
-        subprocess.run([*tc, "qdisc", "add", "dev", device, "clsact"], capture_output=True)
-        run(*tc, "filter", "add", "dev", device, direction, "protocol", protocol, "prio", order, "u32", "match", *match,
-            "action", "mirred", "egress", "mirror", "dev", "mirror")
+    def mirror(self, port, bridge):
+        """Copies what comes in from a host, and what the router itself sends to it, to the mirror port."""
+        run("tc", "-n", ROUTER, "qdisc", "add", "dev", port, "clsact")
+        run("tc", "-n", ROUTER, "filter", "add", "dev", port, "ingress", "protocol", "all", "prio", "1",
+            "u32", "match", "u32", "0", "0", "action", "mirred", "egress", "mirror", "dev", "mirror")
+        # tc could do this as well, but kernels without CLS_U32_MARK take its match of a mark and ignore it.
+        run("ip", "netns", "exec", ROUTER, "nft", "-f", "-", input=f"""table netdev {bridge} {{
+  chain own {{ type filter hook egress device "{bridge}" priority 0; policy accept;
+    meta mark {OWN} dup to "mirror"
+    ether type arp dup to "mirror"
+  }}
+}}
+""")
 
     def routes(self, host):
         number, space = HOSTS[host], namespace(host)
@@ -108,8 +119,9 @@ class Plant:
         """Loads the rules of a scenario, in which hosts go by name."""
         names = "\n".join(f"define {host} = {address(host, version)}" for host in HOSTS)
         lines = "\n".join(f"    {rule}" for rule in rules)
-        text = f"""flush ruleset
-{names}
+        text = f"""{names}
+table inet lab
+delete table inet lab
 table inet lab {{
   chain forward {{ type filter hook forward priority 0; policy accept;
 {lines}
@@ -178,7 +190,7 @@ table inet lab {{
         for name in list(self.servers):
             self.stop(name)
         present = {line.split()[0] for line in run("ip", "netns", "list").splitlines() if line.strip()}
-        for space in [ROUTER, *map(namespace, HOSTS)]:
+        for space in [ROUTER, MONITOR, *map(namespace, HOSTS)]:
             if space in present:
                 for pid in run("ip", "netns", "pids", space).split():
                     try:
