@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint rules scores fuzz bench
+.PHONY: help demo test setup build lint rules scores fuzz bench live-test soak
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -10,6 +10,8 @@ help:
 	@echo "make scores  hold the program against the labelled captures beside the project, where they are"
 	@echo "make fuzz    fuzz every parser for SECONDS (default 20) each"
 	@echo "make bench   criterion benches"
+	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
+	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
 setup:
 	@sh scripts/setup.sh
@@ -39,3 +41,9 @@ fuzz: setup
 
 bench: setup
 	cargo bench --locked
+
+live-test: build
+	python3 tests/live/live.py $(BIN)
+
+soak: build
+	python3 tests/live/soak.py $(BIN) $(or $(SECONDS),600)

@@ -333,7 +333,7 @@ fn end(observed: &Observed) -> Timestamp {
         .conversations
         .values()
         .flat_map(|conversation| conversation.attempts().map(|flow| flow.last).chain([conversation.last]));
-    last.max_by_key(|at| (at.input, at.number)).map_or(latest, |at| at.time)
+    last.max_by_key(|at| (at.input(), at.number())).map_or(latest, |at| at.time)
 }
 
 /// Sender and receiver of one side of a flow.

@@ -57,6 +57,18 @@ impl Wire {
         self.state
     }
 
+    /// How many IP addresses it has: a port that only listens needs none.
+    pub fn addresses(&self) -> usize {
+        let Ok(all) = nix::ifaddrs::getifaddrs() else { return 0 };
+        all.filter(|one| one.interface_name == self.name)
+            .filter(|one| {
+                one.address.is_some_and(|address| {
+                    address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some()
+                })
+            })
+            .count()
+    }
+
     /// How often it went down or away.
     pub fn outages(&self) -> u64 {
         self.outages

@@ -70,11 +70,7 @@ impl Source for Made {
 
     fn packet(&self) -> Packet<'_> {
         let (nanos, input, bytes) = &self.packets[self.next - 1];
-        let at = PacketRef {
-            time: Timestamp::from_nanos(*nanos),
-            input: InputId(*input),
-            number: self.next as u64,
-        };
+        let at = PacketRef::new(Timestamp::from_nanos(*nanos), InputId(*input), self.next as u64);
         Packet { at, link: LinkType::ETHERNET, interface: 0, original: bytes.len() as u32, bytes }
     }
 
@@ -292,7 +288,7 @@ fn lookups_are_joined_and_name_the_server() {
     let told = made.observe();
     let [lookup] = told.lookups.as_slice() else { panic!("{:?}", told.lookups) };
     assert_eq!((lookup.name.as_str(), lookup.kind, lookup.asked_times), ("sm.plant.example", 1, 2));
-    assert_eq!(lookup.asked.unwrap().number, 1);
+    assert_eq!(lookup.asked.unwrap().number(), 1);
     assert_eq!(lookup.answer.as_ref().unwrap().addresses, [IpAddr::from(SERVER.1)]);
     let opened = told.flows.iter().find(|flow| flow.transport.name() == "tcp").unwrap();
     assert_eq!(opened.hosts, ["sm.plant.example"]);
@@ -472,6 +468,7 @@ proptest::proptest! {
 }
 
 /// The captures of the corpus, where it is there.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn corpus() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
     let mut found = Vec::new();
@@ -523,5 +520,5 @@ fn any_number_of_workers_tells_the_same() {
 
 #[test]
 fn all_protocols_fit_the_mask() {
-    assert!(crate::classify::PROTOCOLS.len() <= judge::MOST_PROTOCOLS);
+    assert!(crate::classify::PROTOCOLS.len() <= crate::classify::candidates::MOST_PROTOCOLS);
 }

@@ -34,7 +34,7 @@ struct Flow {
 impl Flow {
     fn make(noise: &mut Noise, number: usize) -> Self {
         let (kind, make) = KINDS[number % KINDS.len()];
-        let carrier = if number / KINDS.len() % 2 == 0 { Carrier::Tcp } else { Carrier::Udp };
+        let carrier = if (number / KINDS.len()).is_multiple_of(2) { Carrier::Tcp } else { Carrier::Udp };
         let mut side = |silent: bool| {
             let mut bytes = Vec::new();
             let mut ends = Vec::new();
@@ -47,7 +47,7 @@ impl Flow {
             (bytes, ends)
         };
         let first = side(false);
-        let second = side(number % 3 == 0);
+        let second = side(number.is_multiple_of(3));
         let from_start = carrier == Carrier::Udp || noise.below(2) == 0;
         Self { kind, carrier, sides: [first, second], from_start }
     }
