@@ -7,6 +7,7 @@ Ends with 0 where every expectation is met or the lab cannot run here (it says w
 """
 
 import concurrent.futures
+import fcntl
 import json
 import os
 import pathlib
@@ -99,7 +100,7 @@ def record(plant, scenario):
     file = plant.folder / f"{scenario.name}.pcap"
     if scenario.before:
         scenario.before(plant)
-    plant.firewall(scenario.version, scenario.rules)
+    plant.firewall(scenario.version, scenario.rules, scenario.own)
     tcpdump = plant.record(file)
     try:
         time.sleep(1)
@@ -172,6 +173,12 @@ def main():
         if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode == 0:
             os.execvp("sudo", ["sudo", "-n", sys.executable, *sys.argv])
         skip("it needs root: sudo make lab")
+    # Two labs would take each other's namespaces away.
+    lock = open("/run/spanaudit-lab.lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit("lab: another lab runs on this machine")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     install()
     chosen = [scenario for scenario in SCENARIOS if scenario.name in sys.argv[3:] or not sys.argv[3:]]
@@ -180,7 +187,7 @@ def main():
     servers.prepare(folder)
     plant = Plant(folder)
     began = time.monotonic()
-    say(f"building {len(SCENARIOS) and 'the plant'}: five hosts, a router, a mirror port")
+    say("building the plant: five hosts, a router, a mirror port")
     try:
         plant.__enter__()
     except RuntimeError as why:

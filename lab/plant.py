@@ -115,8 +115,8 @@ class Plant:
     def sysctl(self, space, *settings):
         run("ip", "netns", "exec", space, "sysctl", "-q", "-w", *settings)
 
-    def firewall(self, version, rules):
-        """Loads the rules of a scenario, in which hosts go by name."""
+    def firewall(self, version, rules, own=()):
+        """Loads the rules of a scenario, for what is forwarded and for what the router itself sends; hosts go by name."""
         names = "\n".join(f"define {host} = {address(host, version)}" for host in HOSTS)
         lines = "\n".join(f"    {rule}" for rule in rules)
         text = f"""{names}
@@ -128,6 +128,7 @@ table inet lab {{
   }}
   chain own {{ type filter hook output priority 0; policy accept;
     meta mark set {OWN}
+{chr(10).join(f"    {rule}" for rule in own)}
   }}
 }}
 """
