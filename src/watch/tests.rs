@@ -61,7 +61,7 @@ impl Source for Wire {
             Some((at, _)) if *at <= now => {
                 let time = Timestamp::from_nanos(BEGIN + *at as i64 * 1_000_000);
                 self.next += 1;
-                self.at = PacketRef { time, number: self.next as u64, ..PacketRef::default() };
+                self.at = PacketRef::new(time, PacketRef::default().input(), self.next as u64);
                 Ok(Polled::Packet)
             }
             None if now >= self.until => Ok(Polled::End),
