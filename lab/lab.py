@@ -28,7 +28,7 @@ import servers
 # What has to be there, and the Debian package that brings it.
 PROGRAMS = {
     "ip": "iproute2", "tc": "iproute2", "ss": "iproute2", "nft": "nftables", "ethtool": "ethtool", "tcpdump": "tcpdump",
-    "sysctl": "procps", "curl": "curl", "openssl": "openssl", "ssh": "openssh-client", "ssh-keygen": "openssh-client",
+    "sysctl": "procps", "ping": "iputils-ping", "curl": "curl", "openssl": "openssl", "ssh": "openssh-client", "ssh-keygen": "openssh-client",
     "sshd": "openssh-server", "nginx": "nginx-light", "rabbitmq-server": "rabbitmq-server", "epmd": "erlang-base",
     "chronyd": "chrony", "rsyslogd": "rsyslog", "logger": "bsdutils",
 }
@@ -104,6 +104,8 @@ def record(plant, scenario):
     tcpdump = plant.record(file)
     try:
         time.sleep(1)
+        if scenario.begun:
+            scenario.begun(plant)
         with concurrent.futures.ThreadPoolExecutor(len(FLOWS)) as pool:
             list(pool.map(lambda flow: attempt(plant, scenario, flow), FLOWS))
         time.sleep(TAIL)
