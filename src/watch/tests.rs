@@ -15,6 +15,7 @@ use crate::capture::Polled;
 use crate::capture::Source;
 use crate::model::Conclusion;
 use crate::model::Input;
+use crate::model::InputId;
 use crate::model::LinkType;
 use crate::model::Packet;
 use crate::model::PacketRef;
@@ -61,7 +62,7 @@ impl Source for Wire {
             Some((at, _)) if *at <= now => {
                 let time = Timestamp::from_nanos(BEGIN + *at as i64 * 1_000_000);
                 self.next += 1;
-                self.at = PacketRef { time, number: self.next as u64, ..PacketRef::default() };
+                self.at = PacketRef::new(time, InputId(0), self.next as u64);
                 Ok(Polled::Packet)
             }
             None if now >= self.until => Ok(Polled::End),
