@@ -445,7 +445,10 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         }
         Outcome::Observed if flow.from_client.packets == 0 => match payload(flow, want) {
             State::Works(_, _) => State::Works(
-                Proofs::new(flow.first, format!("{} answers; the requests are not on this mirror", flow.server.host)),
+                Proofs::new(
+                    flow.first,
+                    format!("{} answers; the requests are not on this mirror", flow.server.host),
+                ),
                 Some("seen from one side".to_owned()),
             ),
             other => other,

@@ -7,6 +7,7 @@
 mod attempt;
 mod cast;
 mod catalogue;
+mod crossing;
 mod failing;
 mod features;
 mod finding;

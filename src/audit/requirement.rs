@@ -26,6 +26,7 @@ use super::cast::Cast;
 use super::cast::Party;
 use super::catalogue::Catalogue;
 use super::catalogue::Entry;
+use super::crossing;
 use super::id;
 use super::lookup;
 use super::matching::MatchedConversations;
@@ -130,8 +131,7 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
             for &at in matched.accepting.iter().chain(&matched.violating) {
                 let Some(entry) = ground.catalogue.get(at) else { continue };
                 for place in places(ground, at, &matched.flow) {
-                    let judged =
-                        in_window(ground, attempt::judge(&matched.flow, &expectation(entry), ground.view));
+                    let judged = in_window(ground, judge(ground, &matched.flow, entry));
                     let known = tries.entry(place).or_default();
                     known.attempts.push(judged);
                     known.conversations.insert(*key);
@@ -142,6 +142,12 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
         }
     }
     tries
+}
+
+/// One flow as an attempt under an entry, by all vantages.
+fn judge(ground: Ground<'_>, flow: &FlowRecord, entry: &Entry<'_>) -> Attempt {
+    let alone = attempt::judge(flow, &expectation(entry), ground.view);
+    crossing::sharpen(alone, flow, ground.observed.crossings.get(&flow.first))
 }
 
 /// What an entry asks of the payload.

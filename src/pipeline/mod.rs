@@ -4,6 +4,7 @@
 //! everything that a shard concludes, are the same for one worker and for many, and so is the result of the merge.
 
 mod cells;
+mod crossing;
 mod dispatch;
 mod elsewhere;
 mod judge;
@@ -30,6 +31,7 @@ use crate::model::Observed;
 
 pub use cells::CellMap;
 pub use cells::CellRule;
+pub use crossing::Vantages;
 
 use shard::Bounds;
 use shard::Room;
