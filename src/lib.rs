@@ -17,3 +17,5 @@ pub mod flow;
 pub mod pipeline;
 pub mod report;
 pub mod rules;
+#[cfg(feature = "watch")]
+pub mod watch;

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
+
+use sha2::Digest as _;
+use sha2::Sha256;
 
 /// What each module may import of the crate. `docs/architecture.md` holds the same table.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -17,7 +21,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("evidence", &["model", "capture", "decode", "report"]),
     ("explain", &["model", "report"]),
     ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
-    ("cli", &["model", "capture", "classify", "pipeline", "rules", "audit", "report", "explain", "evidence"]),
+    ("watch", &["model", "capture", "pipeline", "rules", "audit", "report"]),
+    (
+        "cli",
+        &[
+            "model", "capture", "classify", "pipeline", "rules", "audit", "report", "explain", "evidence",
+            "watch",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {
@@ -72,17 +83,58 @@ fn imports(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The file up to its tests, which may reach wherever they need.
-fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or(text)
+/// The file without what is compiled for tests alone, which may reach wherever it needs.
+fn without_tests(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.push_str(line);
+        } else if let Some(item) = lines.by_ref().find(|line| !line.trim_start().starts_with("#["))
+            && item.ends_with('{')
+        {
+            let indent: String = item.chars().take_while(|c| c.is_whitespace()).collect();
+            let end = format!("{indent}}}");
+            // The line numbers stay those of the file.
+            lines.by_ref().take_while(|line| **line != end).for_each(|_| kept.push('\n'));
+            kept.push('\n');
+        } else {
+            kept.push('\n');
+        }
+        kept.push('\n');
+    }
+    kept
+}
+
+/// Files under `src` that are compiled for tests alone: modules declared so, and all below them.
+fn test_files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in files(&["src"]) {
+        let text = fs::read_to_string(&path).expect("a source file is readable");
+        let is_root = path.file_name().is_some_and(|name| name == "mod.rs" || name == "lib.rs");
+        let folder = if is_root { path.with_file_name("") } else { path.with_extension("") };
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for pair in lines.windows(2) {
+            if let [attribute, item] = pair
+                && *attribute == "#[cfg(test)]"
+                && let Some((_, name)) = item.rsplit_once("mod ")
+                && let Some(name) = name.strip_suffix(';')
+            {
+                found.push(folder.join(format!("{name}.rs")));
+                found.push(folder.join(name));
+            }
+        }
+    }
+    found
 }
 
 #[test]
 fn every_stage_imports_only_what_the_table_allows() {
     let mut wrong = Vec::new();
+    let tests = test_files();
     for path in files(&["src"]) {
         let Some(module) = module_of(&path) else { continue };
-        if module == "lib" || module == "main" {
+        if module == "lib" || module == "main" || tests.iter().any(|test| path.starts_with(test)) {
             continue;
         }
         let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
@@ -90,7 +142,7 @@ fn every_stage_imports_only_what_the_table_allows() {
             continue;
         };
         let text = fs::read_to_string(&path).expect("a source file is readable");
-        for (line, name) in imports(without_tests(&text)) {
+        for (line, name) in imports(&without_tests(&text)) {
             let is_module = MAY_IMPORT.iter().any(|(known, _)| *known == name);
             if is_module && name != module && !allowed.contains(&name.as_str()) {
                 wrong.push(format!("{}:{line}: {module} may not import {name}", path.display()));
@@ -125,14 +177,15 @@ fn every_file_says_its_subject_in_its_first_line() {
 fn only_the_right_rooms_use_certain_crates() {
     let rooms = [("serde_json", "report"), ("clap", "cli"), ("toml", "rules"), ("pcap_parser", "capture")];
     let mut wrong = Vec::new();
-    for path in files(&["src"]) {
+    let tests = test_files();
+    for path in files(&["src"]).into_iter().filter(|path| !tests.iter().any(|test| path.starts_with(test))) {
         let module = module_of(&path).unwrap_or_default();
         let text = fs::read_to_string(&path).expect("a source file is readable");
         for (name, room) in rooms {
             let used = without_tests(&text)
                 .lines()
                 .any(|line| !line.trim_start().starts_with("//") && line.contains(&format!("{name}::")));
-            if used && module != room && !path.ends_with("harness.rs") {
+            if used && module != room {
                 wrong.push(format!("{}: {name} belongs to {room}", path.display()));
             }
         }
@@ -140,27 +193,70 @@ fn only_the_right_rooms_use_certain_crates() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// Most bytes under `testdata`: everybody who clones the project carries them.
+const MOST_TESTDATA: u64 = 2_500 * 1_024;
+
 #[test]
 fn every_case_says_where_its_capture_comes_from() {
     let cases = root().join("testdata/cases");
     let mut seen = 0;
+    let mut size = 0;
     for entry in fs::read_dir(&cases).expect("testdata/cases is there").flatten() {
         let provenance = entry.path().join("SOURCE.md");
         let text = fs::read_to_string(&provenance).unwrap_or_default();
-        assert!(text.contains("sha256"), "{} has to name source, licence and sha256", provenance.display());
-        seen += 1;
+        for wanted in ["lab capture", "licence", "sha256"] {
+            assert!(text.contains(wanted), "{} has to name source, licence and sha256", provenance.display());
+        }
+        for file in fs::read_dir(entry.path()).expect("a case is a folder").flatten() {
+            let bytes = fs::read(file.path()).expect("a case's file is readable");
+            size += bytes.len() as u64;
+            let name = file.file_name().to_string_lossy().into_owned();
+            if name.starts_with("capture.") {
+                let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                assert!(
+                    text.contains(&format!("`{name}`")) && text.contains(&format!("sha256 {hash}")),
+                    "{} is about another file than {name} with sha256 {hash}",
+                    provenance.display()
+                );
+                seen += 1;
+            }
+            let is_known = name.starts_with("capture.") || name.ends_with(".snap");
+            assert!(
+                is_known || ["SOURCE.md", "site.toml"].contains(&name.as_str()),
+                "{} does not belong into a case",
+                file.path().display()
+            );
+        }
     }
     assert!(seen > 0, "no case folders in {}", cases.display());
+    assert!(size <= MOST_TESTDATA, "testdata has grown to {size} bytes");
+}
+
+/// `cargo fmt` does not come by the fuzz targets, which are a package of their own.
+#[test]
+fn fuzz_targets_are_formatted() {
+    let targets = files(&["fuzz/fuzz_targets"]);
+    let done = Command::new("rustfmt").args(["--check", "--edition", "2024"]).args(&targets).output();
+    match done {
+        Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout)),
+        Err(error) => println!("skipped: rustfmt can't be run: {error}"),
+    }
 }
 
 #[test]
 fn nothing_names_a_path_of_a_machine() {
     let mut wrong = Vec::new();
     let mut paths = files(&["src", "tests", "benches", "fuzz"]);
-    paths.extend(
-        ["README.md", "Makefile", "docs/architecture.md", "scripts/setup.sh", ".ci/run"]
-            .map(|name| root().join(name)),
-    );
+    paths.extend(["Makefile", ".ci/run", "fuzz/run.sh"].map(|name| root().join(name)));
+    for folder in ["", "docs", "scripts", "rulesets", "tests/snapshots"] {
+        let entries = fs::read_dir(root().join(folder)).expect("a folder of the project").flatten();
+        let endings = ["md", "sh", "toml", "snap"];
+        paths.extend(entries.map(|entry| entry.path()).filter(|path| {
+            path.extension()
+                .and_then(|ending| ending.to_str())
+                .is_some_and(|ending| endings.contains(&ending))
+        }));
+    }
     // Written in two parts, so that this file does not find itself.
     let roots = [concat!("/wo", "rk/"), concat!("/ho", "me/"), concat!("/ro", "ot/")];
     for path in paths {

@@ -12,6 +12,7 @@ use crate::rules::Ruleset;
 use crate::rules::Service;
 use crate::rules::Site;
 
+use super::condition;
 use super::features::Features;
 
 /// One rule under one reading, between two roles, on one service.
@@ -49,6 +50,11 @@ impl Entry<'_> {
 
     /// Whether it accepts what the flow proved to be. A flow that proved nothing is accepted: nothing speaks against it.
     pub fn accepts(&self, flow: &FlowRecord) -> bool {
+        self.speaks(flow) && condition::contradiction(flow, &self.rule.require).is_none()
+    }
+
+    /// Whether the flow speaks one of its protocols, for all that is known.
+    pub fn speaks(&self, flow: &FlowRecord) -> bool {
         let seen = &flow.classification;
         self.rule.protocol.is_empty()
             || seen.protocol.is_none()

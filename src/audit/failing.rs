@@ -32,7 +32,7 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
         if told.contains(key) || !judged_here {
             continue;
         }
-        let anything = Expectation { protocols: &[], tls: None };
+        let anything = Expectation { protocols: &[], tls: None, require: &[] };
         let attempts: Vec<_> =
             flows.iter().map(|one| attempt::judge(&one.flow, &anything, ground.view)).collect();
         let (source, target) = (key.client.to_string(), key.server.to_string());

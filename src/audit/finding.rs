@@ -185,6 +185,9 @@ pub fn advice(
             "Bring the TLS settings of {target} (and of anything that ends TLS before it) up to the documented version."
         ),
         M::Cleartext => format!("Switch on TLS for {service} on {target}."),
+        M::NotAsDocumented => format!(
+            "See what on {source} does this to {target}: the product's settings go beyond its document, or the traffic is not the product's."
+        ),
     }
 }
 

@@ -134,25 +134,36 @@ fn votes<'a>(ruleset: &'a Ruleset, observed: &Observed) -> Vec<Vote<'a>> {
     votes
 }
 
+/// The rules of one role that a machine's traffic fits, and the first packet that says most.
+struct Fitting<'a> {
+    telling: BTreeSet<&'a str>,
+    all: BTreeSet<&'a str>,
+    evidence: &'a Evidence,
+}
+
+impl<'a> Fitting<'a> {
+    fn new(evidence: &'a Evidence) -> Self {
+        Self { telling: BTreeSet::new(), all: BTreeSet::new(), evidence }
+    }
+}
+
 /// The component that each machine seems to be: the role with most telling rules, all its rules breaking a tie.
 fn components(ruleset: &Ruleset, votes: &[Vote<'_>]) -> BTreeMap<IpAddr, Guess> {
     let is_component =
         |role: &str| ruleset.roles.get(role).is_some_and(|role| role.kind == RoleKind::Component);
-    let mut rules: BTreeMap<(IpAddr, &str), (BTreeSet<&str>, BTreeSet<&str>, &Evidence)> = BTreeMap::new();
+    let mut fitting: BTreeMap<(IpAddr, &str), Fitting<'_>> = BTreeMap::new();
     for vote in votes.iter().filter(|vote| is_component(vote.role)) {
-        let (telling, all, evidence) = rules
-            .entry((vote.machine, vote.role))
-            .or_insert_with(|| (BTreeSet::new(), BTreeSet::new(), &vote.evidence));
-        all.insert(vote.rule);
+        let known = fitting.entry((vote.machine, vote.role)).or_insert_with(|| Fitting::new(&vote.evidence));
+        known.all.insert(vote.rule);
         if vote.telling {
-            if telling.is_empty() {
-                *evidence = &vote.evidence;
+            if known.telling.is_empty() {
+                known.evidence = &vote.evidence;
             }
-            telling.insert(vote.rule);
+            known.telling.insert(vote.rule);
         }
     }
     let mut best: BTreeMap<IpAddr, ((usize, usize), Guess)> = BTreeMap::new();
-    for ((machine, role), (telling, all, evidence)) in rules {
+    for ((machine, role), Fitting { telling, all, evidence }) in fitting {
         let weight = (telling.len(), all.len());
         if telling.is_empty() || best.get(&machine).is_some_and(|(known, _)| *known >= weight) {
             continue;

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
 use crate::model::EtherKind;
 use crate::model::Evidence;
+use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::JudgedConversation;
+use crate::model::Lookup;
 use crate::model::Outcome;
 use crate::model::Timestamp;
 use crate::model::Transport;
@@ -19,7 +22,9 @@ use crate::rules::Carrier;
 use crate::rules::Party;
 use crate::rules::SiteRule;
 
+use super::condition;
 use super::id;
+use super::lookup;
 use super::matching::Matched;
 use super::names;
 use super::proxy;
@@ -31,6 +36,9 @@ const HOUSEKEEPING: [&str; 9] = ["arp", "lldp", "stp", "cdp", "dhcp", "dhcpv6", 
 const HOUSEKEEPING_IP: [u8; 3] = [2, 103, 112];
 /// Services that every machine needs and that a document may leave out (allow-list note A.5.6).
 const COMMON_NEEDS: [&str; 2] = ["dns", "ntp"];
+
+/// How long clients commonly keep a name that they looked up.
+const NAMES_LAST: Duration = Duration::from_secs(300);
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]
@@ -196,9 +204,13 @@ impl<'a> Context<'a> {
     /// What the vendors' documents say.
     fn by_documents(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
         let catalogue = self.ground.catalogue;
-        if let Some(entry) = matched.iter().find_map(|one| catalogue.get(one.violating?)) {
+        if let Some((entry, one)) = matched.iter().find_map(|one| Some((catalogue.get(one.violating?)?, one)))
+        {
             let seen = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
-            let reason = format!("{seen} where the document has {}", entry.rule.protocol.join(" or "));
+            let reason = match condition::contradiction(&one.flow, &entry.rule.require) {
+                Some(found) if entry.speaks(&one.flow) => found.to_string(),
+                _ => format!("{seen} where the document has {}", entry.rule.protocol.join(" or ")),
+            };
             return Some(Ruling::new(ConversationVerdict::Violating, Some(entry.name()), reason));
         }
         let accepted = matched.iter().find_map(|one| catalogue.get(*one.accepting.first()?));
@@ -224,6 +236,15 @@ impl<'a> Context<'a> {
             return Some(ruling);
         }
         if let Some(entry) = matched.iter().find_map(|one| catalogue.get(*one.too_broad.first()?)) {
+            let hidden: Option<Vec<&str>> =
+                matched.iter().map(|one| self.exchange_is_hidden(&one.flow)).collect();
+            if let Some(why) = hidden.as_ref().and_then(|reasons| reasons.first()) {
+                return Some(Ruling::new(
+                    ConversationVerdict::Infrastructure,
+                    Some(entry.name()),
+                    format!("undecided: {why}, so the exchange that may have named this port is not shown"),
+                ));
+            }
             let reason = format!(
                 "matched only by the over-broad rule {} ({}), and no exchange before it named this port",
                 entry.name(),
@@ -308,16 +329,16 @@ impl<'a> Context<'a> {
                 "stray TCP segments without data: no conversation can be made out",
             );
         }
-        let begun_before = matched.iter().all(|one| {
-            matches!(one.flow.outcome, Outcome::Midstream | Outcome::OneSided)
-                && names::of_flow(&one.flow).is_empty()
-        });
-        let by_name = matched.iter().any(|one| self.could_be_named(one));
-        if begun_before && by_name && !matched.is_empty() {
+        let nameless: Option<Vec<&str>> = matched.iter().map(|one| self.name_is_hidden(&one.flow)).collect();
+        if let Some(why) = nameless.as_ref().and_then(|reasons| reasons.first())
+            && matched.iter().any(|one| self.could_be_named(one))
+        {
             return Ruling::new(
                 ConversationVerdict::Infrastructure,
                 None,
-                "undecided: begun before the capture, so the name of its server, by which a rule might cover it, is not shown",
+                format!(
+                    "undecided: {why}, so the name of its server, by which a rule might cover it, is not shown"
+                ),
             );
         }
         let tried = if conversation
@@ -332,14 +353,71 @@ impl<'a> Context<'a> {
         Ruling::new(ConversationVerdict::Unexpected, None, tried)
     }
 
+    /// Why a flow without a name may have one that this capture could not show; `None` where it has one, or would have shown it.
+    fn name_is_hidden(&self, flow: &FlowRecord) -> Option<&'static str> {
+        if !names::of_flow(flow).is_empty() {
+            return None;
+        }
+        let view = self.ground.view;
+        let client = &flow.from_client;
+        match flow.outcome {
+            Outcome::Midstream | Outcome::OneSided => {
+                return Some("begun before the capture or seen from one side");
+            }
+            // Nothing was said, so only a lookup could have told.
+            Outcome::Unanswered | Outcome::Refused | Outcome::Rejected => {
+                let since = self.ground.observed.vantage.first.unwrap_or(Timestamp::MIN);
+                let resolved = |lookup: &&Lookup| {
+                    lookup.client == flow.client.host && lookup.cell == flow.cell && lookup.answer.is_some()
+                };
+                if !self.ground.observed.lookups.iter().any(|lookup| resolved(&lookup)) {
+                    return Some("name lookups of its client are not on this mirror");
+                }
+                if flow.first.time.since(since) < NAMES_LAST {
+                    return Some(
+                        "nothing was said, and its client may have looked the name up before the capture",
+                    );
+                }
+            }
+            _ => {}
+        }
+        if client.payload_packets == 0 && flow.transport == Transport::Tcp {
+            return (flow.outcome == Outcome::Established).then_some("opened, and nothing was said");
+        }
+        if view.cuts() {
+            return Some("its packets are cut by a snap length");
+        }
+        if client.unseen_acknowledged > 0 {
+            return Some("part of what its client said was not captured");
+        }
+        None
+    }
+
+    /// Whether a flow that only an over-broad rule covers may have been named by an exchange that this capture could not show.
+    fn exchange_is_hidden(&self, flow: &FlowRecord) -> Option<&'static str> {
+        if flow.classification.protocol.is_some_and(|protocol| protocol != "dce-rpc") {
+            return None;
+        }
+        match flow.outcome {
+            Outcome::Midstream | Outcome::OneSided => {
+                Some("it began before the capture or is seen from one side")
+            }
+            _ if self.ground.view.cuts() => Some("packets are cut by a snap length"),
+            _ => None,
+        }
+    }
+
     /// Whether a rule to a host name might cover this flow if its name were shown.
     fn could_be_named(&self, one: &Matched<'_>) -> bool {
         let flow = &one.flow;
         let client = self.ground.cast.roles_of(flow.cell, flow.client.host);
         self.ground.catalogue.entries.iter().any(|entry| {
+            // Names that a document lists are names on the internet; a site may name machines of its own.
+            let public = !self.ground.site.roles.contains_key(entry.to);
             entry.missing.is_empty()
                 && entry.serves(flow)
                 && client.contains(&(entry.ruleset, entry.from))
+                && !(public && flow.server.host.ip().is_some_and(lookup::is_private))
                 && self
                     .ground
                     .cast

@@ -88,19 +88,16 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
                 Proofs::new(answer.at, format!("{} answers {words} for {}", lookup.server, lookup.name))
                     .and_maybe(lookup.asked, "the query");
             let by = Some(Culprit { who: lookup.server.to_string(), kind: "dns" });
-            let reason = format!(
+            let mut reason = format!(
                 "the name server {} answers {words} for {}, so no connection is tried",
                 lookup.server, lookup.name
             );
-            State::Fails(
-                Fault::Blocked,
-                Failure { mechanism, grade: attempt::cap(grade, view), by, evidence },
-                reason,
-            )
+            let grade = attempt::cap(grade, view, &mut reason);
+            State::Fails(Fault::Blocked, Failure { mechanism, grade, by, evidence }, reason)
         }
         None => silence(group, first, view),
     };
-    Some(Attempt { first: at(first), last, state })
+    Some(Attempt { first: at(first), last, ends: (first.client, None), state })
 }
 
 /// Queries that nobody answered.
@@ -184,7 +181,7 @@ fn leads_nowhere(address: IpAddr) -> bool {
 }
 
 /// Addresses that exist inside a site only.
-fn is_private(address: IpAddr) -> bool {
+pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -43,8 +43,9 @@ pub fn requests_by_place(
                             .enumerate()
                             .filter(|(_, p)| p.patterns().any(|name| name.covers(host)));
                         for (target, _) in named {
+                            let ends = (flow.client.host, Some(flow.server.host));
                             let attempt =
-                                Attempt { first: flow.first, last: flow.last, state: state.clone() };
+                                Attempt { first: flow.first, last: flow.last, ends, state: state.clone() };
                             found((at, source, target), attempt, *key);
                         }
                     }

@@ -12,6 +12,7 @@ use crate::model::Lookup;
 use crate::model::Observed;
 use crate::model::PacketRef;
 use crate::model::Requirement;
+use crate::model::Timestamp;
 use crate::model::Verdict;
 use crate::rules::Cadence;
 use crate::rules::Need;
@@ -22,6 +23,7 @@ use super::attempt;
 use super::attempt::Attempt;
 use super::attempt::Expectation;
 use super::attempt::State;
+use super::cadence;
 use super::cast::Cast;
 use super::cast::Party;
 use super::catalogue::Catalogue;
@@ -91,7 +93,7 @@ pub fn all(ground: Ground<'_>) -> Vec<Bound> {
         known.conversations.insert(key);
     });
     for known in tries.values_mut() {
-        known.attempts.sort_by_key(|attempt| (attempt.first, attempt.last));
+        timeline::sort(&mut known.attempts);
     }
     let mut bound = Vec::new();
     let mut at = 0;
@@ -152,7 +154,7 @@ fn judge(ground: Ground<'_>, flow: &FlowRecord, entry: &Entry<'_>) -> Attempt {
 
 /// What an entry asks of the payload.
 pub fn expectation<'a>(entry: &'a Entry<'_>) -> Expectation<'a> {
-    Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls }
+    Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls, require: &entry.rule.require }
 }
 
 /// A failure inside a maintenance window is no attempt to judge by.
@@ -393,6 +395,11 @@ fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party,
             reason.push_str("; in clear text, so that whoever listens can read what signs in");
         }
     }
+    if let (Verdict::Satisfied(_), Some(every)) = (&settled.verdict, entry.rule.every)
+        && let Some(told) = cadence::seldom(tried(ground, tries), every, heard_until(ground, source))
+    {
+        reason.push_str(&format!("; {told}"));
+    }
     let mut requirement = requirement(entry, &source.label, &target.label, settled.verdict, reason);
     requirement.told.history = settled.history;
     requirement.told.flows = tries
@@ -405,6 +412,20 @@ fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party,
     requirement.told.last = tries.attempts.iter().map(|attempt| attempt.last).max();
     requirement.conversations = tries.conversations.clone();
     requirement
+}
+
+/// The flows kept whole in which a requirement was tried.
+fn tried<'a>(ground: Ground<'a>, tries: &'a Tries) -> impl Iterator<Item = &'a FlowRecord> {
+    let conversations =
+        tries.conversations.iter().filter_map(move |key| ground.observed.conversations.get(key));
+    conversations.flat_map(|conversation| conversation.attempts())
+}
+
+/// When a party was last heard saying anything.
+fn heard_until(ground: Ground<'_>, party: &Party) -> Option<Timestamp> {
+    let hosts: BTreeSet<Host> = party.addresses().map(Host::Ip).collect();
+    let heard = ground.observed.vantage.heard.iter().filter(|((_, host), _)| hosts.contains(host));
+    heard.map(|(_, heard)| heard.last.time).max()
 }
 
 /// Whether what satisfied a row was not encrypted.

@@ -27,6 +27,8 @@ const SILENT_ATTEMPTS: usize = 3;
 const REQUESTS: u32 = 3;
 /// The shortest gap between SYNs of one attempt that a retransmission timer makes (evidence table: 0.8 s, less jitter).
 const SYN_GAP: Duration = Duration::from_millis(700);
+/// SYNs without answer after a success that put it in doubt.
+const DOUBTFUL_SYNS: u32 = 2;
 /// Changes of state from which on they are called flapping.
 const FLAPPING: usize = 3;
 
@@ -60,7 +62,18 @@ struct Decided {
     state: State,
 }
 
-/// Weighs attempts, which must come in the order of time.
+/// Puts attempts in the order in which they were made: that of the file where there is one, since its clock may have been set back;
+/// that of time where there are several.
+pub fn sort(attempts: &mut [Attempt]) {
+    let input = attempts.first().map(|attempt| attempt.first.input);
+    if attempts.iter().all(|attempt| Some(attempt.first.input) == input) {
+        attempts.sort_by_key(|attempt| (attempt.first.number, attempt.last.number));
+    } else {
+        attempts.sort_by_key(|attempt| (attempt.first, attempt.last));
+    }
+}
+
+/// Weighs attempts, which must come in their order.
 pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
     let mut decided: Vec<Decided> = Vec::new();
     let mut silent: Vec<(&Attempt, &Silence)> = Vec::new();
@@ -77,13 +90,19 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
                     Err(why) => unclear = Some(why),
                 }
             }
-            state @ (State::Works(..) | State::Fails(..)) => {
+            state @ (State::Works(..) | State::Open(..) | State::Fails(..)) => {
                 silent.clear();
                 push(&mut decided, attempt.first, state.clone());
             }
         }
     }
     let history: Vec<Phase> = decided.iter().map(|one| one.phase.clone()).collect();
+    if let Some(Decided { state: State::Works(..) | State::Open(..), .. }) = decided.last()
+        && let Some(why) = stopped(&silent, view)
+    {
+        let reason = format!("worked, but what was tried since stays unanswered: {}", unclear.unwrap_or(why));
+        return Settled { verdict: Verdict::Undecided, reason, history };
+    }
     let Some(last) = decided.pop() else {
         let reason = unclear.unwrap_or_else(|| "nothing in the capture tells how it went".to_owned());
         return Settled { verdict: Verdict::Undecided, reason, history };
@@ -93,7 +112,7 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
             Some(note) => format!("works; {note}"),
             None => "works".to_owned(),
         },
-        State::Fails(_, _, reason) => reason.clone(),
+        State::Open(reason) | State::Fails(_, _, reason) => reason.clone(),
         State::Silent(_) | State::Unclear(_) => String::new(),
     };
     reason.push_str(&told_change(&history));
@@ -102,9 +121,18 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
         State::Fails(Fault::Violated, failure, _) => Verdict::Violated(failure),
         State::Fails(Fault::Blocked, failure, _) => Verdict::Blocked(failure),
         State::Fails(Fault::Failed, failure, _) => Verdict::Failed(failure),
-        State::Silent(_) | State::Unclear(_) => Verdict::Undecided,
+        State::Open(..) | State::Silent(_) | State::Unclear(_) => Verdict::Undecided,
     };
     Settled { verdict, reason, history }
+}
+
+/// Whether what is tried since the last success goes unanswered often enough to put that success in doubt.
+fn stopped(silent: &[(&Attempt, &Silence)], view: &View) -> Option<String> {
+    let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
+    let (_, latest) = silent.last()?;
+    let needed = if latest.transport == Transport::Tcp { DOUBTFUL_SYNS } else { REQUESTS };
+    let settled = silent.iter().any(|(_, silence)| !view.end_is_near(&silence.series));
+    (total >= needed && settled).then(|| format!("{total} unanswered tries"))
 }
 
 /// How the present state came about, where it was another before.
@@ -128,10 +156,15 @@ fn told_change(history: &[Phase]) -> String {
 fn push(decided: &mut Vec<Decided>, since: PacketRef, state: State) {
     let (verdict, mechanism) = match &state {
         State::Works(..) => ("satisfied", None),
+        State::Open(..) => ("undecided", None),
         State::Fails(fault, failure, _) => (fault.name(), Some(failure.mechanism.name())),
         State::Silent(_) | State::Unclear(_) => return,
     };
     match decided.last_mut() {
+        // A connection that does not show everything takes nothing from what others showed, as long as it gets through.
+        Some(last)
+            if matches!(state, State::Open(..))
+                && matches!(last.state, State::Works(..) | State::Fails(Fault::Violated, ..)) => {}
         Some(last) if last.phase.verdict == verdict && last.phase.mechanism == mechanism => {
             // What works without reservation says more than what works with one.
             let keeps = matches!((&last.state, &state), (State::Works(_, None), State::Works(_, Some(_))));
@@ -204,7 +237,7 @@ fn syns(
     let alive = who.target_heard;
     let grade = if alive && *sight == Sight::Clear { Grade::B } else { Grade::C };
     let tries = silent.len();
-    let reason = format!(
+    let mut reason = format!(
         "{total} SYNs in {tries} attempt{} went unanswered{}",
         if tries == 1 { "" } else { "s" },
         if alive {
@@ -213,8 +246,8 @@ fn syns(
             "; the target was never heard: filtered, or it is off"
         },
     );
-    let failure =
-        Failure { mechanism: Mechanism::Dropped, grade: attempt::cap(grade, view), by: None, evidence };
+    let grade = attempt::cap(grade, view, &mut reason);
+    let failure = Failure { mechanism: Mechanism::Dropped, grade, by: None, evidence };
     Ok(State::Fails(Fault::Blocked, failure, reason))
 }
 
@@ -244,7 +277,7 @@ fn requests(
     let evidence = Proofs::new(first, format!("the first request of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} requests, none of them answered"));
     let control = who.others_answered && *sight == Sight::Clear;
-    let (fault, grade, reason) = if control {
+    let (fault, grade, mut reason) = if control {
         (
             Fault::Blocked,
             Grade::B,
@@ -260,8 +293,8 @@ fn requests(
             format!("{total} requests went unanswered: dropped on the way, or the service is off"),
         )
     };
-    let failure =
-        Failure { mechanism: Mechanism::NoReply, grade: attempt::cap(grade, view), by: None, evidence };
+    let grade = attempt::cap(grade, view, &mut reason);
+    let failure = Failure { mechanism: Mechanism::NoReply, grade, by: None, evidence };
     Ok(State::Fails(fault, failure, reason))
 }
 

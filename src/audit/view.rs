@@ -17,6 +17,7 @@ use crate::model::Role;
 use crate::model::Series;
 use crate::model::SideRecord;
 use crate::model::Timestamp;
+use crate::model::Transport;
 
 /// How near a verdict may come to saying "blocked" from silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,9 @@ const END_GUARD: Duration = Duration::from_secs(1);
 /// Resets of one host needed before their time to live is a baseline (evidence table).
 const RESET_BASELINE: usize = 3;
 
+/// The most flows with unseen answers, of a client or a pair, beside so many times as many with seen ones: fewer are an accident of loss.
+const RARELY_UNHEARD: u32 = 4;
+
 /// A host's usual marks on this mirror.
 #[derive(Debug, Default)]
 struct Marks {
@@ -46,9 +50,28 @@ struct Marks {
     reset_ttls: Vec<u8>,
 }
 
+/// Connections of which a client's own packets prove that they were answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    /// Those whose answers the mirror showed.
+    seen: u32,
+    /// Those whose answers it did not show at all.
+    unseen: u32,
+}
+
+impl Answers {
+    /// Whether silence says nothing: answers that must have come were not shown.
+    fn escape(self) -> bool {
+        self.unseen > 0 && self.seen < self.unseen.saturating_mul(RARELY_UNHEARD)
+    }
+}
+
 /// What is known of the mirror as a whole.
 #[derive(Debug)]
 pub struct View {
+    /// The latest time in the capture.
+    latest: Timestamp,
+    /// The time of its last packet, which is another where the clock was set back.
     end: Timestamp,
     loss: Option<f64>,
     /// Hosts (and their segments) heard sending to a host.
@@ -56,6 +79,11 @@ pub struct View {
     received_segments: BTreeMap<(CellId, IpAddr), BTreeSet<IpAddr>>,
     received_macs: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
     heard: BTreeMap<(CellId, Host), (Timestamp, Timestamp)>,
+    /// How often a client's opened connections showed answers, by client and by pair.
+    answers: BTreeMap<(CellId, IpAddr), Answers>,
+    answers_of: BTreeMap<(CellId, IpAddr, IpAddr), Answers>,
+    /// Whether a snap length cut packets.
+    cut: bool,
     marks: BTreeMap<(CellId, IpAddr), Marks>,
     /// Clients that a service answered (UDP), for the positive control.
     answered: BTreeMap<(CellId, Host, Option<u16>), BTreeSet<Host>>,
@@ -65,7 +93,11 @@ impl View {
     /// Reads the vantage out of everything observed.
     pub fn of(observed: &Observed) -> Self {
         let mut view = Self {
-            end: observed.vantage.last.unwrap_or(Timestamp::MIN),
+            latest: observed.vantage.last.unwrap_or(Timestamp::MIN),
+            end: end(observed),
+            cut: observed.vantage.cut_packets > 0,
+            answers: BTreeMap::new(),
+            answers_of: BTreeMap::new(),
             loss: loss(observed),
             received: BTreeMap::new(),
             received_segments: BTreeMap::new(),
@@ -95,6 +127,9 @@ impl View {
     }
 
     fn learn(&mut self, flow: &FlowRecord) {
+        self.count_answers(flow);
+        // Routers speak ICMP for themselves: seeing that shows nothing of what they forward.
+        let forwarded = matches!(flow.transport, Transport::Tcp | Transport::Udp);
         for role in [Role::Client, Role::Server] {
             let (sender, receiver) = ends(flow, role);
             let (Some(sender), Some(receiver)) = (sender.ip(), receiver.ip()) else { continue };
@@ -104,13 +139,17 @@ impl View {
                 continue;
             }
             self.received.entry((flow.cell, receiver)).or_default().insert(sender);
-            self.received_segments.entry((flow.cell, receiver)).or_default().insert(segment(sender));
+            if forwarded {
+                self.received_segments.entry((flow.cell, receiver)).or_default().insert(segment(sender));
+            }
             let marks = self.marks.entry((flow.cell, sender)).or_default();
             if let Some(mac) = side.mac {
                 if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
                     marks.on_link.insert(mac);
                 }
-                self.received_macs.entry((flow.cell, receiver)).or_default().insert(mac);
+                if forwarded {
+                    self.received_macs.entry((flow.cell, receiver)).or_default().insert(mac);
+                }
             }
             if let Some(reset) = side.reset
                 && side.payload_packets > 0
@@ -120,12 +159,55 @@ impl View {
         }
     }
 
+    /// Counts connections whose client acknowledges what the server sent, by whether the mirror showed it.
+    fn count_answers(&mut self, flow: &FlowRecord) {
+        let (Some(client), Some(server)) = (flow.client.host.ip(), flow.server.host.ip()) else { return };
+        let side = &flow.from_client;
+        // What a client sends after its SYN, or acknowledges anew, answers something; a repetition into a dead connection does not.
+        let opened = side.syn.count > 0 && (side.first_ack.is_some() || side.payload_packets > 0);
+        let proven = opened || side.acked_payload.is_some();
+        if flow.transport != Transport::Tcp || !proven {
+            return;
+        }
+        let unseen = flow.from_server.packets == 0;
+        let by_client = self.answers.entry((flow.cell, client)).or_default();
+        let by_pair = self.answers_of.entry((flow.cell, client, server)).or_default();
+        for answers in [by_client, by_pair] {
+            if unseen {
+                answers.unseen += 1;
+            } else {
+                answers.seen += 1;
+            }
+        }
+    }
+
+    /// Whether anything at all that was sent to a host was captured.
+    pub fn receives(&self, cell: CellId, host: Host) -> bool {
+        host.ip().is_some_and(|ip| self.received.contains_key(&(cell, ip)))
+    }
+
+    /// Whether packets were cut by a snap length.
+    pub fn cuts(&self) -> bool {
+        self.cut
+    }
+
     /// Whether answers of `server` to `client` would have been seen.
     pub fn sight(&self, cell: CellId, client: Host, client_side: &SideRecord, server: Host) -> Sight {
         let (Some(client_ip), Some(server_ip)) = (client.ip(), server.ip()) else {
             return Sight::None("layer-2 answers may take another port".to_owned());
         };
         let key = (cell, client_ip);
+        let unheard = self.answers_of.get(&(cell, client_ip, server_ip)).is_some_and(|known| known.escape());
+        if unheard {
+            return Sight::None(format!(
+                "{client} acknowledges packets of {server} elsewhere that were never captured: this mirror does not carry that direction"
+            ));
+        }
+        if self.answers.get(&key).is_some_and(|known| known.escape()) {
+            return Sight::None(format!(
+                "{client} acknowledges answers elsewhere that were never captured: this mirror does not carry what {client} is sent"
+            ));
+        }
         if self.received.get(&key).is_some_and(|from| from.contains(&server_ip))
             || self.received_segments.get(&key).is_some_and(|from| from.contains(&segment(server_ip)))
         {
@@ -151,6 +233,11 @@ impl View {
     /// Whether a host sent anything in the capture.
     pub fn heard(&self, cell: CellId, host: Host) -> bool {
         self.heard.contains_key(&(cell, host))
+    }
+
+    /// Whether a host sent anything later than that.
+    pub fn heard_after(&self, cell: CellId, host: Host, time: Timestamp) -> bool {
+        self.heard.get(&(cell, host)).is_some_and(|(_, last)| *last > time)
     }
 
     /// For how long a host was heard, from its first to its last packet; in any cell.
@@ -182,7 +269,9 @@ impl View {
 
     /// Whether the capture ends too soon after `last` for silence to count: closer than the longest gap, and than a second.
     pub fn ends_too_soon(&self, last: Timestamp, longest_gap: Duration) -> bool {
-        self.end.since(last) < longest_gap.max(END_GUARD)
+        // What is stamped later than the last packet came before the clock was set back.
+        let end = if last > self.end { self.latest } else { self.end };
+        end.since(last) < longest_gap.max(END_GUARD)
     }
 
     /// Whether loss alone could explain that this many packets were not seen.
@@ -232,6 +321,19 @@ impl View {
         }
         None
     }
+}
+
+/// The end of the capture. Where the clock was set back, the latest time is not the time of the last packet.
+fn end(observed: &Observed) -> Timestamp {
+    let latest = observed.vantage.last.unwrap_or(Timestamp::MIN);
+    if observed.inputs.iter().all(|input| input.time_reversals == 0) {
+        return latest;
+    }
+    let last = observed
+        .conversations
+        .values()
+        .flat_map(|conversation| conversation.attempts().map(|flow| flow.last).chain([conversation.last]));
+    last.max_by_key(|at| (at.input, at.number)).map_or(latest, |at| at.time)
 }
 
 /// Sender and receiver of one side of a flow.

@@ -15,6 +15,8 @@ use pcap::Precision;
 use crate::capture::source::CaptureError;
 use crate::capture::source::Polled;
 use crate::capture::source::Source;
+use crate::capture::wire::State;
+use crate::capture::wire::Wire;
 use crate::model::Input;
 use crate::model::InputId;
 use crate::model::LinkType;
@@ -28,6 +30,8 @@ const TIMEOUT_MS: i32 = 50;
 /// The pause after finding no packet. The ring bridges it, and the kernel's own timeout does not end a wait on Linux: with its
 /// TPACKET_V3 ring a blocking read of a silent interface comes back never (pcap(3PCAP), "packet buffer timeout").
 const PAUSE: Duration = Duration::from_millis(10);
+/// Errors in a row that an interface may give while it is up: one comes when it goes down.
+const MOST_ERRORS: u32 = 50;
 /// After so many packets the kernel is asked again how many it lost.
 const PACKETS_PER_LOOK: u64 = 4096;
 
@@ -48,6 +52,8 @@ pub struct LiveOptions {
     pub count: Option<u64>,
     /// Ends the capture once it is set, within a pause of 10 ms.
     pub stop: Arc<AtomicBool>,
+    /// Whether to wait for an interface that goes down or away; else that ends the capture.
+    pub patient: bool,
 }
 
 impl Default for LiveOptions {
@@ -61,6 +67,7 @@ impl Default for LiveOptions {
             promiscuous: true,
             count: None,
             stop: Arc::default(),
+            patient: false,
         }
     }
 }
@@ -74,9 +81,12 @@ pub struct Live {
     at: PacketRef,
     original: u32,
     left: u64,
-    stop: Arc<AtomicBool>,
+    options: LiveOptions,
     input: Input,
     lost: Losses,
+    wire: Wire,
+    /// Errors in a row.
+    errors: u32,
 }
 
 /// The kernel's loss counters, which begin again after 2^32.
@@ -98,6 +108,32 @@ impl Losses {
 
 /// Listens to an interface.
 pub fn open_live(options: &LiveOptions) -> Result<Live, CaptureError> {
+    let capture = open_capture(options)?;
+    let link = link_of(&capture);
+    Ok(Live {
+        capture,
+        link,
+        bytes: Vec::new(),
+        at: PacketRef::default(),
+        original: 0,
+        left: options.count.unwrap_or(u64::MAX),
+        options: options.clone(),
+        input: Input { name: options.interface.clone(), format: "live".to_owned(), ..Input::default() },
+        lost: Losses::default(),
+        wire: Wire::of(&options.interface),
+        errors: 0,
+    })
+}
+
+fn link_of(capture: &Capture<Active>) -> LinkType {
+    match capture.get_datalink().0 {
+        // libpcap's own number for raw IP differs from that of the files.
+        12 => LinkType::RAW,
+        number => LinkType(u16::try_from(number).unwrap_or(u16::MAX)),
+    }
+}
+
+fn open_capture(options: &LiveOptions) -> Result<Capture<Active>, CaptureError> {
     let error = |error: &Error| CaptureError::Live {
         interface: options.interface.clone(),
         why: explain(error, &options.interface),
@@ -122,22 +158,7 @@ pub fn open_live(options: &LiveOptions) -> Result<Live, CaptureError> {
             },
         })?;
     }
-    let link = match capture.get_datalink().0 {
-        // libpcap's own number for raw IP differs from that of the files.
-        12 => LinkType::RAW,
-        number => LinkType(u16::try_from(number).unwrap_or(u16::MAX)),
-    };
-    Ok(Live {
-        capture,
-        link,
-        bytes: Vec::new(),
-        at: PacketRef::default(),
-        original: 0,
-        left: options.count.unwrap_or(u64::MAX),
-        stop: Arc::clone(&options.stop),
-        input: Input { name: options.interface.clone(), format: "live".to_owned(), ..Input::default() },
-        lost: Losses::default(),
-    })
+    Ok(capture)
 }
 
 /// What went wrong and what to do.
@@ -166,6 +187,87 @@ impl Live {
         }
     }
 
+    /// Looks whether a packet is there, without waiting for one.
+    pub fn poll_now(&mut self) -> Result<Polled, CaptureError> {
+        if self.left == 0 || self.options.stop.load(Ordering::Relaxed) {
+            return Ok(self.end());
+        }
+        let (time, original) = match self.capture.next_packet() {
+            Ok(packet) => {
+                self.bytes.clear();
+                self.bytes.extend_from_slice(packet.data);
+                let stamp = packet.header.ts;
+                // With nanosecond precision the field for microseconds holds nanoseconds.
+                #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit systems")]
+                let nanos = i64::from(stamp.tv_sec)
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(i64::from(stamp.tv_usec));
+                (Timestamp::from_nanos(nanos), packet.header.len)
+            }
+            Err(Error::TimeoutExpired) => {
+                if self.wire.look() == State::Gone && self.options.patient {
+                    self.reopen();
+                }
+                return Ok(Polled::Idle);
+            }
+            Err(error) => return Ok(self.survive(&error)),
+        };
+        self.errors = 0;
+        let reversed = self.at.number > 0 && time < self.at.time;
+        self.at = PacketRef { time, input: InputId(0), number: self.at.number + 1 };
+        self.original = original.max(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.left -= 1;
+        let input = &mut self.input;
+        input.packets += 1;
+        input.bytes += self.bytes.len() as u64;
+        input.cut_packets += u64::from((self.bytes.len() as u64) < u64::from(self.original));
+        input.time_reversals += u64::from(reversed);
+        input.first = Some(input.first.map_or(time, |first| first.min(time)));
+        input.last = Some(input.last.map_or(time, |last| last.max(time)));
+        if input.packets.is_multiple_of(PACKETS_PER_LOOK) {
+            self.look_at_losses();
+        }
+        Ok(Polled::Packet)
+    }
+
+    /// An error of the interface: waits for its return, or ends.
+    fn survive(&mut self, error: &Error) -> Polled {
+        self.errors += 1;
+        let state = self.wire.look_now();
+        // An interface that is up and gives errors all the time will not be cured by waiting.
+        if self.options.patient && (state != State::Up || self.errors < MOST_ERRORS) {
+            if state == State::Gone {
+                self.reopen();
+            }
+            return Polled::Idle;
+        }
+        let why = format!("the interface gave out: {}", explain(error, &self.input.name));
+        let after = (self.at.number > 0).then_some(self.at);
+        self.input.stopped = Some(Stop { after, why });
+        self.end()
+    }
+
+    /// Opens an interface of the same name anew, where there is one again.
+    fn reopen(&mut self) {
+        if !self.wire.may_reopen() {
+            return;
+        }
+        // Without the rights of the beginning this fails for ever, and whoever watches over this program is to start it anew.
+        if let Ok(capture) = open_capture(&self.options) {
+            self.look_at_losses();
+            self.lost.last = None;
+            self.link = link_of(&capture);
+            self.capture = capture;
+            self.wire.reopened();
+            self.errors = 0;
+        } else if self.wire.is_back() && !self.wire.may_wait() {
+            let why = "the interface is back, and may not be opened again".to_owned();
+            let after = (self.at.number > 0).then_some(self.at);
+            self.input.stopped = Some(Stop { after, why });
+            self.left = 0;
+        }
+    }
+
     /// No packet any more.
     fn end(&mut self) -> Polled {
         self.look_at_losses();
@@ -190,48 +292,12 @@ impl Source for Live {
 
     #[inline]
     fn poll(&mut self) -> Result<Polled, CaptureError> {
-        if self.left == 0 || self.stop.load(Ordering::Relaxed) {
-            return Ok(self.end());
-        }
-        let (time, original) = match self.capture.next_packet() {
-            Ok(packet) => {
-                self.bytes.clear();
-                self.bytes.extend_from_slice(packet.data);
-                let stamp = packet.header.ts;
-                // With nanosecond precision the field for microseconds holds nanoseconds.
-                #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit systems")]
-                let nanos = i64::from(stamp.tv_sec)
-                    .saturating_mul(1_000_000_000)
-                    .saturating_add(i64::from(stamp.tv_usec));
-                (Timestamp::from_nanos(nanos), packet.header.len)
-            }
-            Err(Error::TimeoutExpired) => {
-                self.look_at_losses();
-                thread::sleep(PAUSE);
-                return Ok(Polled::Idle);
-            }
-            Err(error) => {
-                let why = format!("the interface gave out: {}", explain(&error, &self.input.name));
-                let after = (self.at.number > 0).then_some(self.at);
-                self.input.stopped = Some(Stop { after, why });
-                return Ok(self.end());
-            }
-        };
-        let reversed = self.at.number > 0 && time < self.at.time;
-        self.at = PacketRef { time, input: InputId(0), number: self.at.number + 1 };
-        self.original = original.max(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
-        self.left -= 1;
-        let input = &mut self.input;
-        input.packets += 1;
-        input.bytes += self.bytes.len() as u64;
-        input.cut_packets += u64::from((self.bytes.len() as u64) < u64::from(self.original));
-        input.time_reversals += u64::from(reversed);
-        input.first = Some(input.first.map_or(time, |first| first.min(time)));
-        input.last = Some(input.last.map_or(time, |last| last.max(time)));
-        if input.packets.is_multiple_of(PACKETS_PER_LOOK) {
+        let polled = self.poll_now()?;
+        if polled == Polled::Idle {
             self.look_at_losses();
+            thread::sleep(PAUSE);
         }
-        Ok(Polled::Packet)
+        Ok(polled)
     }
 
     #[inline]
@@ -241,6 +307,23 @@ impl Source for Live {
 
     fn inputs(&self) -> Vec<Input> {
         vec![self.input.clone()]
+    }
+
+    fn notes(&self) -> Vec<String> {
+        match self.wire.outages() {
+            0 => Vec::new(),
+            times => vec![format!(
+                "{} was down or away {times} times: what passed then was not seen",
+                self.input.name
+            )],
+        }
+    }
+
+    fn down(&self) -> Vec<String> {
+        match self.wire.state() {
+            State::Up => Vec::new(),
+            State::Down | State::Gone => vec![self.input.name.clone()],
+        }
     }
 
     fn progress(&self) -> (u64, Option<u64>) {

@@ -11,6 +11,8 @@ mod filter;
 mod foreign;
 #[cfg(feature = "live")]
 mod live;
+#[cfg(feature = "live")]
+mod live_group;
 mod merge;
 mod open;
 mod packed;
@@ -24,9 +26,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod walker;
+#[cfg(feature = "live")]
+mod wire;
 
 #[cfg(feature = "live")]
 pub use live::*;
+#[cfg(feature = "live")]
+pub use live_group::*;
 pub use merge::*;
 pub use open::*;
 pub use source::*;

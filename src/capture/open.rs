@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::io::IsTerminal as _;
+use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -80,6 +81,19 @@ pub fn open(paths: &[PathBuf], options: &Options) -> Result<Recordings, CaptureE
     Ok(Recordings::new(candidates, filter, options.count, options.hash, notes))
 }
 
+/// Reads one recording from a stream that can't be named or opened again: bytes in memory, a socket. `name` is told in its place.
+pub fn open_reader(
+    stream: Box<dyn Read + Send>,
+    name: &str,
+    options: &Options,
+) -> Result<Recordings, CaptureError> {
+    let mut filter = options.filter.as_deref().map(Filter::new).transpose()?;
+    let path = PathBuf::from(name);
+    let reader = Reader::from_stream(stream, &path, options.hash)?;
+    let candidate = first_packet(path, None, Box::new(reader), true, filter.as_mut())?;
+    Ok(Recordings::new(vec![candidate], filter, options.count, options.hash, Vec::new()))
+}
+
 /// Adds a file under what makes it one, so that a second path to it adds nothing; says what that is.
 fn add(files: &mut BTreeMap<PathBuf, Found>, path: PathBuf, named: bool) -> PathBuf {
     // A pipe of the shell has no canonical path.
@@ -147,7 +161,18 @@ fn look_into(
         let metadata = metadata(&path)?;
         size = metadata.is_file().then_some(metadata.len());
     }
-    let mut reader = Box::new(Reader::open(&path, hash)?);
+    let reader = Box::new(Reader::open(&path, hash)?);
+    first_packet(path, size, reader, keep, filter)
+}
+
+/// Reads up to the first packet, by which recordings are put in order.
+fn first_packet(
+    path: PathBuf,
+    size: Option<u64>,
+    mut reader: Box<Reader>,
+    keep: bool,
+    filter: Option<&mut Filter>,
+) -> Result<Candidate, CaptureError> {
     let first = reader.advance().then(|| reader.packet().at.time);
     let packet = reader.packet();
     if let (Some(filter), Some(_)) = (filter, first) {

@@ -75,7 +75,20 @@ impl Reader {
             Ok(Some(found)) => found,
             Ok(None) => {
                 let mut more = Vec::new();
-                stream.take(foreign::ENOUGH as u64).read_to_end(&mut more).map_err(io_error)?;
+                // What is packed and breaks off here is no capture either; in a folder it is passed over like the rest.
+                match stream.take(foreign::ENOUGH as u64).read_to_end(&mut more) {
+                    Err(error) if layers.is_empty() || error.raw_os_error().is_some() => {
+                        return Err(io_error(error));
+                    }
+                    Err(error) => {
+                        let layers = innermost_first(&layers);
+                        return Err(not_a_capture(format!(
+                            "{layers} data that can't be unpacked further than its first {} bytes: {error}",
+                            more.len()
+                        )));
+                    }
+                    Ok(_) => {}
+                }
                 let what = match packed::packing(&more) {
                     Some(packing) => {
                         format!("packed more than {} times: it is {packing} inside", packed::MOST_LAYERS)

@@ -87,6 +87,11 @@ pub trait Source {
         Vec::new()
     }
 
+    /// Names of the interfaces that can't be heard at the moment.
+    fn down(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Bytes read from the inputs so far and their total where known, for a progress bar. Compressed sizes for compressed files.
     fn progress(&self) -> (u64, Option<u64>) {
         (0, None)
@@ -116,6 +121,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn notes(&self) -> Vec<String> {
         (**self).notes()
+    }
+
+    fn down(&self) -> Vec<String> {
+        (**self).down()
     }
 
     fn progress(&self) -> (u64, Option<u64>) {

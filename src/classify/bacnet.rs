@@ -30,6 +30,7 @@ static ABOUT: About = About {
     facts: &[
         ("bacnet.type", "kind of message: confirmed-request, unconfirmed-request, complex-ack, network, ..."),
         ("bacnet.service", "service by name: who-is, i-am, read-property, write-property, ..."),
+        ("bacnet.access", "what the requests do: read, write, control (restart, switch communication)"),
     ],
 };
 
@@ -86,6 +87,9 @@ impl Message {
             Self::Management { name, .. } => {
                 facts.add("bacnet.type", "bvll");
                 facts.add("bacnet.service", name);
+                if matches!(name, "write-bdt" | "delete-fdt-entry") {
+                    facts.add("bacnet.access", "write");
+                }
             }
             Self::Network(kind) => {
                 facts.add("bacnet.type", "network");
@@ -95,6 +99,9 @@ impl Message {
                 facts.add("bacnet.type", apdu.name());
                 if let Some(service) = apdu.service_name() {
                     facts.add("bacnet.service", service);
+                }
+                if let Some(access) = apdu.access() {
+                    facts.add("bacnet.access", access);
                 }
             }
         }
@@ -141,6 +148,16 @@ impl Apdu {
             5 => "error",
             6 => "reject",
             _ => "abort",
+        }
+    }
+
+    /// What a request does to the device (clauses 13 to 17); `None` for the rest.
+    fn access(&self) -> Option<&'static str> {
+        match (self.kind, self.service?) {
+            (0, 3 | 4 | 6 | 12..=14 | 26 | 29 | 33) => Some("read"),
+            (0, 7..=11 | 15 | 16) | (1, 6 | 9 | 10) => Some("write"),
+            (0, 17 | 20 | 27) => Some("control"),
+            _ => None,
         }
     }
 

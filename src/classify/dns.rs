@@ -27,6 +27,7 @@ static ABOUT: About = About {
     answers: true,
     facts: &[
         ("dns.question", "each question of the prefix: name in lower case, and type"),
+        ("dns.answer", "each address or further name that an answer of the prefix gives"),
         ("dns.code", "each response code of the prefix: mnemonic and number"),
     ],
 };
@@ -143,7 +144,10 @@ pub(super) fn conclude(
             if let Some(code) = code
                 && message.is_response()
             {
-                facts.add(code, code_name(message.statement().code));
+                let said = message.statement();
+                facts.add(code, code_name(said.code));
+                said.aliases.into_iter().for_each(|alias| facts.add("dns.answer", alias));
+                said.addresses.iter().for_each(|address| facts.add("dns.answer", address.to_string()));
             }
         }
     }

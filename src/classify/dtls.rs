@@ -68,6 +68,7 @@ impl Protocol for Dtls {
         if let Some((_, alert)) = alert {
             proof.facts.add("tls.alert", alert);
         }
+        tls_hello::capped_by(&mut proof.facts);
         Probe::Proven(proof)
     }
 }
@@ -180,7 +181,7 @@ fn message(kind: u8, body: &[u8], whole: bool, found: &mut Found) -> Option<()> 
                 Some(reader.rest())
             };
             let rest = extensions().unwrap_or_default();
-            tls_hello::client_extensions(version, rest, &mut found.facts);
+            tls_hello::client_extensions(whole.then_some(version), rest, &mut found.facts);
         }
         HELLO_VERIFY_REQUEST => found.client = Some(false),
         tls_record::SERVER_HELLO => {

@@ -30,6 +30,7 @@ static ABOUT: About = About {
     facts: &[
         ("enip.command", "encapsulation command: list-identity, register-session, send-rr-data, ..., or io"),
         ("cip.service", "CIP service requested: get-attribute-single, read-tag, forward-open, stop, ..."),
+        ("cip.access", "what the services do: read, write, control; not told of services within others"),
     ],
 };
 
@@ -89,6 +90,9 @@ impl Message<'_> {
             && service & REPLY == 0
         {
             facts.add("cip.service", service_name(*service, path));
+            if let Some(access) = access(*service, path) {
+                facts.add("cip.access", access);
+            }
         }
     }
 }
@@ -111,7 +115,7 @@ fn cut(bytes: &[u8]) -> Cut<Message<'_>> {
     };
     let options = header.last_chunk::<4>();
     // Status codes of table 2-3.3; options are reserved (2-3.7).
-    if !is_command(command) || !matches!(status, 0..=3 | 0x64..=0x6a) || options != Some(&[0; 4]) {
+    if !is_command(command) || !matches!(status, 0..=3 | 0x64 | 0x65 | 0x69) || options != Some(&[0; 4]) {
         return Cut::Wrong;
     }
     let length = usize::from(length);
@@ -119,11 +123,15 @@ fn cut(bytes: &[u8]) -> Cut<Message<'_>> {
     let fits = match command {
         NOP => Some(None),
         LIST_SERVICES | LIST_IDENTITY | LIST_INTERFACES => {
-            (data.is_empty() || packets(data).is_some()).then_some(None)
+            // A request is bare and refuses nothing: counters of 0x63 and on look like it otherwise.
+            let fits = if data.is_empty() { status == 0 } else { packets(data).is_some() };
+            fits.then_some(None)
         }
         // Protocol version 1, no options (2-4.4).
         REGISTER_SESSION => (matches!(data, [1, 0, 0, 0]) || status != 0).then_some(None),
-        UNREGISTER_SESSION | INDICATE_STATUS | CANCEL => (session != 0 || status != 0).then_some(None),
+        // No data (2-4.5).
+        UNREGISTER_SESSION => (data.is_empty() && (session != 0 || status != 0)).then_some(None),
+        INDICATE_STATUS | CANCEL => (session != 0 || status != 0).then_some(None),
         // Interface handle 0 is CIP, then a timeout (2-4.7, 2-4.8); a refusal has no data.
         _ => match data {
             [0, 0, 0, 0, _, _, items @ ..] => packets(items),
@@ -195,10 +203,27 @@ fn command_name(command: u16) -> String {
     .into()
 }
 
+/// Path: size in words, then an 8-bit logical class segment; class 6 is the connection manager, 2 the message router.
+fn is_of_manager(path: &[u8]) -> bool {
+    matches!(path, [_, 0x20, 0x06, ..])
+}
+
+/// What a service does to the device; `None` for sessions, connections, and services that wrap others.
+fn access(service: u8, path: &[u8]) -> Option<&'static str> {
+    match service {
+        0x01 | 0x03 | 0x0e => Some("read"),
+        0x02 | 0x04 | 0x08 | 0x09 | 0x10 => Some("write"),
+        0x05..=0x07 => Some("control"),
+        _ if is_of_manager(path) => None,
+        0x4c | 0x52 | 0x55 => Some("read"),
+        0x4d | 0x4e | 0x53 => Some("write"),
+        _ => None,
+    }
+}
+
 /// Services of Volume 1 appendix A; those from 0x4b on mean what the class in the path makes of them.
 fn service_name(service: u8, path: &[u8]) -> String {
-    // Path: size in words, then an 8-bit logical class segment; class 6 is the connection manager, 2 the message router.
-    let of_manager = matches!(path, [_, 0x20, 0x06, ..]);
+    let of_manager = is_of_manager(path);
     match service {
         0x01 => "get-attributes-all",
         0x02 => "set-attributes-all",

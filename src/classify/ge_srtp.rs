@@ -25,10 +25,13 @@ static ABOUT: About = About {
     spec: "Service Request Transport Protocol, as published by Denton et al. (2017)",
     usual: &["tcp/18245", "udp/18245"],
     answers: true,
-    facts: &[(
-        "srtp.service",
-        "service requested: return-controller-type, read-system-memory, write-system-memory, ...",
-    )],
+    facts: &[
+        (
+            "srtp.service",
+            "service requested: return-controller-type, read-system-memory, write-system-memory, ...",
+        ),
+        ("srtp.access", "what the services do: read, write (values), program, control (run, stop)"),
+    ],
 };
 
 /// The fixed header with its mailbox, in bytes; text of the length told at offset 4 follows.
@@ -147,6 +150,18 @@ fn service_name(service: u8) -> String {
     .into()
 }
 
+/// What a service does to the controller; `None` for logons, sessions and those that are not in the list.
+fn access(service: u8) -> Option<&'static str> {
+    match service {
+        // A program store takes the program out of the controller.
+        0x00 | 0x01 | 0x03..=0x06 | 0x25 | 0x38 | 0x3f | 0x43 => Some("read"),
+        0x07 | 0x08 | 0x22 | 0x24 | 0x39 | 0x44 => Some("write"),
+        0x09 | 0x37 | 0x40 => Some("program"),
+        0x23 => Some("control"),
+        _ => None,
+    }
+}
+
 /// Whether it is proved: a mailbox, or the opening with its answer.
 fn is_proved(walks: &[Walk<Message>; 2]) -> bool {
     let has = |walk: &Walk<Message>, kind| walk.messages().any(|message| message.kind == kind);
@@ -174,7 +189,12 @@ impl Protocol for GeSrtp {
         let proof = is_proved(&walks).then(|| {
             let mut facts = Facts::new();
             let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
-            services.for_each(|service| facts.add("srtp.service", service_name(service)));
+            for service in services {
+                facts.add("srtp.service", service_name(service));
+                if let Some(access) = access(service) {
+                    facts.add("srtp.access", access);
+                }
+            }
             let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
             let client = match (asks(&walks[0]), asks(&walks[1])) {
                 (Some(true), _) | (None, Some(false)) => Some(End::First),

@@ -30,6 +30,7 @@ static ABOUT: About = About {
     facts: &[
         ("melsec.frame", "frame: 1e, 3e, 3e-ascii, 4e, 4e-ascii, melsoft, melsoft-discovery"),
         ("melsec.command", "command of a 1E, 3E or 4E request: read, write, read-model, remote-run, ..."),
+        ("melsec.access", "what the commands do: read, write, control (run, stop, reset)"),
     ],
 };
 
@@ -282,6 +283,16 @@ fn command_name(command: u16) -> Option<&'static str> {
     })
 }
 
+/// What a command does to the controller, by its name here.
+fn access(command: &str) -> Option<&'static str> {
+    match command {
+        "read-model" | "read" | "monitor" | "read-memory" => Some("read"),
+        "write" | "write-memory" => Some("write"),
+        command if command.starts_with("remote-") => Some("control"),
+        _ => None,
+    }
+}
+
 /// Whether it is proved. A frame that is short of structure must end where its segment does.
 fn is_proved(walks: &[Walk<Message>; 2]) -> bool {
     walks.iter().any(|walk| walk.found.iter().any(|found| found.flush) || walk.found.len() >= 2)
@@ -308,6 +319,9 @@ impl Protocol for Melsec {
                 facts.add("melsec.frame", message.frame);
                 if let Some(command) = message.command {
                     facts.add("melsec.command", command);
+                    if let Some(access) = access(command) {
+                        facts.add("melsec.access", access);
+                    }
                 }
             }
             let asks = |walk: &Walk<Message>| walk.messages().next().map(|message| message.asks);

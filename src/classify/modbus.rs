@@ -63,6 +63,8 @@ struct Adu {
     unit: u8,
     function: u8,
     shape: Shape,
+    /// The request of Schneider Electric's protocol inside function 90, or the status of its answer.
+    umas: Option<u8>,
 }
 
 impl Adu {
@@ -90,7 +92,7 @@ impl Adu {
         let function = self.function & !EXCEPTION;
         facts.add("modbus.unit", self.unit.to_string());
         facts.add("modbus.function", function_name(function));
-        if let Some(access) = access(function) {
+        if let Some(access) = access(function, self.umas) {
             facts.add("modbus.access", access);
         }
     }
@@ -114,7 +116,12 @@ fn cut(bytes: &[u8]) -> Cut<Adu> {
     }
     let Some(data) = bytes.get(8..BEFORE_LENGTH + length) else { return Cut::Short };
     let transaction = u16::from_be_bytes([t0, t1]);
-    Cut::Whole(Adu { transaction, unit, function, shape: shape(function, data) }, BEFORE_LENGTH + length)
+    // A session key precedes it.
+    let umas = data.get(1).copied().filter(|_| function == UMAS);
+    Cut::Whole(
+        Adu { transaction, unit, function, shape: shape(function, data), umas },
+        BEFORE_LENGTH + length,
+    )
 }
 
 /// Holds the bytes after the function code against V1.1b3 section 6.
@@ -272,8 +279,11 @@ fn function_name(function: u8) -> String {
     .into()
 }
 
-fn access(function: u8) -> Option<&'static str> {
+/// What a function does. UMAS requests (published analyses; Schneider Electric has no specification): memory, variables, coils and
+/// registers written, the controller started and stopped.
+fn access(function: u8, umas: Option<u8>) -> Option<&'static str> {
     match function {
+        UMAS if matches!(umas, Some(0x21 | 0x23 | 0x25 | 0x40 | 0x41)) => Some("write"),
         1..=4 | 20 | 24 => Some("read"),
         5 | 6 | 15 | 16 | 21..=23 => Some("write"),
         7 | 8 | 11 | 12 | 17 | 43 | UMAS => Some("diagnostic"),

@@ -35,6 +35,7 @@ static ABOUT: About = About {
             "profinet.operation",
             "what is asked: connect, release, read, write, control, read-implicit, lookup",
         ),
+        ("profinet.access", "what the operations do to records of the device: read, write"),
     ],
 };
 
@@ -110,6 +111,12 @@ impl Protocol for ProfinetCm {
                 facts.add("profinet.interface", name);
                 if let Some((_, operation)) = pdu.called {
                     facts.add("profinet.operation", operation_name(name, operation));
+                    match (name, operation) {
+                        ("endpoint-mapper", _) => {}
+                        (_, 2 | 5) => facts.add("profinet.access", "read"),
+                        (_, 3) => facts.add("profinet.access", "write"),
+                        _ => {}
+                    }
                 }
             }
             let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());

@@ -26,6 +26,7 @@ static ABOUT: About = About {
     facts: &[
         ("s7.rosctr", "kind of message: job, ack, ack-data, userdata"),
         ("s7.function", "what was asked: setup, read, write, download, upload, start, stop, userdata"),
+        ("s7.access", "what the functions do: read, write (values), program (blocks), control (start, stop)"),
     ],
 };
 
@@ -90,7 +91,12 @@ impl<'a> Message<'a> {
     fn tell(&self, facts: &mut Facts) {
         facts.add("s7.rosctr", rosctr_name(self.rosctr));
         match self.function() {
-            Some(function) if self.rosctr == JOB => facts.add("s7.function", function_name(function)),
+            Some(function) if self.rosctr == JOB => {
+                facts.add("s7.function", function_name(function));
+                if let Some(access) = access(function) {
+                    facts.add("s7.access", access);
+                }
+            }
             None if self.rosctr == USERDATA => facts.add("s7.function", "userdata"),
             _ => {}
         }
@@ -119,6 +125,18 @@ fn function_name(function: u8) -> String {
         other => return format!("0x{other:02x}"),
     }
     .into()
+}
+
+/// What a function does to the controller; `None` for those that do nothing to it.
+fn access(function: u8) -> Option<&'static str> {
+    match function {
+        0x04 | 0x1d..=0x1f => Some("read"),
+        0x05 => Some("write"),
+        0x1a..=0x1c => Some("program"),
+        // Program invocations: start, stop, and the handling of downloaded blocks.
+        0x28 | 0x29 => Some("control"),
+        _ => None,
+    }
 }
 
 impl Protocol for S7comm {

@@ -31,6 +31,7 @@ static ABOUT: About = About {
             "snmp.pdu",
             "each operation: get, get-next, response, set, trap-v1, get-bulk, inform, trap, report, encrypted",
         ),
+        ("snmp.access", "what the requests do: read, write; not told of encrypted ones"),
         ("snmp.security", "for version 3: noAuthNoPriv, authNoPriv, authPriv"),
     ],
 };
@@ -61,6 +62,11 @@ impl Protocol for Snmp {
                 facts.add("snmp.pdu", message.pdu);
                 if let Some(security) = message.security {
                     facts.add("snmp.security", security);
+                }
+                match message.pdu {
+                    "get" | "get-next" | "get-bulk" => facts.add("snmp.access", "read"),
+                    "set" => facts.add("snmp.access", "write"),
+                    _ => {}
                 }
                 match message.pdu {
                     "get" | "get-next" | "set" | "get-bulk" | "inform" => client = client.or(Some(end)),

@@ -235,7 +235,7 @@ fn read(bytes: &[u8]) -> Half {
             tls_record::CLIENT_HELLO if half.hello != Some(Hello::Server) => {
                 half.hello = Some(Hello::Client);
                 if !message.is_whole() || !tls_hello::client_hello(message.body, &mut half.facts) {
-                    cut_client_hello(message.body, &mut half.facts);
+                    cut_client_hello(message.body, message.is_whole(), &mut half.facts);
                 }
             }
             tls_record::SERVER_HELLO if half.hello != Some(Hello::Client) => {
@@ -258,7 +258,7 @@ fn read(bytes: &[u8]) -> Half {
 }
 
 /// States what the part of a ClientHello says that the prefix holds.
-fn cut_client_hello(body: &[u8], facts: &mut Facts) {
+fn cut_client_hello(body: &[u8], whole: bool, facts: &mut Facts) {
     facts.add("tls.client_hello", "seen");
     let mut reader = Reader::new(body);
     let mut extensions = || {
@@ -274,7 +274,7 @@ fn cut_client_hello(body: &[u8], facts: &mut Facts) {
         Some((version, reader.rest()))
     };
     if let Some((version, rest)) = extensions() {
-        tls_hello::client_extensions(version, rest, facts);
+        tls_hello::client_extensions(whole.then_some(version), rest, facts);
     }
 }
 
@@ -320,7 +320,7 @@ fn ssl2(bytes: &[u8], complete: bool) -> Look<Half> {
             return Look::More;
         }
         half.hello = Some(Hello::Client);
-        tls_hello::client_extensions(version, &[], &mut half.facts);
+        tls_hello::client_extensions(Some(version), &[], &mut half.facts);
         return Look::Yes(half);
     }
     let (Some(hit), Some(kind), Some(version), Some(certificate), Some(suites), Some(id)) =
@@ -385,6 +385,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
             proof.facts.add("tls.alert.from", of(end));
         }
     }
+    tls_hello::capped_by(&mut proof.facts);
     let talked = halves().iter().all(|(_, half)| half.is_some_and(|half| half.application_data));
     let fatal = halves().iter().any(|(_, half)| half.is_some_and(|half| half.fatal.is_some()));
     let complete = seen.first.complete && seen.second.complete;

@@ -1,7 +1,10 @@
 //! What TLS and DTLS hellos, alerts and certificates state, as facts.
 
+use std::net::IpAddr;
+
 use tls_parser::SNIType;
 use tls_parser::TlsExtension;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::prelude::X509Certificate;
 
@@ -36,8 +39,18 @@ pub const FACTS: &[(&str, &str)] = &[
         "tls.application_data",
         "each end whose application data records are seen; in TLS 1.3 the encrypted handshake looks alike",
     ),
+    (
+        "tls.downgrade",
+        "the server's random says that it knows more than it chose: tls1.3, or tls1.2 (RFC 8446 section 4.1.3)",
+    ),
+    (
+        "tls.capped_by",
+        "why the version is no higher: client (offers no more), server (was offered more), or between (both know more)",
+    ),
     ("tls.certificate.subject", "subject of the server's certificate (before TLS 1.3)"),
     ("tls.certificate.issuer", "its issuer"),
+    ("tls.certificate.name", "each DNS name and address in it, the first eight (RFC 5280 section 4.2.1.6)"),
+    ("tls.certificate.not_before", "its first second of validity, RFC 3339"),
     ("tls.certificate.not_after", "its last second of validity, RFC 3339"),
 ];
 
@@ -62,12 +75,13 @@ pub fn version_name(version: u16) -> Option<&'static str> {
 /// States what a whole ClientHello body says. `false` where it does not parse.
 pub fn client_hello(body: &[u8], facts: &mut Facts) -> bool {
     let Ok((_, hello)) = tls_parser::parse_tls_handshake_client_hello(body) else { return false };
-    client_extensions(hello.version.0, hello.ext.unwrap_or_default(), facts);
+    client_extensions(Some(hello.version.0), hello.ext.unwrap_or_default(), facts);
     true
 }
 
-/// States what a ClientHello's version and extensions say.
-pub fn client_extensions(version: u16, extensions: &[u8], facts: &mut Facts) {
+/// States what a ClientHello's extensions say, and its version where they offer none; `None` where the extensions are cut, so
+/// that what they offer may stand behind the cut.
+pub fn client_extensions(version: Option<u16>, extensions: &[u8], facts: &mut Facts) {
     facts.add("tls.client_hello", "seen");
     let mut offered = false;
     for (kind, whole) in split_extensions(extensions) {
@@ -92,7 +106,7 @@ pub fn client_extensions(version: u16, extensions: &[u8], facts: &mut Facts) {
             _ => {}
         }
     }
-    if !offered && let Some(name) = version_name(version) {
+    if !offered && let Some(name) = version.and_then(version_name) {
         facts.add("tls.offered", name);
     }
 }
@@ -137,7 +151,30 @@ pub fn server_hello(body: &[u8], facts: &mut Facts) -> Option<u16> {
     if let Some(name) = version_name(version) {
         facts.add("tls.version", name);
     }
+    match random.last_chunk::<8>() {
+        Some(b"DOWNGRD\x01") => facts.add("tls.downgrade", "tls1.3"),
+        Some(b"DOWNGRD\x00") => facts.add("tls.downgrade", "tls1.2"),
+        _ => {}
+    }
     Some(version)
+}
+
+/// States who kept the version down, where both hellos were seen and one end could have done more.
+pub fn capped_by(facts: &mut Facts) {
+    /// From the oldest to the newest; TLS and DTLS are never mixed in one handshake.
+    const ORDER: [&str; 9] = ["ssl2", "ssl3", "1.0", "dtls1.0", "1.1", "1.2", "dtls1.2", "1.3", "dtls1.3"];
+    let rank = |name: &str| ORDER.iter().position(|known| *known == name);
+    let Some(chosen) = facts.get("tls.version").and_then(rank) else { return };
+    let Some(offered) = facts.all("tls.offered").filter_map(rank).max() else { return };
+    let newest = matches!(ORDER.get(chosen), Some(&("1.3" | "dtls1.3")));
+    let who = match (chosen < offered, facts.get("tls.downgrade")) {
+        _ if newest => return,
+        // The server was asked for less than the client offers.
+        (true, Some(_)) => "between",
+        (true, None) => "server",
+        (false, _) => "client",
+    };
+    facts.add("tls.capped_by", who);
 }
 
 /// States what the first certificate of a Certificate message (RFC 5246 section 7.4.2) says, where all of it is there.
@@ -148,13 +185,37 @@ pub fn certificate(body: &[u8], facts: &mut Facts) {
     certificate_der(der, facts);
 }
 
+/// The most names of one certificate that are told: delivery networks put hundreds into one.
+const MOST_NAMES: usize = 8;
+
 /// States what a certificate in DER says.
 pub fn certificate_der(der: &[u8], facts: &mut Facts) {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return };
     facts.add("tls.certificate.subject", certificate.subject().to_string());
     facts.add("tls.certificate.issuer", certificate.issuer().to_string());
-    if let Ok(time) = jiff::Timestamp::from_second(certificate.validity().not_after.timestamp()) {
-        facts.add("tls.certificate.not_after", time.to_string());
+    if let Ok(Some(names)) = certificate.subject_alternative_name() {
+        for name in names.value.general_names.iter().take(MOST_NAMES) {
+            match name {
+                GeneralName::DNSName(name) => facts.add("tls.certificate.name", name.to_ascii_lowercase()),
+                GeneralName::IPAddress(bytes) => {
+                    let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                    let ip = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+                    if let Ok(ip) = ip {
+                        facts.add("tls.certificate.name", ip.to_string());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let validity = certificate.validity();
+    for (key, moment) in [
+        ("tls.certificate.not_before", validity.not_before),
+        ("tls.certificate.not_after", validity.not_after),
+    ] {
+        if let Ok(time) = jiff::Timestamp::from_second(moment.timestamp()) {
+            facts.add(key, time.to_string());
+        }
     }
 }
 

@@ -8,16 +8,8 @@ use clap::builder::PossibleValuesParser;
 
 use crate::audit;
 use crate::evidence;
-use crate::model::CellId;
 use crate::pipeline;
-use crate::pipeline::CellMap;
-use crate::pipeline::CellRule;
 use crate::report::FORMATS;
-use crate::rules::Site;
-use crate::rules::builtin;
-use crate::rules::load_site;
-use crate::rules::site_from_flags;
-use crate::rules::site_unbound;
 
 use super::Exit;
 use super::Problem;
@@ -25,7 +17,7 @@ use super::input;
 use super::output;
 use super::output::Output;
 use super::say;
-use super::words;
+use super::site;
 
 /// Hold a capture against a vendor's allow-list: what is blocked, what is undocumented
 ///
@@ -40,21 +32,8 @@ pub struct Arguments {
     #[command(flatten)]
     input: input::Arguments,
 
-    /// The site file: who plays which role, which features are on
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["role", "ruleset", "feature"], help_heading = "Site")]
-    site: Option<PathBuf>,
-
-    /// Who plays a role, as in site-manager=10.1.2.3; several times, or with commas
-    #[arg(long, value_name = "ROLE=ADDR", value_parser = role, requires = "ruleset", help_heading = "Site")]
-    role: Vec<(String, String)>,
-
-    /// A ruleset to hold against the traffic: a built-in id or a file
-    #[arg(long, value_name = "ID|PATH", help_heading = "Site")]
-    ruleset: Vec<String>,
-
-    /// A feature that is on, as in bidirectional
-    #[arg(long, value_name = "FEATURE", requires = "ruleset", help_heading = "Site")]
-    feature: Vec<String>,
+    #[command(flatten)]
+    site: site::Arguments,
 
     /// Let failing optional flows count as findings too
     #[arg(long, help_heading = "Site")]
@@ -93,9 +72,9 @@ Exit status:
 /// Audits.
 pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
     // What can be wrong without reading a capture is told first: an audit of a large one takes its time.
-    let site = site(&arguments)?;
+    let site = arguments.site.read()?;
     let mut inputs = arguments.input.paths();
-    inputs.extend(arguments.site.clone());
+    inputs.extend(arguments.site.file());
     let output = Output::open(&arguments.output, &inputs)?;
     if let Some(folder) = &arguments.evidence {
         evidence::check_inputs(&arguments.input.paths())?;
@@ -103,7 +82,7 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
         arguments.input.with_hash();
     }
     let options = pipeline::Options {
-        cells: cells(&site, arguments.input.interface()),
+        cells: site::cells(&site, arguments.input.interface().as_slice()),
         ..pipeline::Options::default()
     };
     let observed = arguments.input.observe(options)?;
@@ -118,71 +97,6 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
         ));
     }
     Ok(report.conclusion.into())
-}
-
-/// The site that the flags describe: a file, roles on the command line, or nobody bound at all.
-fn site(arguments: &Arguments) -> Result<Site, Problem> {
-    let protocols = words::protocols();
-    let read = match &arguments.site {
-        Some(file) => load_site(file, &protocols),
-        None if !arguments.role.is_empty() => {
-            site_from_flags(&arguments.role, &arguments.ruleset, &arguments.feature, &protocols)
-        }
-        None if !arguments.ruleset.is_empty() => site_unbound(&arguments.ruleset, &protocols),
-        None => {
-            site_unbound(&builtin().iter().map(|(id, _)| (*id).to_owned()).collect::<Vec<_>>(), &protocols)
-        }
-    };
-    read.map_err(|error| {
-        let message = match &arguments.site {
-            Some(file) => format!("{} can't be used as a site: see above", file.display()),
-            None => "the rulesets, roles and features can't be used as they are: see above".to_owned(),
-        };
-        Problem {
-            message,
-            help: "spanaudit rules show ID tells a ruleset's roles and features".into(),
-            detail: error.render(words::stderr_color(), words::STDERR_WIDTH),
-        }
-    })
-}
-
-/// The site's cloned address spaces as the pipeline tells packets apart. `CellId` 1 is the first of them.
-fn cells(site: &Site, listening: Option<&str>) -> CellMap {
-    let mut rules = Vec::new();
-    for (index, cell) in site.cells.iter().enumerate() {
-        let Ok(id) = u16::try_from(index + 1) else { break };
-        let interface = match cell.interface.as_deref() {
-            None => None,
-            // One interface is listened to at a time: by name it is either all packets or none.
-            Some(name) if listening == Some(name) => None,
-            Some(number) => match number.parse() {
-                Ok(number) => Some(number),
-                Err(_) => continue,
-            },
-        };
-        let rule = CellRule {
-            cell: CellId(id),
-            vlan: None,
-            tunnel: cell.tunnel_id,
-            outer: cell.tunnel_source,
-            interface,
-        };
-        if cell.vlan.is_empty() {
-            rules.push(rule);
-        } else {
-            rules.extend(cell.vlan.iter().map(|&vlan| CellRule { vlan: Some(vlan), ..rule.clone() }));
-        }
-    }
-    CellMap::new(rules)
-}
-
-fn role(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((role, address)) if !role.is_empty() && !address.is_empty() => {
-            Ok((role.to_owned(), address.to_owned()))
-        }
-        _ => Err("expected ROLE=ADDRESS, as in site-manager=10.1.2.3".into()),
-    }
 }
 
 fn formats() -> PossibleValuesParser {

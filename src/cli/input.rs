@@ -232,7 +232,7 @@ fn vantage(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 /// A length of time: a number and `s`, `min`, `h` or `d`; seconds where no unit is given.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds: u64 = match unit.trim() {

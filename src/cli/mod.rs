@@ -10,6 +10,11 @@ mod output;
 mod progress;
 mod rules;
 mod say;
+#[cfg(feature = "watch")]
+mod screen;
+mod site;
+#[cfg(feature = "watch")]
+mod watch;
 mod words;
 
 use clap::Parser;
@@ -36,11 +41,12 @@ Examples:
   spanaudit flows mirror.pcap                          what is on the wire
   spanaudit audit mirror.pcap                          a first look: roles are guessed
   spanaudit audit mirror.pcap --site plant-7.toml      the audit proper
+  spanaudit watch -i eth1 --site plant-7.toml          the audit, live, for months
   spanaudit explain report.json 1                      why the report says so
   spanaudit rules show opswat-md-ot-security           what the vendor documents
 
 Exit status:
-  0  compliant (audit), or done (other commands)
+  0  compliant (audit, watch), or done (other commands)
   1  findings: something to act on
   2  could not run: bad usage, unreadable input, unwritable output
   3  inconclusive: nothing wrong was seen, but too little was shown
@@ -52,6 +58,8 @@ Environment:
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Arguments),
+    #[cfg(feature = "watch")]
+    Watch(watch::Arguments),
     Flows(flows::Arguments),
     Explain(explain::Arguments),
     Rules(rules::Arguments),
@@ -78,6 +86,8 @@ pub fn run() -> Exit {
     };
     let done = match cli.command {
         Command::Audit(arguments) => audit::run(arguments),
+        #[cfg(feature = "watch")]
+        Command::Watch(arguments) => watch::run(arguments),
         Command::Flows(arguments) => flows::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Rules(arguments) => rules::run(arguments),

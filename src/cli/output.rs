@@ -81,6 +81,14 @@ impl Output {
         Ok(Self { target, style: Style { color, width, verbose: arguments.verbose } })
     }
 
+    /// Standard output, as it is where no flag says otherwise.
+    #[cfg(feature = "watch")]
+    pub fn stdout() -> Self {
+        let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+        let width = width(io::stdout().is_terminal());
+        Self { target: Target::Stdout, style: Style { color, width, verbose: false } }
+    }
+
     /// Writes the report. A reader that closes the pipe early is a normal end.
     pub fn write(self, tell: impl FnOnce(&Style, &mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
         let Self { target, style } = self;

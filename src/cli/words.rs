@@ -1,13 +1,17 @@
-//! The words that rules may use for protocols, taken from the protocols themselves.
+//! The words that rules may use for protocols and facts, taken from the protocols themselves.
 
 use crate::classify::PROTOCOLS;
 
 /// Columns for diagnostics on standard error.
 pub const STDERR_WIDTH: usize = 100;
 
-/// The name of every protocol that can be proved.
+/// The name of every protocol that can be proved, and the key of every fact that one of them states.
 pub fn protocols() -> Vec<&'static str> {
-    PROTOCOLS.iter().map(|protocol| protocol.about().name).collect()
+    let about = || PROTOCOLS.iter().map(|protocol| protocol.about());
+    about()
+        .map(|about| about.name)
+        .chain(about().flat_map(|about| about.facts.iter().map(|(key, _)| *key)))
+        .collect()
 }
 
 /// The usual ports of every protocol, by which slips of the pen in a document are told.

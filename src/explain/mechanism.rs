@@ -244,6 +244,12 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             doubts: &[D::OtherService, D::Payload],
             ask: &[(PRODUCT, "Is encryption switched on for {service} of {target}?")],
         },
+        M::NotAsDocumented => Ground {
+            means: "The payload states a fact that the document rules out for this flow, in its own words: what was said is what was asked for, whether or not it was granted.",
+            opposite: &["payload that states only what the document allows"],
+            doubts: &[D::OtherService, D::Payload, D::Guessed],
+            ask: &[(PRODUCT, "Which function of {source} does this on {target}, and who switched it on?")],
+        },
         #[allow(
             unreachable_patterns,
             reason = "mechanisms may be added without an explanation; a test names them"

@@ -208,6 +208,19 @@ impl<S: Default + Clone> Table<S> {
         }
     }
 
+    /// Every flow alive, with the caller's state of it.
+    pub fn iter(&self) -> impl Iterator<Item = (&Flow, &S)> {
+        self.slots.iter().flatten().map(|slot| (&slot.flow, &slot.state))
+    }
+
+    /// Says what time it is while no packet does: a live wire can be silent. As with packets, it only frees memory.
+    pub fn tick(&mut self, time: Timestamp, leave: &mut impl FnMut(Flow, S, Leaves)) {
+        self.now = self.now.max(time);
+        if self.now.since(self.swept) >= SWEEP {
+            self.sweep(leave);
+        }
+    }
+
     /// Ends all flows.
     pub fn finish(&mut self, leave: &mut impl FnMut(Flow, S, Leaves)) {
         self.map.clear();
@@ -306,6 +319,10 @@ impl<S: Default + Clone> Table<S> {
         if self.since_sweep < self.slots.len() / 4 + 64 || self.now.since(self.swept) < SWEEP {
             return;
         }
+        self.sweep(leave);
+    }
+
+    fn sweep(&mut self, leave: &mut impl FnMut(Flow, S, Leaves)) {
         self.swept = self.now;
         self.since_sweep = 0;
         let limits = self.limits;

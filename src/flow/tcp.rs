@@ -190,8 +190,9 @@ pub fn begins_anew(me: &Side, peer: &Side, segment: &Tcp<'_>, at: PacketRef) -> 
         // No SYN of this end so far: either this is the flow's own, stamped late or answering, or the old flow began before the capture.
         None if spoke(mine) => {
             let first = me.first.map_or(at, |first| first);
+            // An answer that stands in the capture before its cause tells where this end's data begins as well.
             let fits = mine
-                .and_then(|mine| mine.base)
+                .and_then(|mine| mine.base.or(mine.acknowledged))
                 .is_some_and(|base| base.wrapping_sub(segment.sequence) < LATE_SYN_REACH);
             !(fits && at.time.since(first.time) <= LATE_SYN)
         }

@@ -35,6 +35,9 @@ impl ConversationKey {
 /// The flows kept whole at each end of a conversation's life; the rest is counted.
 pub const KEPT_EACH_END: usize = 24;
 
+/// The most names kept of a conversation's server; the first in their order are, whatever the order of arrival.
+pub const MOST_HOSTS: usize = 512;
+
 /// All flows of one conversation, told together. Folding is commutative, so that the order in which flows end does not matter.
 #[derive(Clone, Debug)]
 pub struct Conversation {
@@ -103,6 +106,9 @@ impl Conversation {
         self.protocols.extend(flow.classification.protocol);
         self.layers.extend(flow.classification.layers.iter().copied());
         self.hosts.extend(flow.hosts.iter().cloned());
+        while self.hosts.len() > MOST_HOSTS {
+            self.hosts.pop_last();
+        }
         self.first = self.first.min(flow.first);
         self.last = self.last.max(flow.last);
         let place = self.attempts.partition_point(|known| known.first <= flow.first);

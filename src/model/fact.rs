@@ -7,6 +7,11 @@ pub const MOST_FACTS: usize = 64;
 /// The longest value kept, in bytes; longer text is cut at a character boundary.
 pub const LONGEST_VALUE: usize = 255;
 
+/// The fact of an ICMP flow that has its first message's type (RFC 792, RFC 4443), as a number.
+pub const ICMP_TYPE: &str = "icmp.type";
+/// The same for its code.
+pub const ICMP_CODE: &str = "icmp.code";
+
 /// One fact: a dotted key (`tls.version`) and its value in plain words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fact {

@@ -67,12 +67,13 @@ impl Dispatcher {
     }
 
     /// What was counted here; the fragments that still wait are pending now.
-    pub fn finish(mut self) -> Tally {
+    pub fn tally(&self) -> Tally {
+        let mut tally = self.tally.clone();
         let pending = self.fragments.pending();
-        self.tally.packets += pending;
-        self.tally.fragments_pending += pending;
-        self.tally.copied_bytes += self.fragments.copied();
-        self.tally
+        tally.packets += pending;
+        tally.fragments_pending += pending;
+        tally.copied_bytes += self.fragments.copied();
+        tally
     }
 
     fn pushed(

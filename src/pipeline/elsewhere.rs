@@ -13,6 +13,7 @@ use crate::model::Host;
 use crate::model::Outcome;
 use crate::model::PacketRef;
 use crate::model::Series;
+use crate::model::Timestamp;
 use crate::model::Transport;
 
 /// The most questions of one shard that wait for an answer from elsewhere.
@@ -28,7 +29,7 @@ const EARLY: Duration = Duration::from_millis(5);
 type Exchange = (CellId, Endpoint, Host, &'static str);
 
 /// The questions and the answers of one shard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Elsewhere {
     questions: Vec<FlowRecord>,
     /// The first and the last packet that answered.
@@ -60,6 +61,15 @@ impl Elsewhere {
             return None;
         }
         Some(record)
+    }
+
+    /// The questions last repeated before `since`, each told by what came of it. Answers from before then are forgotten.
+    pub fn settle(&mut self, since: Timestamp) -> Vec<FlowRecord> {
+        let (old, young) = std::mem::take(&mut self.questions).into_iter().partition(|q| q.last.time < since);
+        let answers = self.answers.clone();
+        self.questions = young;
+        self.answers.retain(|_, (_, last)| last.time.plus(PATIENCE) >= since);
+        Self { questions: old, answers }.finish()
     }
 
     /// The questions kept back, each told by what came of it.

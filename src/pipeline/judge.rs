@@ -15,6 +15,9 @@ use crate::flow::Pair;
 use crate::flow::Payload;
 use crate::flow::Prefix;
 use crate::model::Classification;
+use crate::model::Facts;
+use crate::model::ICMP_CODE;
+use crate::model::ICMP_TYPE;
 use crate::model::PacketRef;
 use crate::model::Statement;
 
@@ -77,6 +80,17 @@ impl Judgement {
         }
         self.listen(carrier, from, payload.at, payload.bytes, heard);
         0
+    }
+
+    /// States type and code of an ICMP flow's first message, of which no payload is judged.
+    pub fn state_icmp(&mut self, kind: u8, code: u8, at: PacketRef) {
+        let classification = self.classification.get_or_insert_default();
+        if classification.facts.is_empty() {
+            let mut facts = Facts::new();
+            facts.add(ICMP_TYPE, kind.to_string());
+            facts.add(ICMP_CODE, code.to_string());
+            classification.facts.learn(&facts, at);
+        }
     }
 
     /// Whether judging is over, so that payload matters only to one who listens.

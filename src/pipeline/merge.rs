@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::capture::Source;
 use crate::model::CellId;
 use crate::model::FlowRecord;
 use crate::model::Host;
+use crate::model::Input;
 use crate::model::Observed;
 use crate::model::Outcome;
 use crate::model::RoleBasis;
 use crate::model::Tally;
 use crate::model::Vantage;
 
-use super::Options;
 use super::names;
 use super::names::Names;
 use super::resolve::Resolver;
@@ -22,16 +23,24 @@ use super::shard::Room;
 use super::shard::fold;
 use super::vantage::Hosts;
 
+/// What a source says of itself.
+pub struct Told {
+    inputs: Vec<Input>,
+    names: Vec<(IpAddr, String)>,
+    notes: Vec<String>,
+}
+
+impl Told {
+    /// As it stands now.
+    pub fn of(source: &dyn Source) -> Self {
+        Self { inputs: source.inputs(), names: source.names(), notes: source.notes() }
+    }
+}
+
 /// Joins the shards, in the order of their numbers, with what the reader counted.
-pub fn merge(
-    shards: Vec<Learnt>,
-    read: Tally,
-    hosts: Hosts,
-    source: &dyn Source,
-    options: &Options,
-) -> Observed {
+pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep_flows: bool) -> Observed {
     let mut observed =
-        Observed { tally: read, inputs: source.inputs(), names: source.names(), ..Observed::default() };
+        Observed { tally: read, inputs: source.inputs, names: source.names, ..Observed::default() };
     let mut vantage = Vantage::default();
     let mut learned: Vec<(CellId, Host, u16)> = Vec::new();
     let mut conversations = Vec::new();
@@ -62,7 +71,7 @@ pub fn merge(
     unsettled.sort_by_key(|record: &FlowRecord| record.first);
     for mut record in unsettled {
         settle(&mut record, &learned);
-        if options.keep_flows {
+        if keep_flows {
             observed.flows.push(record.clone());
         }
         // Few enough by their own bound to need no other.
@@ -95,14 +104,14 @@ pub fn merge(
     vantage.cut_packets = observed.inputs.iter().map(|input| input.cut_packets).sum();
     vantage.dropped = observed.inputs.iter().filter_map(|input| input.dropped).reduce(u64::saturating_add);
     vantage.duplicates = observed.tally.duplicates;
-    vantage.notes = source.notes();
+    vantage.notes = source.notes;
     vantage.notes.extend(left_out.iter().map(|(what, count)| format!("{count} {what}")));
     observed.vantage = vantage;
     observed
 }
 
 /// Tells the roles of a stream without opening by the endpoints that were seen accepting others.
-fn settle(record: &mut FlowRecord, learned: &BTreeSet<(CellId, Host, u16)>) {
+pub fn settle(record: &mut FlowRecord, learned: &BTreeSet<(CellId, Host, u16)>) {
     let accepts = |end: &crate::model::Endpoint| {
         end.port.is_some_and(|port| learned.contains(&(record.cell, end.host, port)))
     };

@@ -7,7 +7,9 @@ mod cells;
 mod crossing;
 mod dispatch;
 mod elsewhere;
+mod engine;
 mod judge;
+mod live;
 mod merge;
 mod names;
 mod resolve;
@@ -32,7 +34,11 @@ use crate::model::Observed;
 pub use cells::CellMap;
 pub use cells::CellRule;
 pub use crossing::Vantages;
+pub use live::Live;
+pub use live::Retention;
+pub use live::Snapshot;
 
+use merge::Told;
 use shard::Bounds;
 use shard::Room;
 use shard::SHARDS;
@@ -73,6 +79,19 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The bounds of one shard: each has its own, so that what they cost does not depend on who runs beside it.
+    fn bounds(&self) -> Bounds {
+        let share = |all: usize| all.div_ceil(SHARDS).max(1);
+        Bounds {
+            limits: Limits { flows: share(self.limits.flows), ..self.limits },
+            prefixes: share(self.prefix_bytes),
+            room: Room { conversations: share(self.conversations), records: share(self.records) },
+            keep_flows: self.keep_flows,
+        }
+    }
+}
+
 /// Reads a source to its end and tells what was seen. `progress` hears now and then how many bytes are read, and of how many.
 pub fn run(
     source: &mut dyn Source,
@@ -80,14 +99,6 @@ pub fn run(
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<Observed, CaptureError> {
     let hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
-    // Bounds are each shard's own, so that what they cost does not depend on who runs beside it.
-    let share = |all: usize| all.div_ceil(SHARDS).max(1);
-    let bounds = Bounds {
-        limits: Limits { flows: share(options.limits.flows), ..options.limits },
-        prefixes: share(options.prefix_bytes),
-        room: Room { conversations: share(options.conversations), records: share(options.records) },
-        keep_flows: options.keep_flows,
-    };
-    let (shards, read) = worker::drive(source, options, bounds, &hosts, progress)?;
-    Ok(merge::merge(shards, read, hosts, source, options))
+    let (shards, read) = worker::drive(source, options, options.bounds(), &hosts, progress)?;
+    Ok(merge::merge(shards, read, &hosts, Told::of(source), options.keep_flows))
 }

@@ -13,6 +13,7 @@ use crate::model::MacAddr;
 use crate::model::PacketRef;
 use crate::model::Resolution;
 use crate::model::Series;
+use crate::model::Timestamp;
 
 /// The most pairs of asker and target that are remembered.
 const MOST_PAIRS: usize = 65_536;
@@ -36,7 +37,7 @@ struct Binding {
 }
 
 /// What was asked and answered so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Resolver {
     attempts: BTreeMap<(CellId, IpAddr, Option<IpAddr>), Attempt>,
     bindings: BTreeMap<(CellId, IpAddr), ArrayVec<Binding, MOST_MACS>>,
@@ -94,6 +95,17 @@ impl Resolver {
             }
             _ => {}
         }
+    }
+
+    /// Forgets what was last heard of before `since`. Says how many that were.
+    pub fn forget(&mut self, since: Timestamp) -> u64 {
+        let before = self.attempts.len() + self.bindings.len();
+        self.attempts.retain(|_, attempt| {
+            let answered = attempt.answer.map(|(at, _)| at);
+            attempt.unanswered.last.max(answered).is_some_and(|last| last.time >= since)
+        });
+        self.bindings.retain(|_, macs| macs.iter().any(|binding| binding.last.time >= since));
+        (before - self.attempts.len() - self.bindings.len()) as u64
     }
 
     /// All that was asked, and the addresses that more than one machine seems to use.

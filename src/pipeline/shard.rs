@@ -31,12 +31,14 @@ use crate::model::RoleBasis;
 use crate::model::RpcEndpoint;
 use crate::model::Statement;
 use crate::model::Tally;
+use crate::model::Timestamp;
 use crate::model::Transport;
 
 use super::cells::CellMap;
 use super::elsewhere::Elsewhere;
 use super::judge::Heard;
 use super::judge::Judgement;
+use super::merge;
 use super::names;
 use super::resolve::Resolver;
 use super::vantage::Hosts;
@@ -49,8 +51,8 @@ const MOST_LEARNED: usize = 16_384;
 /// The most streams without opening that wait for the merge to tell their roles.
 const MOST_UNSETTLED: usize = 1024;
 /// The most lookups and dynamic ports that one shard keeps.
-const MOST_LOOKUPS: usize = 65_536;
-const MOST_ENDPOINTS: usize = 16_384;
+pub const MOST_LOOKUPS: usize = 65_536;
+pub const MOST_ENDPOINTS: usize = 16_384;
 
 /// What a shard is to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ pub struct Delivery<'a> {
 }
 
 /// What a shard learnt.
+#[derive(Clone)]
 pub struct Learnt {
     /// Where its packets went.
     pub tally: Tally,
@@ -196,6 +199,75 @@ impl Shard {
         }
     }
 
+    /// What is known now, as if the capture ended here; the shard goes on. Hosts are told to an inventory of the snapshot's own.
+    pub fn observe(&self, hosts: Hosts) -> Learnt {
+        let mut learnt = self.learnt.clone();
+        learnt.view.tell_to(hosts);
+        let mut kept = self.kept;
+        let mut sink = Sink { bounds: &self.bounds, kept: &mut kept, learnt: &mut learnt };
+        for (flow, judgement) in self.table.iter() {
+            sink.take(flow.clone(), judgement.clone(), Leaves::Ended);
+        }
+        for record in std::mem::take(&mut learnt.elsewhere).finish() {
+            learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
+        learnt
+    }
+
+    /// Sees to timers: flows that ended in silence leave the table.
+    pub fn tick(&mut self, now: Timestamp) {
+        let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
+        self.table.tick(now, &mut |flow, judgement, why| sink.take(flow, judgement, why));
+    }
+
+    /// Flows alive.
+    pub fn flows(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes kept for classifiers.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Settles the roles of streams without opening by the endpoints that are known to accept.
+    pub fn settle(&mut self, learned: &BTreeSet<(CellId, Host, u16)>) {
+        for mut record in std::mem::take(&mut self.learnt.unsettled) {
+            merge::settle(&mut record, learned);
+            self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
+        if self.learnt.learned.len() >= MOST_LEARNED {
+            self.learnt.learned.clear();
+        }
+    }
+
+    /// Forgets what was silent since then.
+    pub fn forget(&mut self, since: Timestamp, answered: Timestamp) {
+        let learnt = &mut self.learnt;
+        for record in learnt.elsewhere.settle(answered) {
+            learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
+        }
+        let before = learnt.conversations.len();
+        learnt.conversations.retain(|_, conversation| conversation.last.time >= since);
+        let gone = before - learnt.conversations.len();
+        if gone > 0 {
+            learnt.whole = learnt.conversations.values().map(|kept| kept.attempts().len()).sum();
+        }
+        learnt.leave_out("conversations forgotten after long silence", gone as u64);
+        let before = learnt.lookups.len();
+        learnt.lookups.retain(|lookup| names::order(lookup).is_some_and(|at| at.time >= since));
+        learnt.leave_out("name lookups forgotten after long silence", (before - learnt.lookups.len()) as u64);
+        learnt.endpoints.retain(|endpoint| endpoint.at.time >= since);
+        let addresses = learnt.resolver.forget(since);
+        learnt.leave_out("address resolutions forgotten after long silence", addresses);
+        learnt.view.forget();
+    }
+
+    /// What it has learnt so far.
+    pub fn learnt(&mut self) -> &mut Learnt {
+        &mut self.learnt
+    }
+
     /// Ends all flows and hands over what was learnt.
     pub fn finish(mut self) -> Learnt {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
@@ -210,7 +282,15 @@ impl Shard {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
         let slot =
             self.table.take(place, arrival, &mut |flow, judgement, why| sink.take(flow, judgement, why));
-        let Some(carrier) = carrier(place.transport) else { return };
+        let Some(carrier) = carrier(place.transport) else {
+            if let Body::Icmp(icmp) = arrival.frame.body
+                && !arrival.copy
+                && let Some((_, judgement)) = self.table.slot(slot)
+            {
+                judgement.state_icmp(icmp.kind, icmp.code, arrival.at);
+            }
+            return;
+        };
         let Some((flow, judgement)) = self.table.slot(slot) else { return };
         if arrival.copy || (judgement.is_closed() && !judgement.listens()) {
             return;
@@ -315,6 +395,13 @@ impl Sink<'_> {
 }
 
 impl Learnt {
+    /// Counts what was left out, in words.
+    pub fn leave_out(&mut self, what: &'static str, count: u64) {
+        if count > 0 {
+            *self.left_out.entry(what).or_default() += count;
+        }
+    }
+
     /// Keeps a record whose roles are settled, within the bound on conversations.
     pub fn keep(&mut self, record: FlowRecord, keep_flows: bool, room: &Room) {
         if keep_flows {

@@ -43,6 +43,7 @@ struct PairSeen {
 }
 
 /// One shard's part.
+#[derive(Clone)]
 pub struct View {
     hosts: Hosts,
     /// Which hosts this shard told of, as hashes: the bound must not depend on what other shards did.
@@ -63,6 +64,19 @@ impl View {
             wrappings: HashMap::default(),
             unseen_bytes: 0,
             acknowledged_bytes: 0,
+        }
+    }
+
+    /// From now on tells of hosts to another inventory.
+    pub fn tell_to(&mut self, hosts: Hosts) {
+        self.hosts = hosts;
+    }
+
+    /// Makes room for hosts and pairs that were not there before: those that were are told of again when they speak.
+    pub fn forget(&mut self) {
+        self.told.clear();
+        if self.pairs.len() >= MOST_PAIRS {
+            self.pairs.clear();
         }
     }
 

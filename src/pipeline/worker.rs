@@ -20,6 +20,7 @@ use super::Options;
 use super::cells::CellMap;
 use super::dispatch::Dispatcher;
 use super::dispatch::Item;
+use super::engine::Engine;
 use super::shard::Bounds;
 use super::shard::Delivery;
 use super::shard::Learnt;
@@ -47,36 +48,16 @@ pub fn drive(
 ) -> Result<(Vec<Learnt>, Tally), CaptureError> {
     let workers = options.workers.clamp(1, SHARDS);
     if workers == 1 {
-        alone(source, options, bounds, hosts, progress)
+        let mut engine = Engine::new(options, bounds, hosts.clone());
+        let mut count = 0;
+        while source.advance()? {
+            engine.take(&source.packet());
+            tell(source, &mut count, progress);
+        }
+        Ok(engine.finish())
     } else {
         together(source, options, bounds, hosts, progress, workers)
     }
-}
-
-/// Everything in the calling thread: packets are judged where they lie.
-fn alone(
-    source: &mut dyn Source,
-    options: &Options,
-    bounds: Bounds,
-    hosts: &Hosts,
-    progress: &dyn Fn(u64, Option<u64>),
-) -> Result<(Vec<Learnt>, Tally), CaptureError> {
-    let mut shards: Vec<Shard> = (0..SHARDS).map(|_| Shard::new(bounds, hosts.clone())).collect();
-    let mut dispatcher = Dispatcher::new(options.fragments);
-    let mut count = 0;
-    while source.advance()? {
-        let packet = source.packet();
-        dispatcher.take(&packet, &mut |shard, tasks, item, frame| {
-            let Some(shard) = shards.get_mut(shard) else { return };
-            let delivery = match item {
-                Item::Captured(packet) => captured(packet, frame, tasks),
-                Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
-            };
-            shard.take(&delivery, &options.cells);
-        });
-        tell(source, &mut count, progress);
-    }
-    Ok((shards.into_iter().map(Shard::finish).collect(), dispatcher.finish()))
 }
 
 /// The reader decodes to know the shard, workers decode again what they get.
@@ -129,7 +110,7 @@ fn together(
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        outcome.map(|()| (learnt.into_iter().flatten().collect(), dispatcher.finish()))
+        outcome.map(|()| (learnt.into_iter().flatten().collect(), dispatcher.tally()))
     })
 }
 
@@ -170,7 +151,7 @@ fn work(
     shards.into_iter().map(Shard::finish).collect()
 }
 
-fn captured<'a>(packet: &Packet<'a>, frame: &'a Frame<'a>, tasks: Tasks) -> Delivery<'a> {
+pub fn captured<'a>(packet: &Packet<'a>, frame: &'a Frame<'a>, tasks: Tasks) -> Delivery<'a> {
     Delivery {
         at: packet.at,
         original: packet.original,
@@ -181,7 +162,12 @@ fn captured<'a>(packet: &Packet<'a>, frame: &'a Frame<'a>, tasks: Tasks) -> Deli
     }
 }
 
-fn put_together<'a>(whole: &'a Whole, frame: &'a Frame<'a>, interface: u32, tasks: Tasks) -> Delivery<'a> {
+pub fn put_together<'a>(
+    whole: &'a Whole,
+    frame: &'a Frame<'a>,
+    interface: u32,
+    tasks: Tasks,
+) -> Delivery<'a> {
     let last = whole.pieces.last();
     let at = last.map_or(PacketRef::default(), |piece| piece.at);
     let original = last.map_or(0, |piece| piece.original);

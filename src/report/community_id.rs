@@ -11,6 +11,8 @@ use sha1::Sha1;
 
 use crate::model::FlowRecord;
 use crate::model::Host;
+use crate::model::ICMP_CODE;
+use crate::model::ICMP_TYPE;
 use crate::model::Transport;
 
 /// The specification's default seed.
@@ -22,10 +24,6 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
-
-/// The facts of an ICMP flow from which its ports are made; without them an ICMP flow has no Community ID.
-const ICMP_TYPE: &str = "icmp.type";
-const ICMP_CODE: &str = "icmp.code";
 
 /// The Community ID of a flow; `None` for layer-2 flows, which the specification leaves out, and ICMP flows of unknown type.
 pub fn community_id(flow: &FlowRecord) -> Option<String> {

@@ -34,7 +34,9 @@ pub use community_id::community_id;
 pub use escape::plain;
 pub use evidence_index::*;
 pub use explanation::*;
+pub use json_writer::write_line;
 pub use time::date_and_time;
+pub use time::rfc3339;
 
 /// How a page for people is to look. Formats for programs don't heed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,11 +12,15 @@
 //! | `[[rule.also]]` | a further reading: `reading` (default `understood`), `from`, `to`, `service` (default the rule's own), `note` |
 //!
 //! A rule has `id`, `cite`, `purpose`, `from`, `to`, `service`, `need` (`required`, `optional`) and `cadence` (`continuous`,
-//! `periodic`, `human`, `rare`); and where they apply `protocol` (none: every protocol is accepted), `tls` (the least version,
-//! `"1.3"`), `when` (features that are all on), `note`, `certainty` (`firm`, `ambiguous`, `suspect`), `reading` (`printed`,
+//! `periodic`, `human`, `rare`); and where they apply `every` (the longest time between two exchanges: `"17m"`), `protocol` (none: every protocol is accepted), `tls` (the least version,
+//! `"1.3"`), `require` (facts that the payload may not contradict), `when` (features that are all on), `note`, `certainty` (`firm`, `ambiguous`, `suspect`), `reading` (`printed`,
 //! `understood`) with `reading_note`, `insecure`, `alternative` (a group of which one suffices), `any_caller`, `follows` (the
 //! rule whose exchange names the port), `broad`, `since` and `before` (product versions). `from`, `to`, `service` and
 //! `protocol` are a string or a list. A service is `tcp/5672`, `udp/1025-65535` or `tcp+udp/53`.
+//!
+//! `require = { "tls.version" = ">= 1.3", "modbus.access" = ["read", "diagnostic"], "snmp.version" = "v3" }` names facts by the
+//! keys that protocols document. A value is a word, or several of which one has to hold: `"read"` is that value, `"!= write"` any
+//! other (several of these hold all together), `">= 1.3"`, `"> 1"`, `"<= 3"` and `"< 4"` compare numbers joined by dots.
 //!
 //! # A site
 //!
@@ -33,6 +37,7 @@
 //!
 //! A feature is `"ldap"`, `"opswat-md-ot-security:ldap"` or `{ feature = "bidirectional", between = ["a-role", "b-role"] }`.
 
+mod condition;
 mod diagnostic;
 mod lint;
 mod load;
@@ -47,6 +52,7 @@ mod site_text;
 mod suggest;
 mod value;
 
+pub use condition::Condition;
 pub use diagnostic::Diagnostic;
 pub use diagnostic::DiagnosticLevel;
 pub use diagnostic::RulesError;

@@ -1,7 +1,11 @@
 //! Words of a text that refer to something known: services, protocols, roles, features, rules.
 
+use toml::de::DeValue;
+
+use super::Condition;
 use super::Service;
 use super::diagnostic::Sink;
+use super::reader::Table;
 use super::reader::Value;
 use super::reader::Word;
 use super::reader::some_words;
@@ -33,6 +37,8 @@ pub(super) fn service_list(sink: &mut Sink<'_>, value: &Value<'_>) -> Vec<Servic
 /// Protocol words, for rules and sites alike.
 pub(super) fn protocol_words(sink: &mut Sink<'_>, value: &Value<'_>, protocols: &[&str]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    // Words with a dot are keys of facts.
+    let protocols: Vec<&str> = protocols.iter().copied().filter(|word| !word.contains('.')).collect();
     for protocol in words(sink, value) {
         if !protocols.contains(&protocol.text) {
             let spelled: String = protocol.text.to_lowercase().replace(['/', ' ', '_'], "-");
@@ -47,6 +53,41 @@ pub(super) fn protocol_words(sink: &mut Sink<'_>, value: &Value<'_>, protocols: 
             sink.error(protocol.span(), format!("{} is listed twice", quoted(protocol.text)));
         }
         found.push(protocol.text.to_owned());
+    }
+    found
+}
+
+/// Facts that the payload has to agree with. `known` may hold their keys; where it holds none, any key is taken.
+pub(super) fn conditions(sink: &mut Sink<'_>, value: &Value<'_>, of: &str, known: &[&str]) -> Vec<Condition> {
+    let Some(table) = Table::of(sink, value, format!("'require' of {of}")) else { return Vec::new() };
+    let keys: Vec<&str> = known.iter().copied().filter(|word| word.contains('.')).collect();
+    let mut found: Vec<Condition> = Vec::new();
+    for (key, value) in table.named() {
+        if let DeValue::Table(_) = value.get_ref() {
+            sink.error(value.span(), format!("{} is a table", quoted(key.text)))
+                .expected("expected the key of a fact in quotes: \"tls.version\" = \">= 1.3\"");
+            continue;
+        }
+        if !keys.is_empty() && !keys.contains(&key.text) {
+            let family = key.text.split('.').next().unwrap_or_default();
+            let near: Vec<&str> =
+                keys.iter().copied().filter(|known| known.split('.').next() == Some(family)).collect();
+            let listed = if near.is_empty() { String::new() } else { format!("known: {}", near.join(", ")) };
+            sink.error(key.span(), format!("no protocol states a fact {}", quoted(key.text)))
+                .expected(listed)
+                .help(did_you_mean(key.text, keys.iter().copied()));
+        }
+        let mut condition = Condition::new(key.text);
+        for word in some_words(sink, value, &quoted(key.text)) {
+            if let Err(slip) = condition.add(word.text) {
+                slipped(sink, word, slip);
+            }
+        }
+        found.push(condition);
+    }
+    if table.named().is_empty() {
+        sink.error(table.span.clone(), "'require' names no fact")
+            .expected("expected a line like: require = { \"tls.version\" = \">= 1.3\" }");
     }
     found
 }

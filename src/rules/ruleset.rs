@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::Condition;
 
 /// One document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -293,12 +296,16 @@ pub struct Rule {
     pub protocol: Vec<String>,
     /// Least TLS version documented.
     pub tls: Option<TlsVersion>,
+    /// What else the payload has to say of itself.
+    pub require: Vec<Condition>,
     /// Clear text is documented as insecure here: seen, it is worth a warning though it is allowed.
     pub insecure: bool,
     /// Whether silence matters.
     pub need: Need,
     /// When silence matters.
     pub cadence: Cadence,
+    /// The longest time that the document leaves between two exchanges, where it says so.
+    pub every: Option<Duration>,
     /// Features that must all be on.
     pub when: Vec<String>,
     /// Rules of the same name here are alternatives between the same machines: one suffices ("389 or 636").

@@ -94,6 +94,9 @@ fn rule_rows(rule: &Rule) -> Vec<Vec<String>> {
     if let Some(tls) = rule.tls {
         let _ = write!(protocol, " >= {}", tls.name());
     }
+    for condition in &rule.require {
+        let _ = write!(protocol, "; {condition}");
+    }
     if rule.insecure {
         protocol.push_str(" (insecure)");
     }
@@ -120,7 +123,11 @@ fn rule_rows(rule: &Rule) -> Vec<Vec<String>> {
         let as_read = if several { format!(" ({})", reading.kind.name()) } else { String::new() };
         if at == 0 {
             let cite = format!("{}{as_read}", rule.cite);
-            row.extend([need.clone(), protocol.clone(), rule.cadence.name().to_owned(), when.clone(), cite]);
+            let cadence = match rule.every {
+                Some(every) => format!("{}, every {} s", rule.cadence.name(), every.as_secs()),
+                None => rule.cadence.name().to_owned(),
+            };
+            row.extend([need.clone(), protocol.clone(), cadence, when.clone(), cite]);
         } else {
             let why = if reading.note.is_empty() { String::new() } else { format!(": {}", reading.note) };
             row.extend(["", "", "", ""].map(str::to_owned));

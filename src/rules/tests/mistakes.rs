@@ -261,6 +261,45 @@ service = "tcp/1"
 }
 
 #[test]
+fn mistakes_in_what_a_rule_requires_are_all_told() {
+    let text = r#"
+[ruleset]
+id = "vendor"
+title = "T"
+document = "D"
+revision = "1"
+
+[roles.server]
+kind = "component"
+
+[roles.client]
+kind = "peer"
+
+[[rule]]
+id = "one"
+from = "client"
+to = "server"
+service = "tcp/502"
+protocol = ["modbus"]
+need = "optional"
+cadence = "rare"
+cite = "row"
+purpose = "p"
+require = { "modbus.acess" = "read", "tls.version" = ">= new", "modbus.unit" = [], "tls.sni" = "!=", modbus.access = "read", "x.y" = 3 }
+"#;
+    let words: Vec<&str> =
+        WORDS.iter().copied().chain(["modbus.access", "modbus.unit", "tls.version", "tls.sni"]).collect();
+    let error = parse_ruleset("vendor.toml", text, &words).unwrap_err();
+    insta::assert_snapshot!(error.to_string());
+    let right = text.split("require").next().unwrap();
+    let right = format!("{right}require = {{ \"modbus.access\" = [\"read\", \"!= write\"] }}\n");
+    let (set, warnings) = parse_ruleset("vendor.toml", &right, &words).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(warnings, []);
+    let require: Vec<String> = set.rules[0].require.iter().map(ToString::to_string).collect();
+    assert_eq!(require, ["modbus.access read, not write"]);
+}
+
+#[test]
 fn syntax_errors_point_at_their_line_and_other_files_are_still_read() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("vendor.toml"), "[ruleset\nid = 1\n").unwrap();

@@ -1,0 +1,185 @@
+//! Connections that open and then stall, or are reset or closed at the first request.
+
+use std::time::Duration;
+
+use crate::model::Culprit;
+use crate::model::Failure;
+use crate::model::FlowRecord;
+use crate::model::Grade;
+use crate::model::Mechanism;
+use crate::model::Outcome;
+use crate::model::Proofs;
+use crate::model::Reset;
+use crate::model::Role;
+use crate::model::SideRecord;
+
+use crate::audit::view::Sight;
+use crate::audit::view::View;
+
+use super::Fault;
+use super::State;
+use super::cap;
+
+/// Copies of one segment never acknowledged that make a cut.
+const COPIES_OF_ONE: u32 = 3;
+/// Copies of one segment, and the time that they take, that show a session to be dead which had worked (RFC 1122 section
+/// 4.2.3.5 has the sender suspect the path after three repetitions).
+const COPIES_OF_LATER: u32 = 5;
+const LATER_SPAN: Duration = Duration::from_secs(3);
+/// A segment at least this long may have met a path-MTU black hole instead of a filter (Ethernet's 1500 less headers and a tunnel).
+const FULL_SIZE: u64 = 1300;
+
+/// Opened, then the first data stalls or is answered by a reset or a close.
+pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    let tls = flow.classification.layers.contains(&"tls");
+    let mechanism = if tls { Mechanism::TlsCut } else { Mechanism::Cut };
+    // Either packet of the handshake may be missing from a lossy capture: data after one of them shows that it opened.
+    let opened = server.syn.count > 0 || flow.outcome == Outcome::Cut || client.syn.count > 0;
+    if !opened {
+        return None;
+    }
+    if let Some(reset) =
+        server.reset.as_ref().filter(|_| client.payload_packets > 0 && server.payload_packets == 0)
+    {
+        return Some(reset_after_request(flow, reset, mechanism, view));
+    }
+    for (role, stalled) in [(Role::Client, client), (Role::Server, server)] {
+        if let Some(state) = stall(flow, role, stalled, mechanism, view) {
+            return Some(state);
+        }
+    }
+    if let Some(fin) = server.fin.filter(|_| client.payload_packets > 0 && server.payload_packets == 0)
+        && client.payload_acknowledged > 0
+        && view.loss_explains(1).is_none()
+    {
+        let evidence = Proofs::new(fin, format!("{} closes without a word", flow.server.host))
+            .and_maybe(client.first_payload, "the request");
+        let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
+        let reason =
+            format!("{} accepts the connection and closes it at the first request", flow.server.host);
+        let failure = Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence };
+        return Some(State::Fails(Fault::Failed, failure, reason));
+    }
+    None
+}
+
+/// A reset where an answer to the first request was due.
+fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, view: &View) -> State {
+    let request = if mechanism == Mechanism::TlsCut { "ClientHello" } else { "first request" };
+    let evidence =
+        Proofs::new(reset.at, format!("reset in the name of {} answers the {request}", flow.server.host))
+            .and_maybe(flow.from_client.first_payload, "what the client sent");
+    match view.forged(flow.cell, flow.server.host, reset) {
+        Some((why, mac)) => {
+            let by = Some(Culprit { who: mac.to_string(), kind: "firewall" });
+            let reason = format!(
+                "the connection opens, then the {request} is answered by a reset that is not the server's: {why}"
+            );
+            State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::B, by, evidence }, reason)
+        }
+        // Behind a router a MAC proves nothing by itself, and neither does it let the server be blamed.
+        None if reset.mac.zip(flow.from_server.mac).is_some_and(|(one, other)| one != other) => {
+            State::Unclear(format!(
+                "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
+                flow.server.host
+            ))
+        }
+        None => {
+            let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
+            let reason =
+                format!("{} accepts the connection and resets it at the {request}", flow.server.host);
+            let failure = Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence };
+            State::Fails(Fault::Failed, failure, reason)
+        }
+    }
+}
+
+/// One side's data repeated and never acknowledged.
+fn stall(
+    flow: &FlowRecord,
+    role: Role,
+    side: &SideRecord,
+    mechanism: Mechanism,
+    view: &View,
+) -> Option<State> {
+    let series = side.unacknowledged;
+    if series.count < COPIES_OF_ONE || side.payload_acknowledged > 0 {
+        return None;
+    }
+    let (sender, receiver) = match role {
+        Role::Client => (flow.client.host, flow.server.host),
+        Role::Server => (flow.server.host, flow.client.host),
+    };
+    let last = series.last.unwrap_or(flow.last);
+    if !view.is_settled(&series, COPIES_OF_ONE) {
+        return Some(State::Unclear(
+            "the capture ends before the unacknowledged data could be given up".to_owned(),
+        ));
+    }
+    if let Some(why) = view.loss_explains(series.count) {
+        return Some(State::Unclear(why));
+    }
+    if role == Role::Client
+        && let Sight::None(why) = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host)
+    {
+        return Some(State::Unclear(why));
+    }
+    let what = match (mechanism, role) {
+        (Mechanism::TlsCut, Role::Client) => "ClientHello",
+        (Mechanism::TlsCut, Role::Server) => "server's TLS handshake",
+        (_, Role::Client) => "first request",
+        (_, Role::Server) => "first answer",
+    };
+    let first = series.first.unwrap_or(flow.first);
+    let evidence = Proofs::new(
+        first,
+        format!("the {what}, sent {} times by {sender} and never acknowledged", series.count),
+    )
+    .and(last, "its last repetition")
+    .and_maybe(flow.from_server.syn.first, "the connection had opened");
+    let full_size = side.payload_bytes >= FULL_SIZE;
+    let doubt =
+        if full_size { " (or full-size packets are lost on the way: a path-MTU black hole)" } else { "" };
+    let mut reason = format!("the connection opens, then the {what} never reaches {receiver}{doubt}");
+    let grade = cap(if full_size { Grade::C } else { Grade::B }, view, &mut reason);
+    Some(State::Fails(Fault::Blocked, Failure { mechanism, grade, by: None, evidence }, reason))
+}
+
+/// A session that had worked and then goes dead: data repeated and never acknowledged, while the other machine is alive.
+pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
+    for (role, side) in [(Role::Client, &flow.from_client), (Role::Server, &flow.from_server)] {
+        let series = side.unacknowledged;
+        let (Some(first), Some(last)) = (series.first, series.last) else { continue };
+        let other = flow.side(role.other());
+        // Whoever still says something in this session is not cut off from it.
+        let silent_since = other.last.is_some_and(|heard| heard.time <= first.time);
+        let dead = series.count >= COPIES_OF_LATER && series.span() >= LATER_SPAN && silent_since;
+        if !dead || !view.is_settled(&series, COPIES_OF_LATER) || view.loss_explains(series.count).is_some() {
+            continue;
+        }
+        let (sender, receiver) = match role {
+            Role::Client => (flow.client.host, flow.server.host),
+            Role::Server => (flow.server.host, flow.client.host),
+        };
+        if !view.heard_after(flow.cell, receiver, last.time) {
+            return Some(State::Open(format!(
+                "worked, then {sender} repeats its data {} times from packet {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
+                series.count, first.number
+            )));
+        }
+        let evidence = Proofs::new(
+            first,
+            format!("data of {sender}, sent {} times and never acknowledged", series.count),
+        )
+        .and(last, "its last repetition")
+        .and_maybe(other.last, "the last packet of the other end in this session");
+        let reason = format!(
+            "the session worked, then from packet {} on nothing of {sender} is acknowledged any more, though {receiver} is alive: a stateful filter has dropped the session, or the application hangs",
+            first.number
+        );
+        let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::C, by: None, evidence };
+        return Some(State::Fails(Fault::Blocked, failure, reason));
+    }
+    None
+}

@@ -1,0 +1,111 @@
+//! ICMP errors as answers to an attempt: a policy, a closed port, or routing.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+
+use crate::model::Culprit;
+use crate::model::Failure;
+use crate::model::FlowRecord;
+use crate::model::Grade;
+use crate::model::IcmpError;
+use crate::model::Mechanism;
+use crate::model::Proofs;
+use crate::model::Role;
+
+use super::Fault;
+use super::State;
+
+/// ICMP errors that name a policy: administratively prohibited, or port unreachable from somebody else than the target.
+pub(super) fn policy(flow: &FlowRecord) -> Option<State> {
+    flow.errors.iter().filter(|error| error.fits).find_map(|error| {
+        let (mechanism, what) = match meaning(error) {
+            Unreachable::Prohibited(what) => (Mechanism::Prohibited, what),
+            Unreachable::Port if error.from != ip_of(flow, error.quotes.other()) => {
+                (Mechanism::Rejected, "port unreachable")
+            }
+            Unreachable::Port => return Some(port_closed(flow, error)),
+            Unreachable::Route(_) => return None,
+        };
+        let target = ip_of(flow, error.quotes.other());
+        let sender = error.from;
+        let from_target = if sender == target { " (the target itself: its own filter)" } else { "" };
+        let direction = match error.quotes {
+            Role::Client => "the request",
+            Role::Server => "the answer",
+        };
+        let evidence =
+            Proofs::new(error.at, format!("ICMP {what} from {sender}{from_target}, quoting {direction}"))
+                .and_maybe(flow.side(error.quotes).first, "the packet it quotes belongs to this attempt");
+        let by = Some(Culprit {
+            who: sender.to_string(),
+            kind: if sender == target { "host" } else { "firewall" },
+        });
+        let reason = format!("{sender} answers {direction} with ICMP {what}{from_target}");
+        Some(State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::A, by, evidence }, reason))
+    })
+}
+
+/// Port unreachable from the target itself: nothing listens there.
+fn port_closed(flow: &FlowRecord, error: &IcmpError) -> State {
+    let evidence = Proofs::new(error.at, format!("ICMP port unreachable from {} itself", error.from))
+        .and_maybe(flow.side(error.quotes).first, "the packet it quotes belongs to this attempt");
+    let by = Some(Culprit { who: error.from.to_string(), kind: "host" });
+    let reason = format!("{} itself says that nothing listens on this port", error.from);
+    State::Fails(
+        Fault::Failed,
+        Failure { mechanism: Mechanism::Refused, grade: Grade::C, by, evidence },
+        reason,
+    )
+}
+
+/// ICMP errors about routing or a dead host.
+pub(super) fn routing(flow: &FlowRecord) -> Option<State> {
+    flow.errors.iter().filter(|error| error.fits).find_map(|error| {
+        let Unreachable::Route(what) = meaning(error) else { return None };
+        let evidence = Proofs::new(error.at, format!("ICMP {what} from {}", error.from))
+            .and_maybe(flow.side(error.quotes).first, "the packet it quotes belongs to this attempt");
+        let by = Some(Culprit { who: error.from.to_string(), kind: "host" });
+        let reason = format!(
+            "{} answers with ICMP {what}: routing, a dead host, or a filter that says so",
+            error.from
+        );
+        let failure = Failure { mechanism: Mechanism::Unreachable, grade: Grade::C, by, evidence };
+        Some(State::Fails(Fault::Failed, failure, reason))
+    })
+}
+
+/// What a destination-unreachable message means.
+enum Unreachable {
+    Prohibited(&'static str),
+    Port,
+    Route(&'static str),
+}
+
+/// RFC 792 and RFC 1812 section 5.2.7.1 (type 3), RFC 4443 section 3.1 (type 1).
+fn meaning(error: &IcmpError) -> Unreachable {
+    let v6 = error.from.is_ipv6();
+    match (v6, error.code) {
+        (false, 9) => Unreachable::Prohibited("network administratively prohibited (3/9)"),
+        (false, 10) => Unreachable::Prohibited("host administratively prohibited (3/10)"),
+        (false, 13) => Unreachable::Prohibited("communication administratively prohibited (3/13)"),
+        (true, 1) => Unreachable::Prohibited("administratively prohibited (1/1)"),
+        (true, 5) => Unreachable::Prohibited("source address failed ingress/egress policy (1/5)"),
+        (false, 3) | (true, 4) => Unreachable::Port,
+        (false, 0) => Unreachable::Route("network unreachable (3/0)"),
+        (false, 1) => Unreachable::Route("host unreachable (3/1)"),
+        (false, 2) => Unreachable::Route("protocol unreachable (3/2)"),
+        (true, 0) => Unreachable::Route("no route to destination (1/0)"),
+        (true, 3) => Unreachable::Route("address unreachable (1/3)"),
+        (true, 6) => Unreachable::Route("reject route to destination (1/6)"),
+        _ => Unreachable::Route("destination unreachable"),
+    }
+}
+
+/// The address of one end, unspecified for a layer-2 flow (which no ICMP error can quote).
+fn ip_of(flow: &FlowRecord, role: Role) -> IpAddr {
+    let host = match role {
+        Role::Client => flow.client.host,
+        Role::Server => flow.server.host,
+    };
+    host.ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}

@@ -1,0 +1,190 @@
+//! What a payload that gets through is held against: protocol, TLS version, alerts.
+
+use crate::model::Culprit;
+use crate::model::Failure;
+use crate::model::FlowRecord;
+use crate::model::Grade;
+use crate::model::Mechanism;
+use crate::model::Outcome;
+use crate::model::PacketRef;
+use crate::model::Proofs;
+use crate::model::Transport;
+use crate::rules::TlsVersion;
+
+use crate::audit::condition;
+use crate::audit::view::View;
+
+use super::Expectation;
+use super::Fault;
+use super::State;
+
+/// A fatal TLS alert before any application data of the server (RFC 8446 section 6).
+pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
+    /// Alerts that say "not this version or strength" (RFC 8446 section 6.2): 40, 70, 71, 86.
+    const MISMATCH: [&str; 4] = ["(40)", "(70)", "(71)", "(86)"];
+    let facts = &flow.classification.facts;
+    let alert = facts.iter().find(|fact| fact.key == "tls.alert" && fact.value.starts_with("fatal"))?;
+    if facts.all("tls.application_data").next().is_some() {
+        return None;
+    }
+    let at = alert.at.unwrap_or(flow.last);
+    let words = alert.value.trim_start_matches("fatal ");
+    let who = match facts.get("tls.alert.from") {
+        Some("client") => flow.client.host,
+        _ => flow.server.host,
+    };
+    let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the fatal alert {words}"))
+        .and_maybe(facts.fact("tls.client_hello").and_then(|fact| fact.at), "the ClientHello");
+    let mismatch = MISMATCH.iter().any(|code| alert.value.contains(code));
+    let (fault, mechanism) =
+        if mismatch { (Fault::Violated, Mechanism::WeakTls) } else { (Fault::Failed, Mechanism::TlsAlert) };
+    let reason = if mismatch {
+        format!("the TLS handshake fails: {who} answers {words}; the two ends share no version or cipher")
+    } else {
+        format!("the TLS handshake fails: {who} answers {words}")
+    };
+    let by =
+        Some(Culprit { who: who.to_string(), kind: if who == flow.server.host { "server" } else { "host" } });
+    Some(State::Fails(fault, Failure { mechanism, grade: Grade::C, by, evidence }, reason))
+}
+
+/// What works is held against what is documented.
+pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
+    let seen = &flow.classification;
+    let shown = flow.from_client.acked_payload.or(flow.from_server.first_payload).unwrap_or(flow.last);
+    let answer = match flow.transport {
+        Transport::Tcp => format!("{} acknowledges what {} answered", flow.client.host, flow.server.host),
+        _ if flow.outcome == Outcome::Observed => format!("{} sends", flow.client.host),
+        _ => format!("{} answers", flow.server.host),
+    };
+    let proofs = Proofs::new(shown, answer);
+    let begun_before = matches!(flow.outcome, Outcome::Midstream | Outcome::OneSided);
+    let Some(protocol) = seen.protocol else {
+        if want.protocols.is_empty() {
+            return State::Works(
+                proofs,
+                Some("what it speaks was not recognised; the document names no protocol".to_owned()),
+            );
+        }
+        if begun_before {
+            return State::Works(
+                proofs,
+                Some("begun before the capture, so what it speaks is not shown".to_owned()),
+            );
+        }
+        return State::Unclear(format!(
+            "data flows both ways, but it was not recognised as {}",
+            want.protocols.join(" or ")
+        ));
+    };
+    let proven = seen.proven.unwrap_or(flow.first);
+    let accepted = want.protocols.is_empty()
+        || seen.layers.iter().chain([&protocol]).any(|layer| want.protocols.iter().any(|p| p == layer));
+    if !accepted {
+        return wrong(flow, want, protocol, proven);
+    }
+    let proofs = proofs.and(proven, format!("its payload is {}", seen.layers.join(" over ")));
+    if let (Some(least), true) = (want.tls, seen.layers.contains(&"tls")) {
+        match seen
+            .facts
+            .fact("tls.version")
+            .and_then(|fact| Some((fact, TlsVersion::from_name(&fact.value)?)))
+        {
+            Some((fact, version)) if version < least => {
+                let at = fact.at.unwrap_or(proven);
+                let server = flow.server.host;
+                let evidence = Proofs::new(at, format!("{server} chooses TLS {}", version.name())).and_maybe(
+                    seen.facts.fact("tls.client_hello").and_then(|fact| fact.at),
+                    "the ClientHello",
+                );
+                let offered: Vec<&str> = seen.facts.all("tls.offered").collect();
+                let capped = if offered.contains(&least.name()) {
+                    format!("; the client offered {}, so {server} sets the limit", least.name())
+                } else if offered.is_empty() {
+                    String::new()
+                } else {
+                    format!("; the client offered no more than {}", offered.join(", "))
+                };
+                let by = Some(Culprit { who: server.to_string(), kind: "server" });
+                let reason =
+                    format!("TLS {} was negotiated, {} is documented{capped}", version.name(), least.name());
+                let failure = Failure { mechanism: Mechanism::WeakTls, grade: Grade::B, by, evidence };
+                return State::Fails(Fault::Violated, failure, reason);
+            }
+            Some(_) => {}
+            None => return unshown_version(flow, least, proofs),
+        }
+    }
+    let note = (protocol == "tls" && !want.protocols.is_empty() && want.protocols.iter().any(|p| p != "tls"))
+        .then(|| "encrypted, so what is inside TLS was not seen".to_owned());
+    if let Some(state) = condition::contradicted(flow, want.require) {
+        return state;
+    }
+    State::Works(proofs, note.or_else(|| condition::shown(flow, want.require)))
+}
+
+/// TLS whose ServerHello was not captured: what the client offered may still decide.
+fn unshown_version(flow: &FlowRecord, least: TlsVersion, proofs: Proofs) -> State {
+    let facts = &flow.classification.facts;
+    let offered: Vec<TlsVersion> = facts.all("tls.offered").filter_map(TlsVersion::from_name).collect();
+    let hello = facts.fact("tls.client_hello").and_then(|fact| fact.at).unwrap_or(flow.first);
+    match (offered.iter().min(), offered.iter().max()) {
+        (_, Some(most)) if *most < least => {
+            let client = flow.client.host;
+            let evidence = Proofs::new(
+                hello,
+                format!("{client} offers no more than TLS {}, and it is accepted", most.name()),
+            );
+            let by = Some(Culprit { who: client.to_string(), kind: "host" });
+            let reason =
+                format!("the client offers no more than TLS {}, {} is documented", most.name(), least.name());
+            let failure = Failure { mechanism: Mechanism::WeakTls, grade: Grade::B, by, evidence };
+            State::Fails(Fault::Violated, failure, reason)
+        }
+        (Some(fewest), _) if *fewest >= least => State::Works(
+            proofs.and(hello, format!("the client offers nothing older than TLS {}", fewest.name())),
+            Some("its TLS version follows from what the client offers".to_owned()),
+        ),
+        _ => State::Open(format!(
+            "it gets through, but the TLS version is not shown ({} is documented)",
+            least.name()
+        )),
+    }
+}
+
+/// Datagrams of a protocol without answers: only an error that comes back can show that they do not arrive.
+pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View) -> State {
+    let client = flow.client.host;
+    if flow.server.host.is_group() {
+        return State::Works(proofs, Some("sent to a group, which does not answer".to_owned()));
+    }
+    if !view.receives(flow.cell, client) {
+        let why =
+            format!("sent, but nothing sent to {client} was ever captured, so an error would not be seen");
+        return State::Open(why);
+    }
+    let sent = u32::try_from(flow.from_client.payload_packets).unwrap_or(u32::MAX);
+    if let Some(why) = view.loss_explains(sent) {
+        return State::Open(format!("sent, and no error seen, but {why}"));
+    }
+    // A question answered from another port has its own reason.
+    let no_answers = || "sent; the protocol has no answers, so delivery cannot be seen".to_owned();
+    State::Works(proofs, Some(flow.reason.clone().unwrap_or_else(no_answers)))
+}
+
+/// A payload that the rule does not accept.
+fn wrong(flow: &FlowRecord, want: &Expectation<'_>, protocol: &'static str, proven: PacketRef) -> State {
+    /// Protocols that are encrypted by themselves.
+    const ENCRYPTED: [&str; 4] = ["tls", "ssh", "quic", "dtls"];
+    let documented = want.protocols.join(" or ");
+    let wants_encryption = want.protocols.iter().all(|p| ENCRYPTED.contains(&p.as_str()));
+    let clear = wants_encryption && !flow.classification.layers.iter().any(|layer| ENCRYPTED.contains(layer));
+    let mechanism = if clear { Mechanism::Cleartext } else { Mechanism::WrongProtocol };
+    let evidence = Proofs::new(proven, format!("its payload is {protocol}"));
+    let reason = if clear {
+        format!("it speaks {protocol} in clear text where {documented} is documented")
+    } else {
+        format!("it speaks {protocol} where {documented} is documented")
+    };
+    State::Fails(Fault::Violated, Failure { mechanism, grade: Grade::B, by: None, evidence }, reason)
+}

@@ -1,0 +1,99 @@
+//! Connections over which the service itself says no: AMQP brokers, and portals that answer in a web server's name.
+
+use crate::model::Culprit;
+use crate::model::Failure;
+use crate::model::FlowRecord;
+use crate::model::Grade;
+use crate::model::Mechanism;
+use crate::model::Outcome;
+use crate::model::Proofs;
+
+use super::Fault;
+use super::State;
+
+/// A protocol header of AMQP (0-9-1 section 4.2.2): all that a server says to a client whose header it does not take.
+const AMQP_HEADER: u64 = 8;
+/// Reply codes of a broker that does not let a client in (0-9-1 section 1.2): ACCESS_REFUSED, NOT_ALLOWED; the error condition
+/// of 1.0 (section 2.8.15).
+const AMQP_NOT_LET_IN: [&str; 3] = ["403 ", "530 ", "amqp:unauthorized-access"];
+/// Answers that only proxies and portals give (RFC 9110 section 15.5.8, RFC 6585 section 6), and one that says that a law or a policy
+/// forbids (RFC 7725).
+const PORTAL: [(&str, Grade); 3] = [("407", Grade::A), ("511", Grade::A), ("451", Grade::B)];
+
+/// What the service said, where it was no.
+pub(super) fn by_the_service(flow: &FlowRecord) -> Option<State> {
+    amqp(flow).or_else(|| portal(flow))
+}
+
+fn amqp(flow: &FlowRecord) -> Option<State> {
+    let facts = &flow.classification.facts;
+    let server = flow.server.host;
+    let failed = |evidence: Proofs, reason: String| {
+        let by = Some(Culprit { who: server.to_string(), kind: "server" });
+        State::Fails(
+            Fault::Failed,
+            Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence },
+            reason,
+        )
+    };
+    if let Some(close) = facts.fact("amqp.close")
+        && AMQP_NOT_LET_IN.iter().any(|code| close.value.starts_with(code))
+    {
+        let evidence =
+            Proofs::new(close.at.unwrap_or(flow.last), format!("Connection.Close: {}", close.value))
+                .and_maybe(flow.from_client.first_payload, "what the client began with");
+        let reason = format!(
+            "the broker {server} is reached and does not let {} in: {}",
+            flow.client.host, close.value
+        );
+        return Some(failed(evidence, reason));
+    }
+    let said = flow.from_server.payload_bytes.saturating_add(flow.from_server.unseen_acknowledged);
+    let ended = flow.from_server.fin.or(flow.from_server.reset.map(|reset| reset.at));
+    let opened_here =
+        matches!(flow.outcome, Outcome::Established | Outcome::Cut) || flow.from_client.syn.count > 0;
+    let refuses_header = flow.classification.protocol == Some("amqp")
+        && facts.get("amqp.version").is_some_and(|version| version != "1.0")
+        && facts.get("amqp.start").is_none()
+        && opened_here
+        && (1..=AMQP_HEADER).contains(&said);
+    if !refuses_header {
+        return None;
+    }
+    let at = flow.from_server.first_payload.unwrap_or(flow.last);
+    let evidence = Proofs::new(at, format!("{server} answers with its own protocol header and nothing more"))
+        .and_maybe(ended, "and ends the connection")
+        .and_maybe(flow.from_client.first_payload, "what the client began with");
+    let reason = format!(
+        "the broker {server} is reached, but does not take what {} begins with: it answers with the protocol version that it speaks",
+        flow.client.host
+    );
+    Some(failed(evidence, reason))
+}
+
+/// Answers that come from a portal or proxy in the server's name, as long as nothing else was answered.
+fn portal(flow: &FlowRecord) -> Option<State> {
+    let facts = &flow.classification.facts;
+    // A CONNECT request is judged by the host that it asks for, not by the proxy that it goes to.
+    if facts.get("http.connect").is_some()
+        || facts.all("http.status").any(|status| status.starts_with(['2', '3']))
+    {
+        return None;
+    }
+    let (status, grade) = facts.iter().filter(|fact| fact.key == "http.status").find_map(|fact| {
+        PORTAL.iter().find(|(code, _)| fact.value == *code).map(|(_, grade)| (fact, *grade))
+    })?;
+    let server = flow.server.host;
+    let evidence = Proofs::new(
+        status.at.unwrap_or(flow.last),
+        format!("answer {} in the name of {server}", status.value),
+    )
+    .and_maybe(flow.from_client.first_payload, "the request");
+    let by = Some(Culprit { who: server.to_string(), kind: "proxy" });
+    let reason = format!(
+        "the request is answered {} in the name of {server}: a proxy or portal on the way says no",
+        status.value
+    );
+    let failure = Failure { mechanism: Mechanism::ProxyDenied, grade, by, evidence };
+    Some(State::Fails(Fault::Blocked, failure, reason))
+}

@@ -1,0 +1,147 @@
+//! What a watch shows on a terminal: events as lines, and under them one line that says how it goes.
+
+use std::io::IsTerminal;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::report::plain;
+use crate::watch::Board;
+use crate::watch::Event;
+use crate::watch::Hear;
+use crate::watch::Level;
+use crate::watch::Word;
+
+use super::say;
+
+/// Back to the first column and clear to the end of the line (ECMA-48 EL).
+const CLEAR: &str = "\r\x1b[K";
+/// Dim, red, yellow (ECMA-48 SGR); anstream takes them out where they are not wanted.
+const DIM: &str = "\x1b[2m";
+const RED: &str = "\x1b[31m";
+const YELLOW: &str = "\x1b[33m";
+const RESET: &str = "\x1b[0m";
+
+/// Whether somebody looks on.
+pub fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    /// The status line that stands on the terminal now.
+    status: String,
+}
+
+/// The terminal, shared by the threads of a watch.
+#[derive(Clone, Debug)]
+pub struct Screen {
+    shown: Arc<Mutex<Shown>>,
+    /// Whether events are told to people here: nobody said where else they go.
+    tells_events: bool,
+    has_status: bool,
+}
+
+impl Screen {
+    /// The screen; `alone` says that events have no other place.
+    pub fn new(alone: bool) -> Self {
+        Self {
+            shown: Arc::default(),
+            tells_events: alone && is_terminal(),
+            has_status: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether the last report can be printed on standard output without mixing with events there.
+    pub fn is_free_for_a_report(&self) -> bool {
+        is_terminal()
+    }
+
+    /// What hears the words of the watch.
+    pub fn ear(&self) -> Hear {
+        let screen = self.clone();
+        Box::new(move |word| match word {
+            Word::Event(event) => screen.event(&event),
+            Word::Trouble(what) => screen.above(|| say::warning(&what)),
+        })
+    }
+
+    fn event(&self, event: &Event) {
+        if !self.tells_events || event.message.is_empty() {
+            return;
+        }
+        let color = match event.level {
+            Level::Error => RED,
+            Level::Warning => YELLOW,
+            Level::Notice | Level::Info => "",
+        };
+        let time = event.time.as_deref().and_then(|time| time.get(11..19)).unwrap_or("--:--:--");
+        self.above(|| {
+            let mut out = anstream::stdout().lock();
+            // Nobody to read it is no reason to end.
+            let _ =
+                writeln!(out, "{DIM}{time}{RESET} {color}{}{RESET} {}", event.event, plain(&event.message));
+            let _ = out.flush();
+        });
+    }
+
+    /// Writes lines above the status line.
+    fn above(&self, tell: impl FnOnce()) {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut err = std::io::stderr().lock();
+        if !shown.status.is_empty() {
+            let _ = write!(err, "{CLEAR}");
+        }
+        drop(err);
+        tell();
+        if !shown.status.is_empty() {
+            let _ = write!(std::io::stderr().lock(), "{}", shown.status);
+        }
+    }
+
+    /// Brings the status line up to date.
+    pub fn status(&self, board: &Board) {
+        if !self.has_status {
+            return;
+        }
+        let mut line = line(board);
+        let width = terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0));
+        line = line.chars().take(width.saturating_sub(1)).collect();
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.status != line {
+            let _ = write!(std::io::stderr().lock(), "{CLEAR}{line}");
+            shown.status = line;
+        }
+    }
+
+    /// Takes the status line away.
+    pub fn close(&self) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown.status.is_empty() {
+            let _ = write!(std::io::stderr().lock(), "{CLEAR}");
+            shown.status.clear();
+        }
+    }
+}
+
+fn line(board: &Board) -> String {
+    let figures = board.figures();
+    let mut line = format!("{} packets, {:.0}/s, {} flows", figures.packets, figures.rate, figures.flows);
+    if figures.dropped > 0 {
+        line.push_str(&format!(", {} lost", figures.dropped));
+    }
+    if !figures.down.is_empty() {
+        line.push_str(&format!(", DOWN: {}", plain(&figures.down.join(" "))));
+    } else if figures.silent_for.as_secs() >= 5 {
+        line.push_str(&format!(", silent for {} s", figures.silent_for.as_secs()));
+    }
+    if let Some(look) = board.look() {
+        let counts = look.report.verdict_counts();
+        for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            line.push_str(&format!(", {count} {name}"));
+        }
+        line.push_str(&format!(" | {} findings open", look.open));
+    }
+    line
+}

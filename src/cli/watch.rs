@@ -1,0 +1,328 @@
+//! `spanaudit watch`: the audit live, for months.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::PossibleValue;
+use clap::builder::PossibleValuesParser;
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+use signal_hook::consts::SIGUSR1;
+use signal_hook::flag;
+
+use crate::audit;
+use crate::capture;
+use crate::capture::Source;
+use crate::pipeline;
+use crate::pipeline::CellMap;
+use crate::pipeline::Retention;
+use crate::report::FORMATS;
+use crate::report::Format;
+use crate::report::Style;
+use crate::rules::Site;
+use crate::watch;
+use crate::watch::Clock;
+
+use super::Exit;
+use super::Problem;
+use super::input::duration;
+use super::output::Output;
+use super::screen::Screen;
+use super::site;
+
+/// Listen to a mirror port for months: what changes is told within seconds
+///
+/// Does live what audit does on recordings. Every few seconds the traffic so far is judged, and what changed is told as an event: a
+/// finding that opened, changed or was resolved, a verdict that changed, a new conversation that nobody documented, a mirror that sees
+/// less than before. SIGTERM, Ctrl-C and --duration end it with a report and the exit status of audit.
+///
+/// SIGUSR1 writes a report, SIGHUP reads site and rulesets again and opens event files anew. Nothing is ever sent on the interfaces.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Arguments {
+    /// The interface to listen to; several times for several
+    #[arg(short, long, value_name = "IFACE", required_unless_present = "read", help_heading = "Input")]
+    interface: Vec<String>,
+
+    /// Read a capture as if it came from a wire, to try a site or a setup out
+    #[arg(short, long, value_name = "FILE", conflicts_with = "interface", help_heading = "Input")]
+    read: Vec<PathBuf>,
+
+    /// Look only at packets that pass a BPF filter, as in 'not port 22'
+    ///
+    /// What the filter leaves out the audit cannot see: it counts as silence.
+    #[arg(short, long, value_name = "BPF", help_heading = "Input")]
+    filter: Option<String>,
+
+    /// The most bytes kept of a packet
+    #[arg(short, long, value_name = "BYTES", default_value_t = 262_144, help_heading = "Input",
+        value_parser = clap::value_parser!(u32).range(64..))]
+    snaplen: u32,
+
+    /// Megabytes of the kernel's buffer, of each interface
+    #[arg(short = 'B', long, value_name = "MB", default_value_t = 64, help_heading = "Input",
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    buffer: u32,
+
+    /// Do not put the interface into promiscuous mode
+    #[arg(short = 'p', long, help_heading = "Input")]
+    no_promiscuous: bool,
+
+    #[command(flatten)]
+    site: site::Arguments,
+
+    /// Let failing optional flows count as findings too
+    #[arg(long, help_heading = "Site")]
+    strict: bool,
+
+    /// Where events go: a file, - for standard output, syslog://ADDR or syslog+tcp://ADDR; several times for several
+    ///
+    /// One JSON object a line. Syslog is RFC 5424; ?format=cef after the address puts CEF in place of JSON.
+    #[arg(short, long, value_name = "TO", help_heading = "Output")]
+    events: Vec<String>,
+
+    /// Move a file of events aside when it has grown to so many megabytes
+    #[arg(long, value_name = "MB", default_value_t = 64, help_heading = "Output")]
+    events_size: u64,
+
+    /// Keep so many files of events that were moved aside
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Output")]
+    events_keep: u32,
+
+    /// Write the report to a file: at the end, on SIGUSR1, and as --report-every says
+    #[arg(short = 'o', long, value_name = "FILE", help_heading = "Output")]
+    report: Option<PathBuf>,
+
+    /// How to tell the report
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output", value_parser = formats())]
+    format: String,
+
+    /// Write the report each time so long has passed: 1h, 1d
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "report", help_heading = "Output")]
+    report_every: Option<Duration>,
+
+    /// Stop after so long: 30s, 10min, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Running")]
+    duration: Option<Duration>,
+
+    /// Judge this often
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s", help_heading = "Running")]
+    every: Duration,
+
+    /// Tell when no packet has come for so long
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", help_heading = "Running")]
+    silence: Duration,
+
+    /// Keep what was told in this folder, and go on from there after a restart
+    #[arg(long, value_name = "DIR", help_heading = "Running")]
+    state: Option<PathBuf>,
+
+    /// Forget what was silent for so long
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30d", help_heading = "Running")]
+    keep: Duration,
+
+    /// The most flows followed at one time
+    #[arg(long, value_name = "N", default_value_t = 262_144, help_heading = "Running")]
+    flows: usize,
+
+    /// The most conversations remembered before the ports of vain attempts are folded together
+    #[arg(long, value_name = "N", default_value_t = 32_768, help_heading = "Running")]
+    conversations: usize,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  spanaudit watch -i eth1 --site plant-7.toml
+  spanaudit watch -i eth1 -i eth2 --site plant-7.toml --state /var/lib/spanaudit \\
+      --events /var/log/spanaudit/events.jsonl --events syslog+tcp://10.0.0.5:601?format=cef \\
+      --report /var/lib/spanaudit/report.json --format json --report-every 1h
+
+Exit status:
+  0 compliant, 1 findings, 2 could not run, 3 inconclusive";
+
+/// Watches.
+pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
+    let site = arguments.site.read()?;
+    let format = FORMATS.iter().copied().find(|format| format.name() == arguments.format);
+    let screen = Screen::new(arguments.events.is_empty());
+    let controls = controls()?;
+    let mut source = arguments.open()?;
+    let clock: Arc<dyn Clock> = Arc::new(watch::Monotonic::start());
+    let sinks: Vec<watch::Sink> = arguments.outlets()?.into_iter().map(watch::Sink::start).collect();
+    let board = Arc::new(watch::Board::new(
+        Arc::clone(&clock),
+        sinks.iter().map(|sink| (sink.name().to_owned(), sink.counts())).collect(),
+    ));
+    let setup = watch::Setup {
+        audit: audit::Options { strict: arguments.strict },
+        silence: arguments.silence,
+        keep: arguments.keep,
+        sinks,
+        archive: arguments
+            .report
+            .as_ref()
+            .zip(format)
+            .map(|(path, format)| watch::Archive::new(path.clone(), format, Style::default())),
+        store: arguments.store()?,
+        hear: screen.ear(),
+        site,
+    };
+    let plan = arguments.plan(&setup.site);
+    let desk = watch::Desk::new(setup, Arc::clone(&board));
+    let mut around = Around { arguments: &arguments, screen: screen.clone() };
+    let report = watch::watch(&mut *source, &plan, &*clock, &controls, desk, &board, &mut around)?;
+    screen.close();
+    if arguments.report.is_none() && screen.is_free_for_a_report() {
+        let told = Output::stdout();
+        told.write(|style, out| format.map_or(Ok(()), |format| format.write(&report, style, out)))?;
+    }
+    if let Some(stop) = source.inputs().iter().find_map(|input| input.stopped.clone()) {
+        return Err(Problem::new(
+            format!("{}; what came before is in the report", stop.why),
+            "a supervisor such as systemd starts it again (Restart=on-failure)",
+        ));
+    }
+    Ok(report.conclusion.into())
+}
+
+impl Arguments {
+    fn interfaces(&self) -> Vec<&str> {
+        self.interface.iter().map(String::as_str).collect()
+    }
+
+    fn open(&self) -> Result<Box<dyn Source>, Problem> {
+        if !self.read.is_empty() {
+            let options = capture::Options { hash: false, filter: self.filter.clone(), count: None };
+            return Ok(Box::new(capture::open(&self.read, &options)?));
+        }
+        let options: Vec<_> = self
+            .interface
+            .iter()
+            .map(|interface| capture::LiveOptions {
+                interface: interface.clone(),
+                filter: self.filter.clone(),
+                snaplen: self.snaplen,
+                buffer: self.buffer.saturating_mul(1 << 20),
+                promiscuous: !self.no_promiscuous,
+                count: None,
+                // The loop itself ends on a signal, so that what waits in the ring is still read.
+                patient: true,
+                ..capture::LiveOptions::default()
+            })
+            .collect();
+        Ok(Box::new(capture::open_all_live(&options)?))
+    }
+
+    /// Every place where events go.
+    fn outlets(&self) -> Result<Vec<Box<dyn watch::Outlet>>, Problem> {
+        let mut outlets: Vec<Box<dyn watch::Outlet>> = Vec::new();
+        for to in self.destinations() {
+            if to == "-" {
+                outlets.push(Box::new(watch::Stdout));
+            } else if to.contains("://") {
+                let address = to.parse::<watch::Address>().map_err(|why| {
+                    Problem::new(format!("--events {to}: {why}"), "as in syslog://10.0.0.5:514")
+                })?;
+                outlets.push(Box::new(watch::Syslog::new(address, &host_name())));
+            } else {
+                let size = self.events_size.saturating_mul(1 << 20);
+                let journal = watch::Journal::open(Path::new(&to), size, self.events_keep);
+                outlets.push(Box::new(journal.map_err(|error| {
+                    Problem::new(
+                        format!("--events {to}: {error}"),
+                        "name a file in a folder that exists and that you may write to",
+                    )
+                })?));
+            }
+        }
+        Ok(outlets)
+    }
+
+    /// Where events go; where nobody says it and nobody looks on, to standard output.
+    fn destinations(&self) -> Vec<String> {
+        if self.events.is_empty() && !super::screen::is_terminal() {
+            return vec!["-".to_owned()];
+        }
+        self.events.clone()
+    }
+
+    fn store(&self) -> Result<Option<watch::Store>, Problem> {
+        let open = |folder: &PathBuf| {
+            watch::Store::open(folder).map_err(|why| {
+                Problem::new(
+                    format!("--state {}: {why}", folder.display()),
+                    "is another watch using it? A folder that can't be read is to be moved away, not repaired",
+                )
+            })
+        };
+        self.state.as_ref().map(open).transpose()
+    }
+
+    fn plan(&self, site: &Site) -> watch::Plan {
+        let mut options = pipeline::Options {
+            cells: site::cells(site, &self.interfaces()),
+            conversations: self.conversations,
+            prefix_bytes: 128 << 20,
+            ..pipeline::Options::default()
+        };
+        options.limits.flows = self.flows;
+        watch::Plan {
+            options,
+            retention: Retention { keep: self.keep, ..Retention::default() },
+            pause: self.every,
+            duration: self.duration,
+            report_every: self.report_every,
+        }
+    }
+}
+
+/// What goes on around the loop.
+struct Around<'a> {
+    arguments: &'a Arguments,
+    screen: Screen,
+}
+
+impl watch::Around for Around<'_> {
+    fn reload(&mut self) -> Result<(Site, CellMap), String> {
+        let site = self.arguments.site.read().map_err(|problem| {
+            let detail = problem.detail.trim_end();
+            if detail.is_empty() { problem.message } else { format!("{}\n{detail}", problem.message) }
+        })?;
+        let cells = site::cells(&site, &self.arguments.interfaces());
+        Ok((site, cells))
+    }
+
+    fn beat(&mut self, board: &watch::Board) {
+        self.screen.status(board);
+    }
+}
+
+/// Signals, which only set flags. A second one to end ends at once.
+fn controls() -> Result<watch::Controls, Problem> {
+    let controls = watch::Controls::default();
+    let caught = |error: std::io::Error| Problem::new(format!("signals can't be caught: {error}"), "");
+    for signal in [SIGINT, SIGTERM] {
+        // The shutdown comes first in the list of what a signal does, so that it sees whether an earlier one has set the flag.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&controls.stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&controls.stop)))
+            .map_err(caught)?;
+    }
+    flag::register(SIGHUP, Arc::clone(&controls.reload)).map_err(caught)?;
+    flag::register(SIGUSR1, Arc::clone(&controls.report)).map_err(caught)?;
+    Ok(controls)
+}
+
+/// This machine's name, as the kernel has it: nobody is asked.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+fn formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(
+        FORMATS.iter().map(|format: &&dyn Format| PossibleValue::new(format.name()).help(format.about())),
+    )
+}

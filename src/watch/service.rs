@@ -1,0 +1,341 @@
+//! The loop: packets in as they come, timers on a silent wire, and now and then a look for the desk.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use crossbeam_channel::unbounded;
+
+use crate::capture::CaptureError;
+use crate::capture::Polled;
+use crate::capture::Source;
+use crate::model::Report;
+use crate::pipeline;
+use crate::pipeline::CellMap;
+use crate::pipeline::Retention;
+use crate::rules::Site;
+
+use super::board::Board;
+use super::board::Figures;
+use super::clock::CaptureTime;
+use super::clock::Clock;
+use super::desk::Desk;
+use super::desk::Task;
+use super::desk::Why;
+use super::mirror::Ear;
+use super::resident::Resident;
+
+/// Between two looks at the clock while packets come without pause.
+const PACKETS_PER_LOOK: u32 = 256;
+/// At the end packets are read for so long, then until the rings are empty, then no longer: a ring holds packets for 50 ms.
+const DRAIN: Duration = Duration::from_millis(200);
+const DRAIN_MOST: Duration = Duration::from_secs(3);
+/// Between two beats: timers, figures, signals.
+const BEAT: Duration = Duration::from_millis(500);
+/// A look may hold up packets for this share of the time at most.
+const SHARE: u32 = 20;
+/// On a silent wire nothing changes once the last silences are judged; a look is still taken this often.
+const SLEEPY: Duration = Duration::from_secs(30);
+/// After so much silence.
+const DROWSY: Duration = Duration::from_secs(600);
+
+/// How the watch goes on.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How packets are taken in.
+    pub options: pipeline::Options,
+    /// How long things are remembered.
+    pub retention: Retention,
+    /// Between two looks.
+    pub pause: Duration,
+    /// When the watch ends by itself.
+    pub duration: Option<Duration>,
+    /// Between two reports.
+    pub report_every: Option<Duration>,
+}
+
+/// What signals ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Controls {
+    /// End, and report.
+    pub stop: Arc<AtomicBool>,
+    /// Read site and rulesets again, and open files anew.
+    pub reload: Arc<AtomicBool>,
+    /// Write a report.
+    pub report: Arc<AtomicBool>,
+}
+
+/// What goes on around the loop.
+pub trait Around {
+    /// Reads the site again; the error is in words.
+    fn reload(&mut self) -> Result<(Site, CellMap), String>;
+
+    /// Comes about twice a second while the watch is well.
+    fn beat(&mut self, board: &Board);
+}
+
+/// Where looks go: to a thread, or in tests straight to the desk.
+trait Bench {
+    fn is_free(&self) -> bool;
+    fn is_gone(&self) -> bool;
+    fn give(&mut self, task: Task);
+}
+
+/// Watches until the source ends, a signal says so, or time is up. Returns the last report.
+pub fn watch(
+    source: &mut dyn Source,
+    plan: &Plan,
+    clock: &dyn Clock,
+    controls: &Controls,
+    mut desk: Desk,
+    board: &Board,
+    around: &mut dyn Around,
+) -> Result<Report, CaptureError> {
+    thread::scope(|scope| {
+        let (tasks, queue) = unbounded::<Task>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let done = Arc::clone(&waiting);
+        let worker = thread::Builder::new().name("desk".to_owned()).spawn_scoped(scope, move || {
+            let mut last = None;
+            for task in queue {
+                last = desk.take(task).or(last);
+                done.fetch_sub(1, Ordering::AcqRel);
+            }
+            desk.close();
+            last
+        });
+        let worker = worker.map_err(|source| CaptureError::Io { path: "thread".into(), source })?;
+        let mut bench = Queue { tasks, waiting, worker: &worker };
+        let mut round = Round::new(source, plan, clock, controls, board, around);
+        let heard = round.listen(&mut bench);
+        round.look(&mut bench, Why::Last);
+        let Queue { tasks, .. } = bench;
+        drop(tasks);
+        let last = match worker.join() {
+            Ok(last) => last,
+            // Our own bug: it must not pass for a quiet plant.
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        heard?;
+        last.ok_or_else(|| CaptureError::Live {
+            interface: "watch".to_owned(),
+            why: "the last report was never made".to_owned(),
+        })
+    })
+}
+
+/// A thread's queue. A look is only taken when nothing waits, so that memory holds one snapshot at a time.
+struct Queue<'a, 'scope, T> {
+    tasks: Sender<Task>,
+    waiting: Arc<AtomicUsize>,
+    worker: &'a thread::ScopedJoinHandle<'scope, T>,
+}
+
+impl<T> Bench for Queue<'_, '_, T> {
+    fn is_free(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    fn is_gone(&self) -> bool {
+        self.worker.is_finished()
+    }
+
+    fn give(&mut self, task: Task) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        // A desk that is gone has panicked; joining it tells.
+        let _ = self.tasks.send(task);
+    }
+}
+
+/// The loop's state.
+struct Round<'a> {
+    source: &'a mut dyn Source,
+    plan: &'a Plan,
+    clock: &'a dyn Clock,
+    controls: &'a Controls,
+    board: &'a Board,
+    around: &'a mut dyn Around,
+    pipeline: pipeline::Live,
+    time: CaptureTime,
+    resident: Resident,
+    figures: Figures,
+    steps: Vec<i64>,
+    /// When the last packet came, when the last beat and the last look were, and when a report is due.
+    heard_at: Duration,
+    beat_at: Duration,
+    looked_at: Duration,
+    report_at: Option<Duration>,
+    /// Since when the watch ends: what waits in the rings is still read.
+    ending: Option<Duration>,
+    /// Packets at the last look and at the last beat.
+    looked_packets: u64,
+    beat_packets: u64,
+    packets: u64,
+}
+
+impl<'a> Round<'a> {
+    fn new(
+        source: &'a mut dyn Source,
+        plan: &'a Plan,
+        clock: &'a dyn Clock,
+        controls: &'a Controls,
+        board: &'a Board,
+        around: &'a mut dyn Around,
+    ) -> Self {
+        let now = clock.elapsed();
+        Self {
+            source,
+            plan,
+            clock,
+            controls,
+            board,
+            around,
+            pipeline: pipeline::Live::new(&plan.options, plan.retention),
+            time: CaptureTime::default(),
+            resident: Resident::open(),
+            figures: Figures::default(),
+            steps: Vec::new(),
+            heard_at: now,
+            beat_at: now,
+            looked_at: now,
+            report_at: plan.report_every.map(|every| now + every),
+            ending: None,
+            looked_packets: 0,
+            beat_packets: 0,
+            packets: 0,
+        }
+    }
+
+    fn listen(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
+        let mut until_look = 0_u32;
+        let mut fresh = true;
+        loop {
+            match self.source.poll()? {
+                Polled::Packet => {
+                    let packet = self.source.packet();
+                    self.pipeline.take(&packet);
+                    self.packets += 1;
+                    let stamp = packet.at.time;
+                    until_look = until_look.saturating_sub(1);
+                    if fresh || until_look == 0 {
+                        until_look = PACKETS_PER_LOOK;
+                        let now = self.clock.elapsed();
+                        self.heard_at = now;
+                        self.figures.last = Some(stamp);
+                        self.steps.extend(self.time.heard(stamp, now, fresh));
+                        fresh = false;
+                        if self.upkeep(now, false, bench) {
+                            return Ok(());
+                        }
+                    }
+                }
+                Polled::Idle => {
+                    if !fresh {
+                        self.figures.last = Some(self.source.packet().at.time).or(self.figures.last);
+                    }
+                    fresh = true;
+                    if self.upkeep(self.clock.elapsed(), true, bench) {
+                        return Ok(());
+                    }
+                }
+                Polled::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Sees to everything but packets. Says whether the watch is to end.
+    fn upkeep(&mut self, now: Duration, idle: bool, bench: &mut dyn Bench) -> bool {
+        if now.saturating_sub(self.beat_at) >= BEAT {
+            self.beat(now);
+        }
+        if bench.is_gone() {
+            return true;
+        }
+        if self.controls.stop.load(Ordering::Relaxed)
+            || self.plan.duration.is_some_and(|duration| now >= duration)
+        {
+            let since = *self.ending.get_or_insert(now);
+            let passed = now.saturating_sub(since);
+            return passed >= DRAIN_MOST || passed >= DRAIN && idle;
+        }
+        if self.controls.reload.swap(false, Ordering::Relaxed) {
+            self.reload(bench);
+        }
+        let asked =
+            self.controls.report.load(Ordering::Relaxed) || self.report_at.is_some_and(|due| now >= due);
+        if !bench.is_free() {
+            return false;
+        }
+        if asked {
+            self.controls.report.store(false, Ordering::Relaxed);
+            self.report_at = self.plan.report_every.map(|every| now + every);
+            self.look(bench, Why::Report);
+        } else if now.saturating_sub(self.looked_at) >= self.pause(now) {
+            self.look(bench, Why::Due);
+        }
+        false
+    }
+
+    /// Between two looks: as planned, unless looks cost too much or nothing happens.
+    fn pause(&self, now: Duration) -> Duration {
+        let judging = self.board.look().map_or(Duration::ZERO, |look| look.took);
+        let least = self.plan.pause.max(self.figures.snapshot_took * SHARE).max(judging * 2);
+        let silent = now.saturating_sub(self.heard_at);
+        if silent >= DROWSY && self.packets == self.looked_packets { least.max(SLEEPY) } else { least }
+    }
+
+    fn beat(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.beat_at);
+        self.beat_at = now;
+        if let Some(capture) = self.time.now(now) {
+            self.pipeline.tick(capture);
+        }
+        let inputs = self.source.inputs();
+        let figures = &mut self.figures;
+        figures.rate = (self.packets - self.beat_packets) as f64 / passed.as_secs_f64().max(0.001);
+        self.beat_packets = self.packets;
+        figures.packets = self.packets;
+        figures.bytes = inputs.iter().map(|input| input.bytes).sum();
+        figures.dropped = inputs.iter().filter_map(|input| input.dropped).sum();
+        figures.flows = self.pipeline.flows() as u64;
+        figures.kept_bytes = self.pipeline.kept_bytes() as u64;
+        figures.silent_for = now.saturating_sub(self.heard_at);
+        figures.down = self.source.down();
+        figures.resident = self.resident.bytes();
+        self.board.beat(figures.clone());
+        self.around.beat(self.board);
+    }
+
+    fn look(&mut self, bench: &mut dyn Bench, why: Why) {
+        let began = self.clock.elapsed();
+        // A wire that is down says nothing by its silence.
+        let now = if self.source.down().is_empty() { self.time.now(began) } else { None };
+        let snapshot = Box::new(self.pipeline.observe(&*self.source, now));
+        self.figures.clock_steps += self.steps.len() as u64;
+        let ear = Ear {
+            silent_for: began.saturating_sub(self.heard_at),
+            down: self.source.down(),
+            steps: std::mem::take(&mut self.steps),
+            elapsed: began,
+        };
+        bench.give(Task::Look { snapshot, ear, why });
+        self.looked_at = self.clock.elapsed();
+        self.looked_packets = self.packets;
+        self.figures.snapshot_took = self.looked_at.saturating_sub(began);
+    }
+
+    fn reload(&mut self, bench: &mut dyn Bench) {
+        bench.give(Task::Reopen);
+        match self.around.reload() {
+            Ok((site, cells)) => {
+                self.pipeline.tell_cells(cells);
+                bench.give(Task::Site(Box::new(site)));
+            }
+            Err(why) => bench.give(Task::Refused(why)),
+        }
+    }
+}

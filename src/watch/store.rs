@@ -1,0 +1,238 @@
+//! What outlives a run: an embedded store that survives a crash and a power cut at any moment (redb: copy on write, checksummed).
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redb::Database;
+use redb::ReadableDatabase;
+use redb::ReadableTable;
+use redb::TableDefinition;
+
+use crate::model::Timestamp;
+
+use super::event::Event;
+use super::event::Level;
+use super::memory::Memory;
+use super::memory::OpenFinding;
+use super::memory::Standing;
+
+/// `seq`, `alive`: numbers.
+const FIGURES: TableDefinition<'_, &str, i64> = TableDefinition::new("figures");
+/// Requirement: verdict and mechanism.
+const REQUIREMENTS: TableDefinition<'_, &str, (&str, &str)> = TableDefinition::new("requirements");
+/// What is kept of a finding: title, kind, requirements, conversations (a line each), print, last seen, whether it counts.
+type FindingRow<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, i64, bool);
+const FINDINGS: TableDefinition<'_, &str, FindingRow<'static>> = TableDefinition::new("findings");
+/// Unexpected conversations that were told.
+const CONVERSATIONS: TableDefinition<'_, &str, ()> = TableDefinition::new("conversations");
+/// Events that may not have arrived everywhere: name, level, time, JSON, CEF.
+type EventRow<'a> = (&'a str, u8, &'a str, &'a str, &'a str);
+const EVENTS: TableDefinition<'_, u64, EventRow<'static>> = TableDefinition::new("events");
+
+/// The most events kept for outlets that do not take them.
+const MOST_EVENTS: u64 = 10_000;
+/// The name of the file within the state folder. The number grows with its shape.
+const FILE: &str = "watch-1.redb";
+/// Capture time between two notes that the watch is alive.
+const ALIVE: i64 = 5_000_000_000;
+
+/// The store.
+pub struct Store {
+    path: PathBuf,
+    database: Database,
+    /// What is in it, so that only changes are written.
+    saved: Memory,
+    alive: Option<Timestamp>,
+    last_alive: Option<Timestamp>,
+}
+
+impl Store {
+    /// Opens the store in a folder, or makes one there. The error is in words.
+    pub fn open(folder: &Path) -> Result<Self, String> {
+        std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        let path = folder.join(FILE);
+        let database = Database::create(&path).map_err(|error| error.to_string())?;
+        let mut store = Self { path, database, saved: Memory::default(), alive: None, last_alive: None };
+        store.read().map_err(|error| error.to_string())?;
+        Ok(store)
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What an earlier run told.
+    pub fn recall(&mut self) -> Memory {
+        self.saved.clone()
+    }
+
+    /// When an earlier run was last alive, where there was one.
+    pub fn last_alive(&self) -> Option<Timestamp> {
+        self.last_alive
+    }
+
+    /// Events of an earlier run that may not have arrived.
+    pub fn undelivered(&self) -> Result<Vec<Event>, redb::Error> {
+        let read = self.database.begin_read()?;
+        let mut events = Vec::new();
+        for row in read.open_table(EVENTS)?.iter()? {
+            let (seq, row) = row?;
+            let (name, level, time, json, cef) = row.value();
+            let level = Level::of_syslog(level);
+            events.push(Event::again(
+                seq.value(),
+                name.to_owned(),
+                level,
+                time.to_owned(),
+                json.to_owned(),
+                cef.to_owned(),
+            ));
+        }
+        Ok(events)
+    }
+
+    /// Writes what changed. `arrived` is the number up to which every outlet has its events.
+    pub fn save(
+        &mut self,
+        memory: &Memory,
+        events: &[Arc<Event>],
+        arrived: u64,
+        now: Option<Timestamp>,
+        last: bool,
+    ) -> Result<(), redb::Error> {
+        let rested = match (self.alive, now) {
+            (Some(alive), Some(now)) => (now.as_nanos() - alive.as_nanos()).abs() < ALIVE,
+            (_, now) => now.is_none(),
+        };
+        if events.is_empty() && rested && !last {
+            return Ok(());
+        }
+        let write = self.database.begin_write()?;
+        {
+            let mut figures = write.open_table(FIGURES)?;
+            figures.insert("seq", i64::try_from(memory.seq).unwrap_or(i64::MAX))?;
+            if let Some(now) = now {
+                figures.insert("alive", now.as_nanos())?;
+            }
+            let mut table = write.open_table(REQUIREMENTS)?;
+            for (id, standing) in &memory.requirements {
+                if self.saved.requirements.get(id) != Some(standing) {
+                    let mechanism = standing.mechanism.as_deref().unwrap_or_default();
+                    table.insert(id.as_str(), (standing.verdict.as_str(), mechanism))?;
+                }
+            }
+            for id in self.saved.requirements.keys().filter(|id| !memory.requirements.contains_key(*id)) {
+                table.remove(id.as_str())?;
+            }
+            let mut table = write.open_table(FINDINGS)?;
+            for (id, open) in &memory.findings {
+                if self.saved.findings.get(id) != Some(open) {
+                    let (requirements, conversations) =
+                        (open.requirements.join("\n"), open.conversations.join("\n"));
+                    table.insert(
+                        id.as_str(),
+                        (
+                            open.title.as_str(),
+                            open.kind.as_str(),
+                            requirements.as_str(),
+                            conversations.as_str(),
+                            open.print.as_str(),
+                            open.seen,
+                            open.counts,
+                        ),
+                    )?;
+                }
+            }
+            for id in self.saved.findings.keys().filter(|id| !memory.findings.contains_key(*id)) {
+                table.remove(id.as_str())?;
+            }
+            let mut table = write.open_table(CONVERSATIONS)?;
+            for id in memory.conversations.difference(&self.saved.conversations) {
+                table.insert(id.as_str(), ())?;
+            }
+            for id in self.saved.conversations.difference(&memory.conversations) {
+                table.remove(id.as_str())?;
+            }
+            let mut table = write.open_table(EVENTS)?;
+            let given_up = memory.seq.saturating_sub(MOST_EVENTS);
+            table.retain(|seq, _| seq > arrived.max(given_up))?;
+            for event in events {
+                table.insert(
+                    event.seq,
+                    (
+                        event.event.as_ref(),
+                        event.level.syslog(),
+                        event.time.as_deref().unwrap_or_default(),
+                        event.json().as_str(),
+                        event.cef().as_str(),
+                    ),
+                )?;
+            }
+        }
+        write.commit()?;
+        self.saved.clone_from(memory);
+        self.alive = now.or(self.alive);
+        Ok(())
+    }
+
+    /// Everything has arrived up to this number: nothing of it is told again.
+    pub fn arrived(&mut self, seq: u64) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        write.open_table(EVENTS)?.retain(|number, _| number > seq)?;
+        write.commit()?;
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        {
+            // A read of a table that was never made would be an error.
+            write.open_table(FIGURES)?;
+            write.open_table(REQUIREMENTS)?;
+            write.open_table(FINDINGS)?;
+            write.open_table(CONVERSATIONS)?;
+            write.open_table(EVENTS)?;
+        }
+        write.commit()?;
+        let read = self.database.begin_read()?;
+        let figures = read.open_table(FIGURES)?;
+        let figure = |name: &str| -> Result<Option<i64>, redb::Error> {
+            Ok(figures.get(name)?.map(|value| value.value()))
+        };
+        let seq = figure("seq")?.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0);
+        self.last_alive = figure("alive")?.map(Timestamp::from_nanos);
+        let mut requirements = BTreeMap::new();
+        for row in read.open_table(REQUIREMENTS)?.iter()? {
+            let (id, row) = row?;
+            let (verdict, mechanism) = row.value();
+            let mechanism = Some(mechanism.to_owned()).filter(|mechanism| !mechanism.is_empty());
+            requirements.insert(id.value().to_owned(), Standing { verdict: verdict.to_owned(), mechanism });
+        }
+        let mut findings = BTreeMap::new();
+        for row in read.open_table(FINDINGS)?.iter()? {
+            let (id, row) = row?;
+            let (title, kind, requirements, conversations, print, seen, counts) = row.value();
+            let open = OpenFinding {
+                title: title.to_owned(),
+                kind: kind.to_owned(),
+                requirements: requirements.lines().map(str::to_owned).collect(),
+                conversations: conversations.lines().map(str::to_owned).collect(),
+                seen,
+                counts,
+                print: print.to_owned(),
+                carried: true,
+            };
+            findings.insert(id.value().to_owned(), open);
+        }
+        let mut conversations = BTreeSet::new();
+        for row in read.open_table(CONVERSATIONS)?.iter()? {
+            conversations.insert(row?.0.value().to_owned());
+        }
+        self.saved = Memory { seq, requirements, findings, conversations };
+        Ok(())
+    }
+}
