@@ -17,11 +17,15 @@ mod judge;
 mod lookup;
 mod matching;
 mod names;
+mod party;
 mod proxy;
 mod requirement;
 mod spread;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod timeline;
+mod unseen;
 mod view;
 
 use std::collections::BTreeMap;
