@@ -113,6 +113,10 @@ struct Slot<S> {
 pub struct SlotId(u32);
 
 /// A flow as it leaves the table.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed on at once, never kept: a box would be an allocation for each flow"
+)]
 pub enum Left<'a, S> {
     /// With the caller's state of it.
     Whole(Flow, S),
