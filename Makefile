@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint rules scores fuzz bench live-test soak
+.PHONY: help demo test setup build lint scores fuzz bench degradation live-test soak
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -8,8 +8,10 @@ help:
 	@echo "make demo    build, audit a recording shipped with the project, print the report"
 	@echo "make test    format, lints, all tests, documentation, rulesets"
 	@echo "make scores  hold the program against the labelled captures beside the project, where they are"
+	@echo "make degradation  spoil every lab recording, print what is left, write it to docs/degradation.md"
 	@echo "make fuzz    fuzz every parser for SECONDS (default 20) each"
 	@echo "make bench   criterion benches"
+	@echo "make lab     real hosts and a real firewall in network namespaces, recorded and audited (root; says what it installs)"
 	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
 	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
@@ -36,8 +38,17 @@ test: lint
 scores: build
 	@sh scripts/scores.sh $(BIN)
 
+# The table says what the program says, so it is made by the optimised build: seconds instead of a minute.
+degradation: setup
+	DEGRADATION_WRITE=1 cargo test --locked --release --test degradation -- --nocapture table
+
 fuzz: setup
 	@sh fuzz/run.sh $(or $(SECONDS),20)
+
+# Builds as who calls it; the lab itself becomes root through sudo, and says why where it can't run.
+lab: setup
+	cargo build --locked
+	@python3 lab/lab.py target/debug/spanaudit target/lab $(SCENARIO)
 
 bench: setup
 	cargo bench --locked

@@ -24,6 +24,7 @@ use crate::rules::Carrier;
 use crate::rules::Party;
 use crate::rules::SiteRule;
 
+use super::cast;
 use super::condition;
 use super::id;
 use super::lookup;
@@ -68,7 +69,7 @@ pub fn all(
     let context = Context { ground, asked, now: ground.observed.vantage.last.unwrap_or(Timestamp::MIN) };
     spread(conversations, workers, |conversation| {
         let matched = ground.matched.get(&conversation.key).map_or(&[][..], Vec::as_slice);
-        context.judge(*conversation, matched)
+        context.judge(conversation, matched)
     })
 }
 
@@ -267,6 +268,7 @@ impl<'a> Context<'a> {
         self.lookups(conversation)
             .or_else(|| self.proxied(matched))
             .or_else(|| self.common_need(conversation, matched))
+            .or_else(|| self.cut_need(conversation))
     }
 
     /// A rule to a host name covers the lookups of that name.
@@ -323,6 +325,22 @@ impl<'a> Context<'a> {
             let reason =
                 format!("undocumented infrastructure: the vendor's document says nothing of {protocol}");
             Ruling::new(ConversationVerdict::Infrastructure, None, reason)
+        })
+    }
+
+    /// What may be a lookup or a clock request, by its port alone, where a snap length keeps the payload from showing it.
+    fn cut_need(&self, conversation: &Conversation) -> Option<Ruling> {
+        const PORTS: [u16; 2] = [53, 123];
+        let may_be = conversation.protocols.is_empty()
+            && self.ground.view.cuts()
+            && conversation.key.transport == Transport::Udp
+            && conversation.key.port.is_some_and(|port| PORTS.contains(&port));
+        may_be.then(|| {
+            Ruling::new(
+                ConversationVerdict::Infrastructure,
+                None,
+                "undecided: its packets are cut by a snap length, so that it is a name lookup or a clock request is not shown",
+            )
         })
     }
 
@@ -530,9 +548,14 @@ impl<'a> Context<'a> {
                     .is_some_and(|known| known.name == *wanted)
             })
         };
+        let also = |seen| cast::translations(&self.ground.site.nat, seen);
         match (binding, host) {
-            (Binding::Address { ip, cell }, Host::Ip(seen)) => *ip == seen && in_cell(cell),
-            (Binding::Prefix { net, cell }, Host::Ip(seen)) => net.contains(&seen) && in_cell(cell),
+            (Binding::Address { ip, cell }, Host::Ip(seen)) => {
+                *ip == seen && in_cell(cell) || also(seen).any(|other| other == *ip)
+            }
+            (Binding::Prefix { net, cell }, Host::Ip(seen)) => {
+                net.contains(&seen) && in_cell(cell) || also(seen).any(|other| net.contains(&other))
+            }
             (Binding::Mac(mac), Host::Mac(seen)) => *mac == seen,
             (Binding::Host(pattern), _) => shown.iter().any(|name| pattern.covers(name)),
             (Binding::AnyOf(several), _) => several.iter().any(|one| self.is_bound(one, cell, host, shown)),

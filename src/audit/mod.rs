@@ -17,11 +17,15 @@ mod judge;
 mod lookup;
 mod matching;
 mod names;
+mod party;
 mod proxy;
 mod requirement;
 mod spread;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod timeline;
+mod unseen;
 mod view;
 
 use std::collections::BTreeMap;
@@ -70,7 +74,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let catalogue = Catalogue::of(site, &features);
     let matcher = Matcher::new(observed, &cast, &catalogue);
     let conversations: Vec<&Conversation> = observed.conversations.values().collect();
-    let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(*one)))
+    let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(one)))
         .into_iter()
         .collect();
     let ground =

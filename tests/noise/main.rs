@@ -14,6 +14,7 @@ use spanaudit::classify::PROTOCOLS;
 use spanaudit::classify::Probe;
 use spanaudit::classify::Seen;
 use spanaudit::classify::Side;
+use spanaudit::classify::candidates;
 
 use payload::KINDS;
 use payload::Noise;
@@ -61,7 +62,9 @@ impl Flow {
         let mut found = Vec::new();
         for complete in [false, true] {
             let seen = Seen { carrier: self.carrier, first: side(0, complete), second: side(1, complete) };
-            for protocol in PROTOCOLS {
+            // As the pipeline asks: whom the first byte rules out is not asked.
+            let out = candidates::ruled_out(&seen);
+            for (_, protocol) in PROTOCOLS.iter().enumerate().filter(|(at, _)| out >> at & 1 == 0) {
                 let name = protocol.about().name;
                 if matches!(protocol.probe(&seen), Probe::Proven(_)) && !found.contains(&name) {
                     found.push(name);
