@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint rules scores fuzz bench
+.PHONY: help demo test setup build lint scores fuzz bench degradation live-test soak
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -8,8 +8,11 @@ help:
 	@echo "make demo    build, audit a recording shipped with the project, print the report"
 	@echo "make test    format, lints, all tests, documentation, rulesets"
 	@echo "make scores  hold the program against the labelled captures beside the project, where they are"
+	@echo "make degradation  spoil every lab recording, print what is left, write it to docs/degradation.md"
 	@echo "make fuzz    fuzz every parser for SECONDS (default 20) each"
 	@echo "make bench   criterion benches"
+	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
+	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
 setup:
 	@sh scripts/setup.sh
@@ -34,8 +37,18 @@ test: lint
 scores: build
 	@sh scripts/scores.sh $(BIN)
 
+# The table says what the program says, so it is made by the optimised build: seconds instead of a minute.
+degradation: setup
+	DEGRADATION_WRITE=1 cargo test --locked --release --test degradation -- --nocapture table
+
 fuzz: setup
 	@sh fuzz/run.sh $(or $(SECONDS),20)
 
 bench: setup
 	cargo bench --locked
+
+live-test: build
+	python3 tests/live/live.py $(BIN)
+
+soak: build
+	python3 tests/live/soak.py $(BIN) $(or $(SECONDS),600)

@@ -11,6 +11,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::model::Addressee;
+use crate::model::CellId;
 use crate::model::Failure;
 use crate::model::FlowRecord;
 use crate::model::Grade;
@@ -65,8 +66,12 @@ impl Fault {
 pub enum State {
     /// It worked. The note says what remains unproven.
     Works(Proofs, Option<String>),
+    /// Sent by a protocol that has no answers, and no error came back. The note says what that is worth.
+    Sent(Proofs, String),
     /// It gets through, but whether as documented is not shown, and why.
     Open(String),
+    /// It opens and no more is known, and why: nothing stops the opening any longer.
+    Opened(String),
     /// It did not.
     Fails(Fault, Failure, String),
     /// Silence, to be weighed together with the other attempts of the pair.
@@ -95,6 +100,8 @@ pub struct Attempt {
     pub last: PacketRef,
     /// The two machines; a failed lookup has no server.
     pub ends: (Host, Option<Host>),
+    /// Where: the cell, and the VLANs of its first packet.
+    pub place: (CellId, Vec<u16>),
     /// What became of it.
     pub state: State,
 }
@@ -110,7 +117,13 @@ pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt 
         Transport::Tcp => tcp(flow, want, view),
         _ => datagram(flow, want, view),
     };
-    Attempt { first: flow.first, last: flow.last, ends: (flow.client.host, Some(flow.server.host)), state }
+    Attempt {
+        first: flow.first,
+        last: flow.last,
+        ends: (flow.client.host, Some(flow.server.host)),
+        place: (flow.cell, flow.vlans.clone()),
+        state,
+    }
 }
 
 fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
@@ -150,7 +163,8 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             "the connection began before the capture or is seen from one side, and nothing in it shows that it works".to_owned(),
         ),
         _ if client.payload_packets == 0 && server.payload_packets == 0 => {
-            State::Unclear("a connection was opened and nothing was said".to_owned())
+            let words = "a connection was opened and nothing was said".to_owned();
+            if client.first_ack.is_some() { State::Opened(words) } else { State::Unclear(words) }
         }
         _ => State::Unclear("the connection opened, but the capture shows no answer being received".to_owned()),
     }

@@ -12,6 +12,7 @@ use crate::model::MacAddr;
 use crate::model::Observed;
 use crate::rules::Binding;
 use crate::rules::HostPattern;
+use crate::rules::Nat;
 use crate::rules::RoleKind;
 use crate::rules::Site;
 
@@ -50,6 +51,17 @@ impl Party {
             (Member::Mac(mac), Host::Mac(seen)) => *mac == seen,
             _ => false,
         })
+    }
+
+    /// Adds the other address of each member that a declared translation gives two.
+    fn translate(&mut self, nat: &[Nat]) {
+        let known: Vec<IpAddr> = self.addresses().collect();
+        for ip in known.into_iter().flat_map(|ip| translations(nat, ip)) {
+            let member = Member::Address(ip, None);
+            if !self.members.contains(&member) {
+                self.members.push(member);
+            }
+        }
     }
 
     /// Whether the server of this flow is one of its members, by address or by the name known for it.
@@ -105,10 +117,11 @@ impl Cast {
         for at in 0..rulesets {
             let ruleset = site.rulesets.get(at);
             for (role, bindings) in &site.roles {
-                let parties = bindings
+                let mut parties: Vec<Party> = bindings
                     .iter()
                     .flat_map(|binding| bind(binding, site, observed, names, &present))
                     .collect();
+                parties.iter_mut().for_each(|party| party.translate(&site.nat));
                 cast.add(at, role, parties);
             }
             for (role, defined) in ruleset.into_iter().flat_map(|ruleset| &ruleset.roles) {
@@ -185,6 +198,15 @@ impl Cast {
     pub fn bound_names(&self) -> impl Iterator<Item = &HostPattern> {
         self.by_name.iter().map(|(pattern, _)| pattern)
     }
+}
+
+/// The addresses under which a machine is also seen, by the site's declared translations.
+pub fn translations(nat: &[Nat], ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+    nat.iter().filter_map(move |one| match ip {
+        ip if ip == one.inside => Some(one.outside),
+        ip if ip == one.outside => Some(one.inside),
+        _ => None,
+    })
 }
 
 /// Every address that sent or was sent to.

@@ -41,6 +41,7 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
             target: &target,
             target_heard: ground.view.heard(key.cell, key.server),
             others_answered: ground.view.others_answered(key.cell, key.server, key.port, key.client),
+            down: ground.view.down(key.cell, key.server),
         };
         let settled = timeline::settle(&attempts, who, ground.view);
         let kind = match settled.verdict {

@@ -52,7 +52,10 @@ pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View) -> Vec<
     let mut attempts = Vec::new();
     let mut group: Vec<&Lookup> = Vec::new();
     for &lookup in lookups {
-        let apart = group.last().is_some_and(|last| at(lookup).time.since(at(last).time) > ONE_ATTEMPT);
+        // Where two machines share the address, the answer that one got is none that the other got.
+        let cloned = view.is_cloned_somewhere(lookup.cell, lookup.client);
+        let apart =
+            group.last().is_some_and(|last| cloned || at(lookup).time.since(at(last).time) > ONE_ATTEMPT);
         if apart {
             attempts.extend(judge(&group, context, view));
             group.clear();
@@ -97,7 +100,13 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
         }
         None => silence(group, first, view),
     };
-    Some(Attempt { first: at(first), last, ends: (first.client, None), state })
+    Some(Attempt {
+        first: at(first),
+        last,
+        ends: (first.client, None),
+        place: (first.cell, Vec::new()),
+        state,
+    })
 }
 
 /// Queries that nobody answered.

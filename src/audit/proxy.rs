@@ -44,8 +44,13 @@ pub fn requests_by_place(
                             .filter(|(_, p)| p.patterns().any(|name| name.covers(host)));
                         for (target, _) in named {
                             let ends = (flow.client.host, Some(flow.server.host));
-                            let attempt =
-                                Attempt { first: flow.first, last: flow.last, ends, state: state.clone() };
+                            let attempt = Attempt {
+                                first: flow.first,
+                                last: flow.last,
+                                ends,
+                                place: (flow.cell, flow.vlans.clone()),
+                                state: state.clone(),
+                            };
                             found((at, source, target), attempt, *key);
                         }
                     }

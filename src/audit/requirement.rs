@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::model::CellId;
 use crate::model::ConversationKey;
@@ -32,15 +31,11 @@ use super::crossing;
 use super::id;
 use super::lookup;
 use super::matching::MatchedConversations;
+use super::party;
 use super::proxy;
 use super::timeline;
-use super::timeline::Who;
+use super::unseen;
 use super::view::View;
-
-/// Hearing a source this long without an attempt says something of a continuous flow (evidence 3.6).
-const LONG_FOR_CONTINUOUS: Duration = Duration::from_secs(60);
-/// The same for a periodic one: three times the longest NTP poll interval in common use, 1,024 s.
-const LONG_FOR_PERIODIC: Duration = Duration::from_secs(3 * 1024);
 
 /// A requirement with what the audit alone needs of it.
 #[derive(Clone, Debug)]
@@ -206,9 +201,14 @@ fn lookups_by_place(ground: Ground<'_>, tries: &mut BTreeMap<Place, Tries>) {
                             .any(|key| key.client == Host::Ip(ip) && key.server == Host::Ip(address))
                     };
                     let context = lookup::Context { public: listed, connected: &connected };
-                    let failed = lookup::failures(&concerned, &context, ground.view);
-                    if !failed.is_empty() {
-                        tries.entry((at, source, target)).or_default().attempts.extend(failed);
+                    let cells: BTreeSet<CellId> = concerned.iter().map(|known| known.cell).collect();
+                    for cell in cells {
+                        let here: Vec<&Lookup> =
+                            concerned.iter().copied().filter(|known| known.cell == cell).collect();
+                        let failed = lookup::failures(&here, &context, ground.view);
+                        if !failed.is_empty() {
+                            tries.entry((at, source, target)).or_default().attempts.extend(failed);
+                        }
                     }
                 }
             }
@@ -301,14 +301,15 @@ fn silent_pairs(
         }
         if entry.rule.need == Need::Required && !entry.rule.any_caller {
             for (source, target) in never {
-                let (verdict, reason) = silence(ground, entry, source);
+                let (verdict, reason) = unseen::host_down(ground, entry, source, target)
+                    .unwrap_or_else(|| unseen::silence(ground, entry, source));
                 let requirement = requirement(entry, &source.label, &target.label, verdict, reason);
                 if done.insert(requirement.told.id.clone()) {
                     bound.push(requirement);
                 }
             }
         } else if let Some((source, _)) = never.first() {
-            let (verdict, reason) = silence(ground, entry, source);
+            let (verdict, reason) = unseen::silence(ground, entry, source);
             foldable.push((entry, never.len(), verdict, reason));
         }
     }
@@ -331,56 +332,9 @@ fn is_main_reading(entry: &Entry<'_>) -> bool {
     entry.rule.readings.first() == Some(entry.reading)
 }
 
-/// What it means that a source never tried.
-fn silence(ground: Ground<'_>, entry: &Entry<'_>, source: &Party) -> (Verdict, String) {
-    let heard = source.addresses().filter_map(|ip| ground.view.heard_for(Host::Ip(ip))).max();
-    let Some(heard) = heard else {
-        let reason = format!("{source} was never heard: it is outside this mirror, or off");
-        return (Verdict::NotVisible, reason);
-    };
-    if entry.rule.need == Need::Optional {
-        return (Verdict::Unseen, "never tried, and optional".to_owned());
-    }
-    let enough = match entry.rule.cadence {
-        Cadence::Continuous => LONG_FOR_CONTINUOUS,
-        Cadence::Periodic => LONG_FOR_PERIODIC,
-        Cadence::Human | Cadence::Rare => {
-            let why = if entry.rule.cadence == Cadence::Human {
-                "a person has to start it"
-            } else {
-                "it happens rarely"
-            };
-            return (Verdict::Unseen, format!("never tried; {why}, so silence says nothing"));
-        }
-    };
-    if heard >= enough {
-        (Verdict::Unseen, format!("never tried, though {source} was heard for {}", seconds(heard)))
-    } else {
-        let reason = format!(
-            "not tried yet: {source} was heard for {} only, {} are needed to tell silence from a pause",
-            seconds(heard),
-            seconds(enough)
-        );
-        (Verdict::Undecided, reason)
-    }
-}
-
-fn seconds(span: Duration) -> String {
-    match span.as_secs() {
-        0..120 => format!("{:.0} s", span.as_secs_f64()),
-        120..7200 => format!("{:.0} min", span.as_secs_f64() / 60.0),
-        _ => format!("{:.1} h", span.as_secs_f64() / 3600.0),
-    }
-}
-
 /// One pair that tried, judged.
 fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party, tries: &Tries) -> Bound {
-    let (heard, others) = tries.last_end.map_or((false, false), |(cell, client, server, port)| {
-        (ground.view.heard(cell, server), ground.view.others_answered(cell, server, port, client))
-    });
-    let who =
-        Who { source: &source.label, target: &target.label, target_heard: heard, others_answered: others };
-    let settled = timeline::settle(&tries.attempts, who, ground.view);
+    let settled = party::settle(ground.view, source, target, &tries.attempts, tries.last_end);
     let mut reason = settled.reason;
     if matches!(settled.verdict, Verdict::Satisfied(_)) {
         if entry.reading.kind == ReadingKind::Understood {

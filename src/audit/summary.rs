@@ -1,11 +1,15 @@
 //! The parts of a report that tell how it came about: the site as read, the mirror's view, and waivers.
 
+use std::collections::BTreeMap;
+
 use crate::model::Finding;
+use crate::model::InputId;
 use crate::model::Observed;
 use crate::model::RoleSummary;
 use crate::model::RulesetSummary;
 use crate::model::SiteSummary;
 use crate::model::Timestamp;
+use crate::model::Transport;
 use crate::model::Vantage;
 use crate::rules::Binding;
 use crate::rules::Site;
@@ -16,6 +20,9 @@ use super::view::View;
 
 /// Share of pairs heard from one side from which on the mirror itself is called one-sided.
 const ONE_SIDED: f64 = 0.3;
+
+/// The most mirrors told apart.
+const MIRRORS_TOLD: usize = 8;
 
 /// The site as the reader gave it.
 pub fn site(site: &Site, features: &Features<'_>, by_guess: Option<&Guessed>) -> SiteSummary {
@@ -61,6 +68,21 @@ fn binding(binding: &Binding) -> String {
 /// The mirror's view with what it means for the verdicts.
 pub fn vantage(observed: &Observed, view: &View) -> Vantage {
     let mut vantage = observed.vantage.clone();
+    if observed.vantage.loss().is_none() && observed.vantage.dropped.is_none() {
+        vantage.notes.push(format!(
+            "too little traffic to tell loss: {} bytes of TCP payload were acknowledged",
+            observed.vantage.acknowledged_bytes
+        ));
+    }
+    for input in observed.inputs.iter().filter(|input| input.time_reversals > 0) {
+        vantage.notes.push(format!(
+            "{}: the clock goes back {} time{}; packets are taken in the order of the file",
+            input.name,
+            input.time_reversals,
+            if input.time_reversals == 1 { "" } else { "s" }
+        ));
+    }
+    vantage.notes.extend(mirrors(observed));
     if let Some(loss) = view.lossy() {
         vantage.notes.push(format!(
             "about {:.1} % of the traffic is missing from the capture: grades are capped at C, and silence that loss could explain stays undecided",
@@ -80,6 +102,49 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
         ));
     }
     vantage
+}
+
+/// What each mirror (a recording, with the VLANs and tunnels that its packets came in) shows of connections, where it is not both
+/// directions, or where there are several mirrors.
+fn mirrors(observed: &Observed) -> Vec<String> {
+    let mut seen: BTreeMap<(InputId, &[u16], &[String]), (u64, u64)> = BTreeMap::new();
+    let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
+    for flow in flows.filter(|flow| flow.transport == Transport::Tcp) {
+        let key = (flow.first.input(), flow.vlans.as_slice(), flow.tunnels.as_slice());
+        let (all, one_sided) = seen.entry(key).or_default();
+        // A SYN without answer may be a blocked one: only what must have been answered counts.
+        let (client, server) = (&flow.from_client, &flow.from_server);
+        let answered = client.first_ack.is_some() || client.acked_payload.is_some();
+        let asked = server.packets > server.syn.count.into();
+        if (client.packets > 0 && answered) || (server.packets > 0 && asked) {
+            *all += 1;
+            *one_sided += u64::from(client.packets == 0 || server.packets == 0);
+        }
+    }
+    let several = seen.len() > 1;
+    let told = seen.into_iter().filter(|(_, (all, one_sided))| *all > 0 && (several || *one_sided > 0));
+    let mut told: Vec<_> = told.collect();
+    told.sort_by_key(|(key, (all, _))| (std::cmp::Reverse(*all), *key));
+    let more = told.len().saturating_sub(MIRRORS_TOLD);
+    let mut notes: Vec<String> = told
+        .into_iter()
+        .take(MIRRORS_TOLD)
+        .map(|((input, vlans, tunnels), (all, one_sided))| {
+            let name = usize::try_from(input.0).ok().and_then(|at| observed.inputs.get(at));
+            let mut place = name.map_or_else(String::new, |input| input.name.clone());
+            for vlan in vlans {
+                place.push_str(&format!(", VLAN {vlan}"));
+            }
+            for tunnel in tunnels {
+                place.push_str(&format!(", {tunnel}"));
+            }
+            format!("mirror {place}: {one_sided} of {all} opened connections are heard in one direction only")
+        })
+        .collect();
+    if more > 0 {
+        notes.push(format!("{more} more mirrors (VLANs, tunnels) with fewer connections"));
+    }
+    notes
 }
 
 /// Takes out findings that somebody answers for, and tells which waivers have expired or matched nothing.

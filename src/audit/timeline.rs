@@ -1,7 +1,11 @@
 //! The attempts of one pair in the order of time: what they come to together, and how it changed.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
+use crate::model::Culprit;
 use crate::model::Failure;
 use crate::model::Grade;
 use crate::model::Mechanism;
@@ -18,6 +22,7 @@ use super::attempt::SYN_SPAN;
 use super::attempt::SYNS_OF_ONE;
 use super::attempt::Silence;
 use super::attempt::State;
+use super::view::Down;
 use super::view::Sight;
 use super::view::View;
 
@@ -43,6 +48,8 @@ pub struct Who<'a> {
     pub target_heard: bool,
     /// Whether other clients of the same service get answers.
     pub others_answered: bool,
+    /// How it shows that the target is off, where it does.
+    pub down: Option<&'a Down>,
 }
 
 /// What the attempts come to.
@@ -60,14 +67,39 @@ pub struct Settled {
 struct Decided {
     phase: Phase,
     state: State,
+    /// The last packet of the latest attempt in it.
+    until: PacketRef,
 }
+
+impl Decided {
+    fn fails_by(&self, mechanisms: &[Mechanism]) -> bool {
+        matches!(&self.state, State::Fails(_, failure, _) if mechanisms.contains(&failure.mechanism))
+    }
+}
+
+/// What ICMP tells of a datagram.
+const ANSWERED_BY_ICMP: [Mechanism; 4] =
+    [Mechanism::Prohibited, Mechanism::Rejected, Mechanism::Refused, Mechanism::Unreachable];
+/// What keeps a connection from opening; what comes later is no matter of these.
+const STOP_THE_OPENING: [Mechanism; 8] = [
+    Mechanism::Dropped,
+    Mechanism::ReturnPath,
+    Mechanism::Prohibited,
+    Mechanism::Rejected,
+    Mechanism::ResetByMiddlebox,
+    Mechanism::Refused,
+    Mechanism::Unreachable,
+    Mechanism::HostDown,
+];
+/// How long an ICMP error speaks for datagrams after it that brought none.
+const ERRORS_COUNT_FOR: Duration = Duration::from_secs(60);
 
 /// Puts attempts in the order in which they were made: that of the file where there is one, since its clock may have been set back;
 /// that of time where there are several.
 pub fn sort(attempts: &mut [Attempt]) {
-    let input = attempts.first().map(|attempt| attempt.first.input);
-    if attempts.iter().all(|attempt| Some(attempt.first.input) == input) {
-        attempts.sort_by_key(|attempt| (attempt.first.number, attempt.last.number));
+    let input = attempts.first().map(|attempt| attempt.first.input());
+    if attempts.iter().all(|attempt| Some(attempt.first.input()) == input) {
+        attempts.sort_by_key(|attempt| (attempt.first.number(), attempt.last.number()));
     } else {
         attempts.sort_by_key(|attempt| (attempt.first, attempt.last));
     }
@@ -85,14 +117,31 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
                 silent.push((attempt, silence));
                 match weigh(&silent, who, view) {
                     Ok(state) => {
-                        push(&mut decided, silent.first().map_or(attempt.first, |(a, _)| a.first), state)
+                        push(&mut decided, silent.first().map_or(attempt, |(first, _)| first), state)
                     }
                     Err(why) => unclear = Some(why),
                 }
             }
+            State::Sent(proofs, note) => {
+                // Errors are rationed (RFC 1812 section 4.3.2.8): that one is missing does not take back the one before it.
+                let refuted = decided.last().is_some_and(|last| {
+                    last.fails_by(&ANSWERED_BY_ICMP)
+                        && attempt.first.time.since(last.until.time) < ERRORS_COUNT_FOR
+                });
+                if !refuted {
+                    push(&mut decided, attempt, State::Works(proofs.clone(), Some(note.clone())));
+                }
+            }
+            State::Opened(why) => {
+                let stopped = decided.last().is_none_or(|last| last.fails_by(&STOP_THE_OPENING));
+                if stopped || !silent.is_empty() {
+                    push(&mut decided, attempt, State::Open(why.clone()));
+                }
+                silent.clear();
+            }
             state @ (State::Works(..) | State::Open(..) | State::Fails(..)) => {
                 silent.clear();
-                push(&mut decided, attempt.first, state.clone());
+                push(&mut decided, attempt, state.clone());
             }
         }
     }
@@ -113,7 +162,7 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
             None => "works".to_owned(),
         },
         State::Open(reason) | State::Fails(_, _, reason) => reason.clone(),
-        State::Silent(_) | State::Unclear(_) => String::new(),
+        State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => String::new(),
     };
     reason.push_str(&told_change(&history));
     let verdict = match last.state {
@@ -121,7 +170,9 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
         State::Fails(Fault::Violated, failure, _) => Verdict::Violated(failure),
         State::Fails(Fault::Blocked, failure, _) => Verdict::Blocked(failure),
         State::Fails(Fault::Failed, failure, _) => Verdict::Failed(failure),
-        State::Open(..) | State::Silent(_) | State::Unclear(_) => Verdict::Undecided,
+        State::Open(_) | State::Opened(_) | State::Sent(..) | State::Silent(_) | State::Unclear(_) => {
+            Verdict::Undecided
+        }
     };
     Settled { verdict, reason, history }
 }
@@ -143,22 +194,23 @@ fn told_change(history: &[Phase]) -> String {
         return format!(
             " (flapping: {} changes, the latest at packet {})",
             history.len() - 1,
-            now.since.number
+            now.since.number()
         );
     }
     let what = before
         .mechanism
         .map_or(before.verdict.to_owned(), |mechanism| format!("{} ({mechanism})", before.verdict));
-    format!(" (since packet {}; before that {what})", now.since.number)
+    format!(" (since packet {}; before that {what})", now.since.number())
 }
 
 /// Adds a state, or brings the present stretch up to date where it is the same.
-fn push(decided: &mut Vec<Decided>, since: PacketRef, state: State) {
+fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
+    let (since, until) = (attempt.first, attempt.last);
     let (verdict, mechanism) = match &state {
         State::Works(..) => ("satisfied", None),
         State::Open(..) => ("undecided", None),
         State::Fails(fault, failure, _) => (fault.name(), Some(failure.mechanism.name())),
-        State::Silent(_) | State::Unclear(_) => return,
+        State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => return,
     };
     match decided.last_mut() {
         // A connection that does not show everything takes nothing from what others showed, as long as it gets through.
@@ -166,33 +218,51 @@ fn push(decided: &mut Vec<Decided>, since: PacketRef, state: State) {
             if matches!(state, State::Open(..))
                 && matches!(last.state, State::Works(..) | State::Fails(Fault::Violated, ..)) => {}
         Some(last) if last.phase.verdict == verdict && last.phase.mechanism == mechanism => {
+            last.until = until;
             // What works without reservation says more than what works with one.
             let keeps = matches!((&last.state, &state), (State::Works(_, None), State::Works(_, Some(_))));
             if !keeps {
                 last.state = state;
             }
         }
-        _ => decided.push(Decided { phase: Phase { verdict, mechanism, since }, state }),
+        _ => decided.push(Decided { phase: Phase { verdict, mechanism, since }, state, until }),
     }
 }
 
 /// What silence since the last decided state comes to: a failure, or why it is not enough for one.
 fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<State, String> {
     let Some((_, latest)) = silent.last() else { return Err(String::new()) };
+    if let Some(down) = who.down {
+        return Ok(host_down(down, who.target));
+    }
     let sight = &latest.sight;
     if let Sight::None(why) = sight {
         return Err(format!("no answer, but {why}"));
     }
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
     if latest.transport == Transport::Tcp {
-        syns(silent, total, sight, who, view)
+        syns_unanswered(silent, total, sight, who, view)
     } else {
-        requests(silent, total, sight, who, view)
+        requests_unanswered(silent, total, sight, who, view)
     }
 }
 
+/// A target that does not even answer address resolution.
+pub fn host_down(down: &Down, target: &str) -> State {
+    let first = down.requests.first.unwrap_or_default();
+    let evidence = Proofs::new(first, format!("{} asks for the address of {target}", down.asker))
+        .and_maybe(down.requests.last, "asked again, and no answer, though others answer");
+    let by = Some(Culprit { who: target.to_owned(), kind: "host" });
+    let reason = format!(
+        "{target} is off or unplugged: {} asks {} times for its address on the segment and gets no answer",
+        down.asker, down.requests.count
+    );
+    let failure = Failure { mechanism: Mechanism::HostDown, grade: Grade::A, by, evidence };
+    State::Fails(Fault::Failed, failure, reason)
+}
+
 /// SYNs into silence.
-fn syns(
+fn syns_unanswered(
     silent: &[(&Attempt, &Silence)],
     total: u32,
     sight: &Sight,
@@ -252,7 +322,7 @@ fn syns(
 }
 
 /// Requests into silence.
-fn requests(
+fn requests_unanswered(
     silent: &[(&Attempt, &Silence)],
     total: u32,
     sight: &Sight,

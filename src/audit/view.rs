@@ -1,5 +1,8 @@
 //! What this mirror could have seen: visibility of answers, loss, baselines of resets, and the guards at both ends.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -42,11 +45,25 @@ const RESET_BASELINE: usize = 3;
 /// The most flows with unseen answers, of a client or a pair, beside so many times as many with seen ones: fewer are an accident of loss.
 const RARELY_UNHEARD: u32 = 4;
 
+/// Requests of address resolution without an answer that show a host to be off: what Linux and Windows send before they give up.
+const ASKED_IN_VAIN: u32 = 3;
+
+/// A machine that does not answer address resolution although answers are visible.
+#[derive(Clone, Copy, Debug)]
+pub struct Down {
+    /// Who asks for it.
+    pub asker: IpAddr,
+    /// The requests.
+    pub requests: Series,
+}
+
 /// A host's usual marks on this mirror.
 #[derive(Debug, Default)]
 struct Marks {
     /// MACs of packets in its name that had passed no router: those of the machine itself.
     on_link: BTreeSet<MacAddr>,
+    /// The same by VLAN, to tell cloned cells.
+    on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
     reset_ttls: Vec<u8>,
 }
 
@@ -84,7 +101,11 @@ pub struct View {
     answers_of: BTreeMap<(CellId, IpAddr, IpAddr), Answers>,
     /// Whether a snap length cut packets.
     cut: bool,
+    /// Machines that answer nobody's address resolution, by who asks.
+    down: BTreeMap<(CellId, IpAddr), Vec<Down>>,
     marks: BTreeMap<(CellId, IpAddr), Marks>,
+    /// MAC addresses given for an address by address resolution.
+    announced: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
     /// Clients that a service answered (UDP), for the positive control.
     answered: BTreeMap<(CellId, Host, Option<u16>), BTreeSet<Host>>,
 }
@@ -96,6 +117,7 @@ impl View {
             latest: observed.vantage.last.unwrap_or(Timestamp::MIN),
             end: end(observed),
             cut: observed.vantage.cut_packets > 0,
+            down: BTreeMap::new(),
             answers: BTreeMap::new(),
             answers_of: BTreeMap::new(),
             loss: loss(observed),
@@ -109,8 +131,10 @@ impl View {
                 .map(|(key, heard)| (*key, (heard.first.time, heard.last.time)))
                 .collect(),
             marks: BTreeMap::new(),
+            announced: BTreeMap::new(),
             answered: BTreeMap::new(),
         };
+        view.learn_resolutions(observed);
         for conversation in observed.conversations.values() {
             for flow in conversation.attempts() {
                 view.learn(flow);
@@ -124,6 +148,29 @@ impl View {
             }
         }
         view
+    }
+
+    /// Learns who does not answer, and which MAC addresses a host itself announces: an address may move to another machine.
+    fn learn_resolutions(&mut self, observed: &Observed) {
+        // Replies are visible on a segment where somebody got one.
+        let answered: BTreeSet<(CellId, IpAddr)> = observed
+            .resolutions
+            .iter()
+            .filter(|known| known.answer.is_some())
+            .filter_map(|known| Some((known.cell, segment(known.asker?))))
+            .collect();
+        for known in &observed.resolutions {
+            if let Some((_, mac)) = known.answer {
+                self.announced.entry((known.cell, known.target)).or_default().insert(mac);
+                continue;
+            }
+            let Some(asker) = known.asker else { continue };
+            let replies = answered.contains(&(known.cell, segment(asker)));
+            let requests = known.unanswered;
+            if replies && requests.count >= ASKED_IN_VAIN && !self.end_is_near(&requests) {
+                self.down.entry((known.cell, known.target)).or_default().push(Down { asker, requests });
+            }
+        }
     }
 
     fn learn(&mut self, flow: &FlowRecord) {
@@ -146,6 +193,9 @@ impl View {
             if let Some(mac) = side.mac {
                 if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
                     marks.on_link.insert(mac);
+                    if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
+                        marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
+                    }
                 }
                 if forwarded {
                     self.received_macs.entry((flow.cell, receiver)).or_default().insert(mac);
@@ -179,6 +229,40 @@ impl View {
                 answers.seen += 1;
             }
         }
+    }
+
+    /// Whether an address is that of one machine on this VLAN and of another one elsewhere: a cell that nobody declared.
+    pub fn is_cloned(&self, cell: CellId, host: Host, vlans: &[u16]) -> bool {
+        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        marks.is_some_and(|marks| {
+            let here = marks.on_vlan.get(vlans);
+            let other = marks.on_vlan.iter().any(|(vlan, macs)| {
+                let apart = |here: &BTreeSet<MacAddr>| here.is_disjoint(macs);
+                vlan != vlans && here.is_some_and(apart) && !macs.iter().any(|mac| is_virtual_router(*mac))
+            });
+            other && here.is_some_and(|macs| !macs.iter().any(|mac| is_virtual_router(*mac)))
+        })
+    }
+
+    /// The same, for an address of which no packet is at hand.
+    pub fn is_cloned_somewhere(&self, cell: CellId, host: Host) -> bool {
+        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        marks.is_some_and(|marks| marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
+    }
+
+    /// How it shows that a host is off: somebody asks for its address in vain, and it was not heard since.
+    pub fn down(&self, cell: CellId, host: Host) -> Option<&Down> {
+        let known = self.down.get(&(cell, host.ip()?))?;
+        known.iter().find(|down| {
+            let since = down.requests.first.map_or(Timestamp::MIN, |first| first.time);
+            !self.heard_after(cell, host, since)
+        })
+    }
+
+    /// The same, where a certain host asks.
+    pub fn asks_in_vain(&self, cell: CellId, asker: IpAddr, host: Host) -> Option<&Down> {
+        self.down(cell, host)?;
+        self.down.get(&(cell, host.ip()?))?.iter().find(|down| down.asker == asker)
     }
 
     /// Whether anything at all that was sent to a host was captured.
@@ -297,6 +381,9 @@ impl View {
     pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<(String, MacAddr)> {
         let marks = self.marks.get(&(cell, host.ip()?))?;
         let mac = reset.mac?;
+        if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac)) {
+            return None;
+        }
         let virtual_router =
             is_virtual_router(mac) || marks.on_link.iter().any(|own| is_virtual_router(*own));
         if !marks.on_link.is_empty()
@@ -333,7 +420,7 @@ fn end(observed: &Observed) -> Timestamp {
         .conversations
         .values()
         .flat_map(|conversation| conversation.attempts().map(|flow| flow.last).chain([conversation.last]));
-    last.max_by_key(|at| (at.input, at.number)).map_or(latest, |at| at.time)
+    last.max_by_key(|at| (at.input(), at.number())).map_or(latest, |at| at.time)
 }
 
 /// Sender and receiver of one side of a flow.

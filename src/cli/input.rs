@@ -97,7 +97,7 @@ impl Arguments {
     }
 
     /// Workers: as asked, else one a core.
-    fn workers(&self) -> usize {
+    pub fn workers(&self) -> usize {
         match self.threads {
             Some(threads) => usize::from(threads),
             None => std::thread::available_parallelism().map_or(1, usize::from),

@@ -245,10 +245,16 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             ask: &[(PRODUCT, "Is encryption switched on for {service} of {target}?")],
         },
         M::NotAsDocumented => Ground {
-            means: "The payload states a fact that the document rules out for this flow, in its own words: what was said is what was asked for, whether or not it was granted.",
-            opposite: &["payload that states only what the document allows"],
+            means: "The payload itself states what the document rules out: a version, a name, or a write where only reading is documented. Only the beginning of a flow is read, so more of the kind may follow.",
+            opposite: &[
+                "a rule of the document, or of the site, that allows what was stated",
+                "the same bytes read by another dissector as something else",
+            ],
             doubts: &[D::OtherService, D::Payload, D::Guessed],
-            ask: &[(PRODUCT, "Which function of {source} does this on {target}, and who switched it on?")],
+            ask: &[
+                (PRODUCT, "What is {source} set up to do to {target}, and since when?"),
+                (SERVER, "Was something written or changed on {target} {when}, and by whom?"),
+            ],
         },
         #[allow(
             unreachable_patterns,

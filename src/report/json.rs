@@ -131,7 +131,7 @@ impl<'a> InputView<'a> {
             stopped: input
                 .stopped
                 .as_ref()
-                .map(|stop| StopView { after_packet: stop.after.map(|at| at.number), why: &stop.why }),
+                .map(|stop| StopView { after_packet: stop.after.map(|at| at.number()), why: &stop.why }),
         }
     }
 }
@@ -458,7 +458,7 @@ struct At<'a> {
 
 impl<'a> At<'a> {
     fn of(at: PacketRef, report: &'a Report) -> Self {
-        Self { file: report.input_name(at), packet: at.number, time: at.time }
+        Self { file: report.input_name(at), packet: at.number(), time: at.time }
     }
 }
 

@@ -10,7 +10,7 @@ const START: i64 = 1_795_166_043_112_345_678;
 
 /// Packet `number` of the first input, `millis` after the start.
 pub fn at(number: u64, millis: i64) -> PacketRef {
-    PacketRef { time: Timestamp::from_nanos(START + millis * 1_000_000), input: InputId(0), number }
+    PacketRef::new(Timestamp::from_nanos(START + millis * 1_000_000), InputId(0), number)
 }
 
 fn input() -> Input {

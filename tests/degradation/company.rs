@@ -22,8 +22,22 @@ const LATER: i64 = 731_000_000;
 const SCANNED: [u16; 12] = [21, 22, 23, 80, 102, 443, 502, 1443, 3003, 3006, 5672, 44818];
 
 /// The variants with company.
-pub fn variants(shots: &Recording, original: &Original) -> Vec<Variant> {
+pub fn variants(shots: &Recording, original: &Original, twin: Option<&Recording>) -> Vec<Variant> {
     let mut variants = Vec::new();
+    for (name, declared) in [
+        ("a healthy cell with the same addresses beside, not declared", None),
+        ("a healthy cell with the same addresses beside, declared", Some(CELL)),
+    ] {
+        let Some(twin) = twin else { continue };
+        let start = |shots: &Recording| shots.first().map_or(0, |shot| shot.nanos);
+        let mut both = second_cell(twin, original);
+        for shot in &mut both {
+            shot.nanos += start(shots) - start(twin);
+        }
+        both.extend(shots.iter().cloned());
+        both.sort_by_key(|shot| shot.nanos);
+        variants.push(Variant { cell: declared, ..each(name, &both, |_, _| {}) });
+    }
     for (name, declared) in
         [("a cloned cell beside, not declared", None), ("a cloned cell beside, declared", Some(CELL))]
     {

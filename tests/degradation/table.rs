@@ -1,5 +1,7 @@
 //! The table of results.
 
+use std::path::Path;
+
 use super::score::Score;
 
 /// The table as Markdown, a line for each kind of variant.
@@ -24,4 +26,22 @@ pub fn of(scores: &[(String, Score)]) -> String {
         ));
     }
     text
+}
+
+const BEGIN: &str = "<!-- table -->\n";
+const END: &str = "<!-- end -->";
+
+/// Puts the table into its document.
+pub fn write(table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/degradation.md");
+    let text = std::fs::read_to_string(&path).expect("the document");
+    let (head, rest) = text.split_once(BEGIN).expect("where the table begins");
+    let (_, tail) = rest.split_once(END).expect("where the table ends");
+    std::fs::write(&path, format!("{head}{BEGIN}{table}{END}{tail}")).expect("the document can be written");
+}
+
+/// Whether the document holds this table.
+pub fn is_told(table: &str) -> bool {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/degradation.md");
+    std::fs::read_to_string(path).is_ok_and(|text| text.contains(table))
 }

@@ -55,8 +55,8 @@ impl Original {
     }
 }
 
-/// Every variant of a recording.
-pub fn all(shots: &Recording, original: &Original) -> Vec<Variant> {
+/// Every variant of a recording; `twin` is a healthy recording of a plant with the same addresses.
+pub fn all(shots: &Recording, original: &Original, twin: Option<&Recording>) -> Vec<Variant> {
     let mut variants = vec![Variant::new("as it is", shots.clone())];
     for percent in [1, 5, 10, 20] {
         for seed in 1..=4 {
@@ -141,7 +141,7 @@ pub fn all(shots: &Recording, original: &Original) -> Vec<Variant> {
         }
     }));
     variants.push(Variant::new("sequence numbers wrap", wrap_sequences(shots)));
-    variants.extend(super::company::variants(shots, original));
+    variants.extend(super::company::variants(shots, original, twin));
     variants
 }
 

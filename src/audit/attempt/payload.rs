@@ -66,14 +66,9 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
                 Some("what it speaks was not recognised; the document names no protocol".to_owned()),
             );
         }
-        if begun_before {
-            return State::Works(
-                proofs,
-                Some("begun before the capture, so what it speaks is not shown".to_owned()),
-            );
-        }
-        return State::Unclear(format!(
-            "data flows both ways, but it was not recognised as {}",
+        let why = if begun_before { "it began before the capture, and " } else { "" };
+        return State::Open(format!(
+            "data flows both ways, but {why}it was not recognised as {}",
             want.protocols.join(" or ")
         ));
     };
@@ -158,18 +153,26 @@ pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View) -> State {
     if flow.server.host.is_group() {
         return State::Works(proofs, Some("sent to a group, which does not answer".to_owned()));
     }
+    if let Some(reason) = &flow.reason {
+        // A question answered from another port has its own reason.
+        return State::Works(proofs, Some(reason.clone()));
+    }
     if !view.receives(flow.cell, client) {
-        let why =
-            format!("sent, but nothing sent to {client} was ever captured, so an error would not be seen");
-        return State::Open(why);
+        return State::Open(format!(
+            "sent, but nothing sent to {client} was ever captured, so an error would not be seen"
+        ));
+    }
+    if view.cuts() {
+        return State::Open(
+            "sent, but packets are cut by a snap length, so an error could not be told to belong to it"
+                .to_owned(),
+        );
     }
     let sent = u32::try_from(flow.from_client.payload_packets).unwrap_or(u32::MAX);
     if let Some(why) = view.loss_explains(sent) {
         return State::Open(format!("sent, and no error seen, but {why}"));
     }
-    // A question answered from another port has its own reason.
-    let no_answers = || "sent; the protocol has no answers, so delivery cannot be seen".to_owned();
-    State::Works(proofs, Some(flow.reason.clone().unwrap_or_else(no_answers)))
+    State::Sent(proofs, "sent; the protocol has no answers, so delivery cannot be seen".to_owned())
 }
 
 /// A payload that the rule does not accept.

@@ -1,0 +1,137 @@
+//! What a mirror shows of resets, answers and cells, at the edges of its rules.
+
+use crate::audit::testing::*;
+use crate::model::CellId;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::MacAddr;
+use crate::model::PacketRef;
+
+use super::*;
+
+const CELL: CellId = CellId(0);
+
+fn view(flows: Vec<FlowRecord>) -> View {
+    View::of(&observed(flows, 600_000))
+}
+
+fn server() -> Host {
+    Host::Ip(SERVER)
+}
+
+#[test]
+fn a_reset_that_passed_no_router_is_its_macs_owners() {
+    let known = view(vec![answered(0, "tls")]);
+    assert!(known.forged(CELL, server(), &reset(1, FIREWALL_MAC, 64)).is_some());
+    assert!(known.forged(CELL, server(), &reset(1, FIREWALL_MAC, 255)).is_some());
+    assert!(known.forged(CELL, server(), &reset(1, SERVER_MAC, 64)).is_none(), "its own");
+    assert!(known.forged(CELL, server(), &reset(1, FIREWALL_MAC, 63)).is_none(), "passed a router");
+    assert!(view(Vec::new()).forged(CELL, server(), &reset(1, FIREWALL_MAC, 64)).is_none(), "no baseline");
+}
+
+#[test]
+fn behind_a_router_its_mac_is_everybodys() {
+    let mut flow = answered(0, "tls");
+    flow.from_server.ttl = Some(62);
+    assert!(view(vec![flow]).forged(CELL, server(), &reset(1, FIREWALL_MAC, 64)).is_none());
+}
+
+#[test]
+fn virtual_and_announced_addresses_move_between_machines() {
+    let vrrp = MacAddr([0, 0, 0x5e, 0, 1, 7]);
+    assert!(view(vec![answered(0, "tls")]).forged(CELL, server(), &reset(1, vrrp, 255)).is_none());
+    let mut capture = observed(vec![answered(0, "tls")], 600_000);
+    capture.resolutions.push(crate::model::Resolution {
+        cell: CELL,
+        asker: None,
+        target: SERVER,
+        unanswered: Series::default(),
+        answer: Some((at(500), FIREWALL_MAC)),
+    });
+    let moved = View::of(&capture);
+    assert!(moved.forged(CELL, server(), &reset(1, FIREWALL_MAC, 64)).is_none(), "a lease or a failover");
+}
+
+#[test]
+fn a_resets_ttl_is_held_against_three_other_resets_only() {
+    let resets = |count: u16| {
+        let flows = (0..count).map(|port| {
+            let mut flow = answered(0, "tls");
+            flow.client.port = Some(40_000 + port);
+            // Far away, so that no MAC tells; its other packets start from another initial TTL.
+            (flow.from_server.ttl, flow.from_server.mac) = (Some(120), Some(FIREWALL_MAC));
+            flow.from_server.reset = Some(reset(10, FIREWALL_MAC, 56));
+            flow
+        });
+        view(flows.collect())
+    };
+    let odd = reset(1, FIREWALL_MAC, 60);
+    assert!(resets(3).forged(CELL, server(), &odd).is_some());
+    assert!(resets(2).forged(CELL, server(), &odd).is_none(), "two resets are no baseline");
+    let from_another_start = reset(1, FIREWALL_MAC, 247);
+    assert!(
+        resets(3).forged(CELL, server(), &from_another_start).is_none(),
+        "eight hops from 255 as from 64"
+    );
+}
+
+#[test]
+fn routers_speak_for_themselves_in_icmp() {
+    let silent = syns(&[0, 1000, 3000]);
+    let mut pinged = flow_between_routers();
+    pinged.from_client.packets = 1;
+    (pinged.from_client.mac, pinged.from_client.ttl) = (Some(FIREWALL_MAC), Some(64));
+    let mut asking = silent.clone();
+    asking.from_client.neighbour = Some(FIREWALL_MAC);
+    let known = view(vec![asking.clone(), pinged]);
+    let sight = known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server());
+    assert!(matches!(sight, Sight::None(_)), "{sight:?}");
+    // A connection that comes through the same router shows what it forwards.
+    let mut through = answered(0, "tls");
+    through.server.host = Host::Ip("192.0.2.9".parse().expect("an address"));
+    (through.from_server.mac, through.from_server.ttl) = (Some(FIREWALL_MAC), Some(60));
+    let known = view(vec![asking.clone(), through]);
+    assert_eq!(known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server()), Sight::Clear);
+}
+
+/// An ICMP message of the firewall to the client.
+fn flow_between_routers() -> FlowRecord {
+    let mut flow = flow(Transport::Icmp, 0, crate::model::Outcome::Observed);
+    flow.client.host = Host::Ip(FIREWALL);
+    flow.server.host = Host::Ip(CLIENT);
+    (flow.client.port, flow.server.port) = (None, None);
+    flow
+}
+
+#[test]
+fn one_address_with_two_machines_on_two_vlans_is_two_cells() {
+    let on = |vlan: u16, mac: MacAddr, ttl: u8| {
+        let mut flow = answered(0, "tls");
+        flow.client.port = Some(40_000 + vlan);
+        flow.vlans = vec![vlan];
+        (flow.from_server.mac, flow.from_server.ttl) = (Some(mac), Some(ttl));
+        flow
+    };
+    let cloned = view(vec![on(10, SERVER_MAC, 64), on(20, FIREWALL_MAC, 64)]);
+    assert!(cloned.is_cloned(CELL, server(), &[10]) && cloned.is_cloned(CELL, server(), &[20]));
+    assert!(!cloned.is_cloned(CELL, server(), &[30]));
+    let routed = view(vec![on(10, SERVER_MAC, 64), on(20, FIREWALL_MAC, 63)]);
+    assert!(!routed.is_cloned(CELL, server(), &[10]), "the same machine, seen behind a router as well");
+    let trunk = view(vec![on(10, SERVER_MAC, 64), on(20, SERVER_MAC, 64)]);
+    assert!(!trunk.is_cloned(CELL, server(), &[10]), "one machine on two VLANs");
+}
+
+#[test]
+fn the_end_is_that_of_the_file_where_the_clock_went_back() {
+    let mut late = answered(0, "tls");
+    late.last = PacketRef::new(at(5_000).time, InputId(0), 1_000_000);
+    let mut capture = observed(vec![answered(300_000, "ssh"), late], 300_006);
+    capture.inputs.iter_mut().for_each(|input| input.time_reversals = 1);
+    let known = View::of(&capture);
+    assert!(
+        known.ends_too_soon(at(4_500).time, Duration::from_secs(1)),
+        "half a second before the last packet"
+    );
+    assert!(!known.ends_too_soon(at(3_000).time, Duration::from_secs(1)));
+    assert!(!known.ends_too_soon(at(200_000).time, Duration::from_secs(1)), "before the step");
+}
