@@ -112,9 +112,9 @@ fn decoding(c: &mut Criterion) {
 /// A table with so many flows: two packets each, so that none is a lone SYN.
 fn filled(flows: u32) -> Table<()> {
     let mut table = Table::new(Limits { flows: usize::MAX, ..Limits::default() });
-    for turn in 0..2 {
+    for turn in 0..2_u64 {
         for flow in 0..flows {
-            take(&mut table, flow, u64::from(turn), 0x18);
+            take(&mut table, flow, turn, 0x18);
         }
     }
     table

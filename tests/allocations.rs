@@ -153,7 +153,8 @@ fn datagrams(exchanges: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_packet_of_a_known_flow_allocates_nothing() {
-    let cases: [(&str, fn(usize) -> Vec<Vec<u8>>); 2] = [("modbus", modbus), ("datagrams", datagrams)];
+    type Frames = fn(usize) -> Vec<Vec<u8>>;
+    let cases: [(&str, Frames); 2] = [("modbus", modbus), ("datagrams", datagrams)];
     // What is set up once in a thread's life is not counted.
     allocations(modbus(10));
     for (name, make) in cases {

@@ -69,7 +69,7 @@ pub fn all(
     let context = Context { ground, asked, now: ground.observed.vantage.last.unwrap_or(Timestamp::MIN) };
     spread(conversations, workers, |conversation| {
         let matched = ground.matched.get(&conversation.key).map_or(&[][..], Vec::as_slice);
-        context.judge(*conversation, matched)
+        context.judge(conversation, matched)
     })
 }
 

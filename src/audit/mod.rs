@@ -76,7 +76,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let catalogue = Catalogue::of(site, &features);
     let matcher = Matcher::new(observed, &cast, &catalogue);
     let conversations: Vec<&Conversation> = observed.conversations.values().collect();
-    let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(*one)))
+    let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(one)))
         .into_iter()
         .collect();
     let ground =

@@ -107,7 +107,9 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
 /// What each mirror (a recording, with the VLANs and tunnels that its packets came in) shows of connections, where it is not both
 /// directions, or where there are several mirrors.
 fn mirrors(observed: &Observed) -> Vec<String> {
-    let mut seen: BTreeMap<(InputId, &[u16], &[String]), (u64, u64)> = BTreeMap::new();
+    /// A recording, the VLANs and the tunnels.
+    type Mirror<'a> = (InputId, &'a [u16], &'a [String]);
+    let mut seen: BTreeMap<Mirror<'_>, (u64, u64)> = BTreeMap::new();
     let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
     for flow in flows.filter(|flow| flow.transport == Transport::Tcp) {
         let key = (flow.first.input(), flow.vlans.as_slice(), flow.tunnels.as_slice());

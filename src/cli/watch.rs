@@ -1,5 +1,6 @@
 //! `spanaudit watch`: the audit live, for months.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use super::input::duration;
 use super::output::Output;
 use super::screen::Screen;
 use super::site;
+use super::words;
 
 /// Listen to a mirror port for months: what changes is told within seconds
 ///
@@ -185,7 +187,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
         sinks.iter().map(|sink| (sink.name().to_owned(), sink.counts())).collect(),
     ));
     let setup = watch::Setup {
-        audit: audit::Options { strict: arguments.strict, workers: None },
+        audit: audit::Options { strict: arguments.strict, workers: Some(NonZeroUsize::MIN) },
         silence: arguments.silence,
         keep: arguments.keep,
         sinks,
@@ -195,6 +197,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
             .zip(format)
             .map(|(path, format)| watch::Archive::new(path.clone(), format, Style::default())),
         store,
+        words: words::protocols(),
         hear: screen.ear(),
         site,
     };

@@ -113,6 +113,10 @@ struct Slot<S> {
 pub struct SlotId(u32);
 
 /// A flow as it leaves the table.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed on at once, never kept: a box would be an allocation for each flow"
+)]
 pub enum Left<'a, S> {
     /// With the caller's state of it.
     Whole(Flow, S),
@@ -434,7 +438,7 @@ impl<S: Default + Clone> Table<S> {
         self.now = self.now.max(time);
         self.since_sweep += 1;
         // A look costs as much as the table is long; it must have been earned by packets, whatever their stamps say.
-        if self.since_sweep < self.slots.len() / 4 + 64 || self.now.since(self.swept) < SWEEP {
+        if self.since_sweep < self.slots.len() + 64 || self.now.since(self.swept) < SWEEP {
             return;
         }
         self.sweep(leave);

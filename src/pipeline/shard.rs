@@ -235,9 +235,12 @@ impl Shard {
         self.kept
     }
 
-    /// Settles the roles of streams without opening by the endpoints that are known to accept.
-    pub fn settle(&mut self, learned: &BTreeSet<(CellId, Host, u16)>) {
-        for mut record in std::mem::take(&mut self.learnt.unsettled) {
+    /// Settles the roles of streams without opening, silent since then, by the endpoints that are known to accept.
+    pub fn settle(&mut self, learned: &BTreeSet<(CellId, Host, u16)>, since: Timestamp) {
+        let waiting = std::mem::take(&mut self.learnt.unsettled);
+        let (old, young) = waiting.into_iter().partition(|record: &FlowRecord| record.last.time < since);
+        self.learnt.unsettled = young;
+        for mut record in old {
             merge::settle(&mut record, learned);
             self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
         }

@@ -110,7 +110,6 @@ impl Sweeps {
     /// All that was folded. Sums and sets: the order in which shards are asked makes no difference.
     pub fn add_to(self, told: &mut BTreeMap<(CellId, Option<Host>), Sweep>) {
         // In no order, into a tree.
-        #[expect(clippy::iter_over_hash_type)]
         for (key, folded) in self.folded {
             let sweep = told.entry(key).or_insert_with(|| Sweep {
                 tries: 0,

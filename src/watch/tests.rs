@@ -15,6 +15,7 @@ use crate::capture::Polled;
 use crate::capture::Source;
 use crate::model::Conclusion;
 use crate::model::Input;
+use crate::model::InputId;
 use crate::model::LinkType;
 use crate::model::Packet;
 use crate::model::PacketRef;
@@ -61,7 +62,7 @@ impl Source for Wire {
             Some((at, _)) if *at <= now => {
                 let time = Timestamp::from_nanos(BEGIN + *at as i64 * 1_000_000);
                 self.next += 1;
-                self.at = PacketRef::new(time, PacketRef::default().input(), self.next as u64);
+                self.at = PacketRef::new(time, InputId(0), self.next as u64);
                 Ok(Polled::Packet)
             }
             None if now >= self.until => Ok(Polled::End),
@@ -205,6 +206,7 @@ fn run(frames: Vec<(u64, Vec<u8>)>, until: u64, state: Option<&std::path::Path>)
         sinks,
         archive: None,
         store: state.map(|folder| Store::open(folder).unwrap()),
+        words: vec!["amqp", "ssh"],
         hear: Box::new(|_| {}),
     };
     let plan = Plan {
@@ -307,7 +309,16 @@ fn a_restart_forgets_nothing_that_was_told_and_tells_nothing_twice() {
     assert!(second.named("finding-resolved").is_empty(), "{:#?}", second.events);
     assert!(second.named("verdict-changed").is_empty(), "{:#?}", second.events);
     assert_eq!(second.report.conclusion, Conclusion::Findings);
-    assert!(second.report.vantage.notes.iter().any(|note| note.contains("open before the restart")));
+    // The report is whole: the finding with its packets, the verdict, the conversation with its counts.
+    let finding = &second.report.findings[0];
+    assert!(finding.detail.contains("as an earlier run saw it"), "{finding:#?}");
+    assert_eq!(second.report.input_name(finding.evidence[0].at), "earlier runs");
+    let queue = |ran: &Ran| ran.report.requirements.iter().find(|told| told.ports == "5672").unwrap().clone();
+    assert_eq!(queue(&second).verdict.name(), "blocked");
+    assert_eq!(queue(&second).verdict.evidence().count(), queue(&first).verdict.evidence().count());
+    let talk = second.report.conversations.iter().find(|told| told.port == Some(5672)).unwrap();
+    assert_eq!((talk.flows, talk.packets), (3, 11));
+    assert_eq!(talk.protocols, ["amqp"]);
     let numbers =
         |ran: &Ran| ran.events.iter().map(|event| event["seq"].as_u64().unwrap()).collect::<Vec<_>>();
     assert!(numbers(&second).iter().min() > numbers(&first).iter().max());

@@ -62,23 +62,26 @@ pub fn site(text: &str, cell: Option<u16>) -> Site {
         .expect("the site file is right")
 }
 
-/// The recordings that come with the project.
+/// A few of the recordings that come with the project: one of each sort.
 pub fn shipped() -> Vec<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/cases");
-    let mut found: Vec<PathBuf> =
-        std::fs::read_dir(&folder).expect("testdata/cases").flatten().map(|entry| entry.path()).collect();
-    found.sort();
-    let cases = found.into_iter().filter(|case| case.join("site.toml").is_file()).map(|case| {
-        let capture = ["capture.pcap", "capture.pcapng"].map(|name| case.join(name));
-        let capture = capture.iter().find(|path| path.is_file()).expect("a capture beside the site");
+    let found = ["blocked-drop", "healthy-defender", "unexpected", "vlan-tagged-mirror"];
+    let cases = found.map(|name| {
+        let case = folder.join(name);
+        let files =
+            std::fs::read_dir(&case).expect("the folder of the case").flatten().map(|file| file.path());
+        let is_capture = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("capture."))
+        };
+        let capture = files.into_iter().find(is_capture).expect("a capture beside the site");
         Scenario {
-            name: case.file_name().expect("a name").to_string_lossy().into_owned(),
-            shots: recording::read(capture),
+            name: name.to_owned(),
+            shots: recording::read(&capture),
             site: std::fs::read_to_string(case.join("site.toml")).expect("a site file"),
             truths: Vec::new(),
         }
     });
-    cases.collect()
+    cases.into()
 }
 
 /// The scenarios of the lab whose names begin so, where the lab's recordings lie beside the project.
