@@ -187,7 +187,7 @@ impl Source for Noting<'_> {
 }
 
 fn moved(mut packet: Packet<'_>, base: u32) -> Packet<'_> {
-    let moved = InputId(packet.at.input().0.saturating_add(base));
-    packet.at = packet.at.within(moved);
+    let input = packet.at.input().0.saturating_add(base);
+    packet.at = packet.at.within(InputId(input));
     packet
 }
