@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint rules scores degradation fuzz bench
+.PHONY: help demo test setup build lint scores fuzz bench degradation live-test soak
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -11,6 +11,9 @@ help:
 	@echo "make degradation  spoil every lab recording, print what is left, write it to docs/degradation.md"
 	@echo "make fuzz    fuzz every parser for SECONDS (default 20) each"
 	@echo "make bench   criterion benches"
+	@echo "make lab     real hosts and a real firewall in network namespaces, recorded and audited (root; says what it installs)"
+	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
+	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
 setup:
 	@sh scripts/setup.sh
@@ -42,5 +45,16 @@ degradation: setup
 fuzz: setup
 	@sh fuzz/run.sh $(or $(SECONDS),20)
 
+# Builds as who calls it; the lab itself becomes root through sudo, and says why where it can't run.
+lab: setup
+	cargo build --locked
+	@python3 lab/lab.py target/debug/spanaudit target/lab $(SCENARIO)
+
 bench: setup
 	cargo bench --locked
+
+live-test: build
+	python3 tests/live/live.py $(BIN)
+
+soak: build
+	python3 tests/live/soak.py $(BIN) $(or $(SECONDS),600)

@@ -227,8 +227,12 @@ fn protocol_page() -> String {
     page.push_str(
         "\n## Facts\n\nWhat a payload may say beyond its protocol's name, as it stands in reports.\n\n| fact | meaning |\n|---|---|\n",
     );
+    let mut told = BTreeSet::new();
     for (key, meaning) in PROTOCOLS.iter().flat_map(|protocol| protocol.about().facts) {
-        page.push_str(&format!("| `{key}` | {} |\n", cell(meaning)));
+        // TLS and DTLS share theirs.
+        if told.insert(key) {
+            page.push_str(&format!("| `{key}` | {} |\n", cell(meaning)));
+        }
     }
     page
 }

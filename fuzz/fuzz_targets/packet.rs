@@ -38,11 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
         // Up to three packets, so that fragments may meet.
         let mut pushed = 0;
         for (number, bytes) in (1..).zip(bytes.chunks(bytes.len().div_ceil(3).max(1))) {
-            let at = PacketRef {
-                time: Timestamp::from_nanos(number * 1_000),
-                input: InputId(0),
-                number: number as u64,
-            };
+            let at = PacketRef::new(Timestamp::from_nanos(number * 1_000), InputId(0), number as u64);
             let original = bytes.len() as u32 + u32::from(cut);
             let packet = Packet { at, link, interface: 0, original, bytes };
             let Ok(frame) = decode::decode(&packet) else { continue };

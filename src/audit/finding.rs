@@ -11,6 +11,7 @@ use crate::model::FindingKind;
 use crate::model::Grade;
 use crate::model::Mechanism;
 use crate::model::Severity;
+use crate::model::Sweep;
 use crate::model::Verdict;
 use crate::rules::Need;
 
@@ -20,7 +21,7 @@ use super::judge::Judged;
 use super::requirement::Bound;
 
 /// Unanswered or refused attempts of one client at this many services are one scan.
-const SCAN: usize = 16;
+const SCAN: u64 = 16;
 /// Unexpected conversations of one client with the same port and protocol that are told together.
 const SPREAD: usize = 4;
 /// Packets cited by one finding at most.
@@ -199,10 +200,15 @@ fn of_conversations(judged: &[Judged]) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     for (client, tried) in scans {
-        if tried.len() >= SCAN {
+        let attempts: u64 = tried.iter().map(|one| one.attempts).sum();
+        if attempts >= SCAN {
             let title = format!(
-                "{client} scans: {} attempts at undocumented services, none of them answered",
-                tried.len()
+                "{} scans: {attempts} attempts at undocumented services, none of them answered",
+                if client == Sweep::MANY {
+                    "somebody (too many addresses to tell apart)".to_owned()
+                } else {
+                    client.to_string()
+                }
             );
             findings.extend(told_together(&tried, title));
         } else {

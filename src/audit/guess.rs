@@ -83,7 +83,7 @@ pub fn site(observed: &Observed, site: &Site) -> Guessed {
         guessed.roles.entry(guess.role.clone()).or_default().push(binding);
     }
     for (ruleset, feature, at) in features(&guessed, observed) {
-        notes.push(format!("{ruleset}: '{feature}' seems to be on, by packet {}", at.at.number));
+        notes.push(format!("{ruleset}: '{feature}' seems to be on, by packet {}", at.at.number()));
         guessed.features.push(FeatureSwitch { ruleset: Some(ruleset), feature, between: None });
     }
     Guessed { site: guessed, guesses, notes }

@@ -14,7 +14,6 @@ pub fn short(parts: &[&str]) -> String {
         // A separator that no part contains, so that ("ab", "c") and ("a", "bc") differ.
         hash.update([0]);
     }
-    let mut text: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(DIGITS);
-    text
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    hash.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).take(DIGITS).collect()
 }

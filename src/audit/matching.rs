@@ -65,14 +65,21 @@ impl<'a> Matcher<'a> {
         if forward.is_covered() || flow.role_basis < RoleBasis::Port {
             return forward;
         }
+        // Turned round, no rule covers it either where its server plays nothing: that is most of what a mirror shows.
+        if self.cast.roles_of(flow.cell, flow.server.host).is_empty() {
+            return forward;
+        }
         let back = self.oriented(Cow::Owned(flow.clone().turned_round()));
         if back.is_covered() { back } else { forward }
     }
 
     fn oriented(&self, flow: Cow<'a, FlowRecord>) -> Matched<'a> {
         let client = self.cast.roles_of(flow.cell, flow.client.host);
-        let server = self.cast.server_roles(&flow);
-        let covering = self.catalogue.covering(&flow, &client, &server);
+        let covering = if client.is_empty() {
+            Vec::new()
+        } else {
+            self.catalogue.covering(&flow, &client, &self.cast.server_roles(&flow))
+        };
         let mut matched = Matched {
             flow,
             accepting: Vec::new(),

@@ -1,13 +1,15 @@
 //! Rules bound to a site meet conversations: verdicts, and the findings that follow from them.
 //!
-//! Sees no bytes: flows and conversations come in, a [`Report`] goes out. The vantage comes first ([`view`]), since it limits
-//! what may be said; then who plays what ([`cast`]); then each flow is laid beside the rules that cover it ([`matching`]),
-//! judged as an attempt ([`attempt`]), and the attempts of each pair are weighed together ([`timeline`]).
+//! Sees no bytes: flows and conversations come in, a [`Report`] goes out. The vantage comes first (`view`), since it limits
+//! what may be said; then who plays what (`cast`); then each flow is laid beside the rules that cover it (`matching`),
+//! judged as an attempt (`attempt`), and the attempts of each pair are weighed together (`timeline`).
 
 mod attempt;
+mod cadence;
 mod cast;
 mod catalogue;
 mod condition;
+mod crossing;
 mod failing;
 mod features;
 mod finding;
@@ -20,6 +22,7 @@ mod names;
 mod party;
 mod proxy;
 mod requirement;
+mod spread;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -28,8 +31,10 @@ mod unseen;
 mod view;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use crate::model::Conclusion;
+use crate::model::Conversation;
 use crate::model::Observed;
 use crate::model::Report;
 use crate::model::Verdict;
@@ -41,6 +46,7 @@ use features::Features;
 use matching::Matcher;
 use names::Names;
 use requirement::Ground;
+use spread::spread;
 use view::View;
 
 /// How an audit is to be done.
@@ -48,47 +54,49 @@ use view::View;
 pub struct Options {
     /// Optional requirements that fail count as well.
     pub strict: bool,
+    /// Threads for what is done with each conversation; none: the calling thread does it all. The report is the same.
+    pub workers: Option<NonZeroUsize>,
 }
 
 /// Holds what was observed against a site. Where the site binds no component, roles are guessed and the report is provisional.
 pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
+    of(&observed, site, options)
+}
+
+/// The same of what somebody else keeps.
+pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let guessed = site.roles.is_empty();
-    let by_guess = guessed.then(|| guess::site(&observed, site));
+    let by_guess = guessed.then(|| guess::site(observed, site));
     let site = by_guess.as_ref().map_or(site, |guessed| &guessed.site);
 
-    let names = Names::of(&observed);
-    let view = View::of(&observed);
-    let cast = Cast::of(site, &observed, &names);
+    let names = Names::of(observed);
+    let view = View::of(observed);
+    let cast = Cast::of(site, observed, &names);
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features);
-    let matcher = Matcher::new(&observed, &cast, &catalogue);
-    let matched = observed
-        .conversations
-        .values()
-        .map(|conversation| (conversation.key, matcher.conversation(conversation)))
+    let matcher = Matcher::new(observed, &cast, &catalogue);
+    let conversations: Vec<&Conversation> = observed.conversations.values().collect();
+    let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(one)))
+        .into_iter()
         .collect();
-    let ground = Ground {
-        site,
-        observed: &observed,
-        cast: &cast,
-        catalogue: &catalogue,
-        matched: &matched,
-        view: &view,
-    };
+    let ground =
+        Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
     let mut bound = requirement::all(ground);
-    let judged =
-        if guessed { guess::calls_nothing_unexpected(judge::all(ground)) } else { judge::all(ground) };
+    let mut judged = judge::all(ground, &conversations, options.workers);
+    if guessed {
+        judged = guess::calls_nothing_unexpected(judged);
+    }
     name_conversations(&mut bound, &judged);
     let mut findings = finding::all(&bound, &judged, options.strict);
     if guessed {
         findings.extend(failing::all(ground, &bound));
     }
-    let warnings = summary::apply_waivers(site, &observed, &mut findings);
+    let warnings = summary::apply_waivers(site, observed, &mut findings);
     let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
     let mut told = summary::site(site, &features, by_guess.as_ref());
     told.warnings.extend(warnings);
     drop(matched);
-    let vantage = summary::vantage(&observed, &view);
+    let vantage = summary::vantage(observed, &view);
     Report {
         vantage,
         site: told,
@@ -97,8 +105,8 @@ pub fn audit(observed: Observed, site: &Site, options: Options) -> Report {
         requirements: bound.into_iter().map(|one| one.told).collect(),
         conversations: judged.into_iter().map(|one| one.told).collect(),
         findings,
-        inputs: observed.inputs,
-        tally: observed.tally,
+        inputs: observed.inputs.clone(),
+        tally: observed.tally.clone(),
     }
 }
 

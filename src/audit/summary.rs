@@ -104,7 +104,7 @@ fn mirrors(observed: &Observed) -> Vec<String> {
     let mut seen: BTreeMap<Mirror<'_>, (u64, u64)> = BTreeMap::new();
     let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
     for flow in flows.filter(|flow| flow.transport == Transport::Tcp) {
-        let key = (flow.first.input, flow.vlans.as_slice(), flow.tunnels.as_slice());
+        let key = (flow.first.input(), flow.vlans.as_slice(), flow.tunnels.as_slice());
         let (all, one_sided) = seen.entry(key).or_default();
         // A SYN without answer may be a blocked one: only what must have been answered counts.
         let (client, server) = (&flow.from_client, &flow.from_server);

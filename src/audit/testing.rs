@@ -40,11 +40,7 @@ pub const FIREWALL_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 /// A packet so many milliseconds after the beginning; its number goes with its time.
 pub fn at(milliseconds: i64) -> PacketRef {
-    PacketRef {
-        time: Timestamp::from_nanos(milliseconds * 1_000_000),
-        input: InputId(0),
-        number: milliseconds as u64 + 1,
-    }
+    PacketRef::new(Timestamp::from_nanos(milliseconds * 1_000_000), InputId(0), milliseconds as u64 + 1)
 }
 
 /// Like packets at these milliseconds.

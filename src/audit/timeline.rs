@@ -97,9 +97,9 @@ const ERRORS_COUNT_FOR: Duration = Duration::from_secs(60);
 /// Puts attempts in the order in which they were made: that of the file where there is one, since its clock may have been set back;
 /// that of time where there are several.
 pub fn sort(attempts: &mut [Attempt]) {
-    let input = attempts.first().map(|attempt| attempt.first.input);
-    if attempts.iter().all(|attempt| Some(attempt.first.input) == input) {
-        attempts.sort_by_key(|attempt| (attempt.first.number, attempt.last.number));
+    let input = attempts.first().map(|attempt| attempt.first.input());
+    if attempts.iter().all(|attempt| Some(attempt.first.input()) == input) {
+        attempts.sort_by_key(|attempt| (attempt.first.number(), attempt.last.number()));
     } else {
         attempts.sort_by_key(|attempt| (attempt.first, attempt.last));
     }
@@ -194,13 +194,13 @@ fn told_change(history: &[Phase]) -> String {
         return format!(
             " (flapping: {} changes, the latest at packet {})",
             history.len() - 1,
-            now.since.number
+            now.since.number()
         );
     }
     let what = before
         .mechanism
         .map_or(before.verdict.to_owned(), |mechanism| format!("{} ({mechanism})", before.verdict));
-    format!(" (since packet {}; before that {what})", now.since.number)
+    format!(" (since packet {}; before that {what})", now.since.number())
 }
 
 /// Adds a state, or brings the present stretch up to date where it is the same.

@@ -1,5 +1,6 @@
 //! Packets from an interface, by libpcap. The handle is opened for reading and nothing is ever sent on it.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -180,6 +181,28 @@ fn explain(error: &Error, interface: &str) -> String {
 }
 
 impl Live {
+    /// The descriptor that packets come through.
+    pub fn descriptor(&self) -> i32 {
+        self.capture.as_raw_fd()
+    }
+
+    /// What is listened to, in words.
+    pub fn about(&self) -> String {
+        let LiveOptions { interface, filter, snaplen, buffer, promiscuous, .. } = &self.options;
+        format!(
+            "{interface}: link type {}, {} MB ring, {snaplen} bytes a packet, {}promiscuous, {}{}{}",
+            self.link.0,
+            buffer >> 20,
+            if *promiscuous { "" } else { "not " },
+            filter.as_ref().map_or("no filter".to_owned(), |filter| format!("filter '{filter}'")),
+            if self.wire.state() == State::Up { "" } else { "; it is DOWN" },
+            match self.wire.addresses() {
+                0 => "",
+                _ => "; it has an IP address, so this machine itself may speak there",
+            },
+        )
+    }
+
     /// Asks the kernel how many packets it lost.
     fn look_at_losses(&mut self) {
         if let Ok(stat) = self.capture.stats() {
@@ -213,8 +236,8 @@ impl Live {
             Err(error) => return Ok(self.survive(&error)),
         };
         self.errors = 0;
-        let reversed = self.at.number > 0 && time < self.at.time;
-        self.at = PacketRef { time, input: InputId(0), number: self.at.number + 1 };
+        let reversed = self.at.number() > 0 && time < self.at.time;
+        self.at = PacketRef::new(time, InputId(0), self.at.number() + 1);
         self.original = original.max(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.left -= 1;
         let input = &mut self.input;
@@ -242,7 +265,7 @@ impl Live {
             return Polled::Idle;
         }
         let why = format!("the interface gave out: {}", explain(error, &self.input.name));
-        let after = (self.at.number > 0).then_some(self.at);
+        let after = (self.at.number() > 0).then_some(self.at);
         self.input.stopped = Some(Stop { after, why });
         self.end()
     }
@@ -262,7 +285,7 @@ impl Live {
             self.errors = 0;
         } else if self.wire.is_back() && !self.wire.may_wait() {
             let why = "the interface is back, and may not be opened again".to_owned();
-            let after = (self.at.number > 0).then_some(self.at);
+            let after = (self.at.number() > 0).then_some(self.at);
             self.input.stopped = Some(Stop { after, why });
             self.left = 0;
         }
@@ -395,7 +418,7 @@ mod tests {
             match live.poll().unwrap() {
                 Polled::Packet => {
                     let packet = live.packet();
-                    heard.push((packet.at.number, packet.bytes.len(), packet.original));
+                    heard.push((packet.at.number(), packet.bytes.len(), packet.original));
                     assert!(packet.at.time.as_nanos() > 1_700_000_000_000_000_000, "{:?}", packet.at.time);
                 }
                 Polled::Idle => {

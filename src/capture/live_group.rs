@@ -64,6 +64,16 @@ pub fn open_all_live(options: &[LiveOptions]) -> Result<LiveGroup, CaptureError>
 }
 
 impl LiveGroup {
+    /// The descriptors that packets come through.
+    pub fn descriptors(&self) -> Vec<i32> {
+        self.lives.iter().map(Live::descriptor).collect()
+    }
+
+    /// What is listened to, in words: its name, link type and state.
+    pub fn about(&self) -> Vec<String> {
+        self.lives.iter().map(Live::about).collect()
+    }
+
     fn poll_one(&mut self) -> Result<Polled, CaptureError> {
         self.lives.first_mut().map_or(Ok(Polled::End), Source::poll)
     }
@@ -81,7 +91,7 @@ impl LiveGroup {
                     let packet = live.packet();
                     let input = InputId(u32::try_from(index).unwrap_or(u32::MAX));
                     self.held.push(Reverse(Held {
-                        at: PacketRef { input, ..packet.at },
+                        at: packet.at.within(input),
                         arrived: Instant::now(),
                         link: packet.link,
                         original: packet.original,
@@ -136,7 +146,7 @@ impl Source for LiveGroup {
             (Some(held), _) => Packet {
                 at: held.at,
                 link: held.link,
-                interface: held.at.input.0,
+                interface: held.at.input().0,
                 original: held.original,
                 bytes: &held.bytes,
             },

@@ -185,7 +185,7 @@ impl Recordings {
             }),
         };
         match reader {
-            Ok(mut reader) if reader.packet().at.number == 0 => {
+            Ok(mut reader) if reader.packet().at.number() == 0 => {
                 slot.input = reader.finish();
                 slot.done = true;
                 let why = "the file changed: it had packets when it was first looked at".to_owned();

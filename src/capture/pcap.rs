@@ -261,7 +261,7 @@ mod tests {
         check(&long, 3, why);
         let (_, input) = read(cut(2)).unwrap();
         let after = input.stopped.unwrap().after.unwrap();
-        assert_eq!((after.number, after.time.as_nanos()), (2, 2_000));
+        assert_eq!((after.number(), after.time.as_nanos()), (2, 2_000));
     }
 
     #[test]

@@ -184,11 +184,8 @@ impl Reader {
             },
             Step::Broken(why) => why,
         };
-        let after = (self.number > 0).then_some(PacketRef {
-            time: self.previous.unwrap_or_default(),
-            input: self.id,
-            number: self.number,
-        });
+        let after = (self.number > 0)
+            .then(|| PacketRef::new(self.previous.unwrap_or_default(), self.id, self.number));
         self.input.stopped = Some(Stop { after, why });
         false
     }
@@ -213,7 +210,7 @@ impl Reader {
     #[inline]
     pub(super) fn packet(&self) -> Packet<'_> {
         let Record { time, link, interface, original, offset, length, .. } = self.record;
-        let at = PacketRef { time, input: self.id, number: self.number };
+        let at = PacketRef::new(time, self.id, self.number);
         Packet { at, link, interface, original, bytes: self.block.slice(offset, length) }
     }
 

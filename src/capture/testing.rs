@@ -17,7 +17,7 @@ pub(super) type Seen = (u32, u64, i64, u16, u32, u32, Vec<u8>);
 pub(super) fn seen(packet: Packet<'_>) -> Seen {
     let at = packet.at;
     let bytes = packet.bytes.to_vec();
-    (at.input.0, at.number, at.time.as_nanos(), packet.link.0, packet.interface, packet.original, bytes)
+    (at.input().0, at.number(), at.time.as_nanos(), packet.link.0, packet.interface, packet.original, bytes)
 }
 
 /// All packets of a source.

@@ -213,7 +213,7 @@ fn a_packed_ring() {
     assert!((50_000..60_000).contains(&inputs[0].packets), "{}", inputs[0].packets);
     let stop = inputs[0].stopped.clone().unwrap();
     assert_eq!(stop.why, format!("the gzip data is cut off after packet {}", inputs[0].packets));
-    assert_eq!(stop.after.map(|after| after.number), Some(inputs[0].packets));
+    assert_eq!(stop.after.map(|after| after.number()), Some(inputs[0].packets));
     assert!(inputs[1..].iter().all(|input| input.packets == 60_000 && input.stopped.is_none()));
 }
 

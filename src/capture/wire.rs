@@ -57,6 +57,18 @@ impl Wire {
         self.state
     }
 
+    /// How many IP addresses it has: a port that only listens needs none.
+    pub fn addresses(&self) -> usize {
+        let Ok(all) = nix::ifaddrs::getifaddrs() else { return 0 };
+        all.filter(|one| one.interface_name == self.name)
+            .filter(|one| {
+                one.address.is_some_and(|address| {
+                    address.as_sockaddr_in().is_some() || address.as_sockaddr_in6().is_some()
+                })
+            })
+            .count()
+    }
+
     /// How often it went down or away.
     pub fn outages(&self) -> u64 {
         self.outages
@@ -105,7 +117,9 @@ impl Wire {
 }
 
 fn state_of(index: u32) -> State {
-    let Some(name) = if_indextoname(index).ok().and_then(|name| name.into_string().ok()) else {
+    // An index of no interface comes back as an empty name instead of an error (seen in nix 0.31).
+    let name = if_indextoname(index).ok().and_then(|name| name.into_string().ok());
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
         return State::Gone;
     };
     // Documentation/ABI/testing/sysfs-class-net: operstate in the words of RFC 2863. Where nobody tells, packets will.
@@ -122,7 +136,8 @@ mod tests {
     #[test]
     fn loopback_is_up_and_what_is_not_there_is_gone() {
         assert_eq!(Wire::of("lo").look_now(), State::Up);
-        assert_eq!(state_of(u32::MAX), State::Gone);
+        // The largest index that a kernel can give out: its indices are signed.
+        assert_eq!(state_of(i32::MAX as u32), State::Gone);
         assert_eq!(Wire::of("any").look_now(), State::Up);
     }
 }

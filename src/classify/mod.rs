@@ -9,6 +9,7 @@ mod arp;
 pub mod bacnet;
 pub mod ber;
 pub mod bytes;
+pub mod candidates;
 mod cdp;
 mod codesys;
 pub mod dce_rpc;

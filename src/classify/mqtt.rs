@@ -7,6 +7,7 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::Side;
 use super::bytes::Reader;
 use super::bytes::text;
 use super::weigh;
@@ -37,10 +38,17 @@ impl Protocol for Mqtt {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
+            Carrier::Tcp if seen.sides().iter().any(|(_, side)| !may_open(side)) => Probe::No,
             Carrier::Tcp => weigh::probe(seen, step, tell),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }
+}
+
+/// Whether a side heard from its start begins as it must: the client with CONNECT (5.0 section 3.1), the server with CONNACK, or
+/// with AUTH before it (section 4.12).
+fn may_open(side: &Side<'_>) -> bool {
+    !side.from_start || side.bytes.first().is_none_or(|first| matches!(first >> 4, CONNECT | CONNACK | AUTH))
 }
 
 /// Packet types (MQTT 5.0 section 2.1.2).

@@ -1,5 +1,6 @@
 //! `spanaudit audit`: a capture held against rulesets and a site.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -86,7 +87,8 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
         ..pipeline::Options::default()
     };
     let observed = arguments.input.observe(options)?;
-    let report = audit::audit(observed, &site, audit::Options { strict: arguments.strict });
+    let workers = NonZeroUsize::new(arguments.input.workers());
+    let report = audit::of(&observed, &site, audit::Options { strict: arguments.strict, workers });
     let format = FORMATS.iter().find(|format| format.name() == arguments.format);
     output.write(|style, out| format.map_or(Ok(()), |format| format.write(&report, style, out)))?;
     if let Some(folder) = &arguments.evidence {
@@ -96,7 +98,10 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
             folder.display()
         ));
     }
-    Ok(report.conclusion.into())
+    let conclusion = report.conclusion;
+    // The process ends here: giving back a million small pieces of memory one by one would only take time.
+    std::mem::forget((observed, report));
+    Ok(conclusion.into())
 }
 
 fn formats() -> PossibleValuesParser {

@@ -58,6 +58,12 @@ impl Screen {
         is_terminal()
     }
 
+    /// One line for whoever asked.
+    pub fn line(&self, text: &str) {
+        // Nobody to read it is no reason to fail.
+        let _ = writeln!(anstream::stdout().lock(), "{}", plain(text));
+    }
+
     /// What hears the words of the watch.
     pub fn ear(&self) -> Hear {
         let screen = self.clone();

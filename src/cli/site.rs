@@ -31,7 +31,7 @@ pub struct Arguments {
 
     /// A ruleset to hold against the traffic: a built-in id or a file
     #[arg(long, value_name = "ID|PATH")]
-    ruleset: Vec<String>,
+    pub ruleset: Vec<String>,
 
     /// A feature that is on, as in bidirectional
     #[arg(long, value_name = "FEATURE", requires = "ruleset")]

@@ -1,5 +1,6 @@
 //! `spanaudit watch`: the audit live, for months.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use super::input::duration;
 use super::output::Output;
 use super::screen::Screen;
 use super::site;
+use super::words;
 
 /// Listen to a mirror port for months: what changes is told within seconds
 ///
@@ -59,7 +61,7 @@ pub struct Arguments {
     filter: Option<String>,
 
     /// The most bytes kept of a packet
-    #[arg(short, long, value_name = "BYTES", default_value_t = 262_144, help_heading = "Input",
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144, help_heading = "Input",
         value_parser = clap::value_parser!(u32).range(64..))]
     snaplen: u32,
 
@@ -82,7 +84,7 @@ pub struct Arguments {
     /// Where events go: a file, - for standard output, syslog://ADDR or syslog+tcp://ADDR; several times for several
     ///
     /// One JSON object a line. Syslog is RFC 5424; ?format=cef after the address puts CEF in place of JSON.
-    #[arg(short, long, value_name = "TO", help_heading = "Output")]
+    #[arg(long, value_name = "TO", help_heading = "Output")]
     events: Vec<String>,
 
     /// Move a file of events aside when it has grown to so many megabytes
@@ -117,6 +119,24 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", help_heading = "Running")]
     silence: Duration,
 
+    /// Answer on a loopback address or a unix socket: /metrics for Prometheus, /healthz, /api/v1/report
+    ///
+    /// As in 127.0.0.1:9640 or unix:/run/spanaudit/http.sock. Read-only.
+    #[arg(long, value_name = "ADDR", help_heading = "Running")]
+    http: Option<watch::Listen>,
+
+    /// Where started as root: become this user once the interfaces are open [default: spanaudit, else nobody]
+    #[arg(long, value_name = "USER", help_heading = "Privileges")]
+    user: Option<String>,
+
+    /// Stay root; everything else is given up all the same
+    #[arg(long, conflicts_with = "user", help_heading = "Privileges")]
+    stay_root: bool,
+
+    /// Open everything, say how the watch would run, and end
+    #[arg(long, help_heading = "Privileges")]
+    check: bool,
+
     /// Keep what was told in this folder, and go on from there after a restart
     #[arg(long, value_name = "DIR", help_heading = "Running")]
     state: Option<PathBuf>,
@@ -150,15 +170,24 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
     let format = FORMATS.iter().copied().find(|format| format.name() == arguments.format);
     let screen = Screen::new(arguments.events.is_empty());
     let controls = controls()?;
-    let mut source = arguments.open()?;
+    let (mut source, mut opened) = arguments.open()?;
+    // Everything from here on is opened as the user that the watch runs as, so that it can be opened again.
+    let outlets = arguments.outlets()?;
+    let store = arguments.store()?;
+    let http = arguments.bind()?;
+    opened.lines.extend(arguments.confine(&opened.captures)?);
+    if arguments.check {
+        opened.lines.iter().for_each(|line| screen.line(line));
+        return Ok(Exit::Compliant);
+    }
     let clock: Arc<dyn Clock> = Arc::new(watch::Monotonic::start());
-    let sinks: Vec<watch::Sink> = arguments.outlets()?.into_iter().map(watch::Sink::start).collect();
+    let sinks: Vec<watch::Sink> = outlets.into_iter().map(watch::Sink::start).collect();
     let board = Arc::new(watch::Board::new(
         Arc::clone(&clock),
         sinks.iter().map(|sink| (sink.name().to_owned(), sink.counts())).collect(),
     ));
     let setup = watch::Setup {
-        audit: audit::Options { strict: arguments.strict },
+        audit: audit::Options { strict: arguments.strict, workers: Some(NonZeroUsize::MIN) },
         silence: arguments.silence,
         keep: arguments.keep,
         sinks,
@@ -167,15 +196,22 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
             .as_ref()
             .zip(format)
             .map(|(path, format)| watch::Archive::new(path.clone(), format, Style::default())),
-        store: arguments.store()?,
+        store,
+        words: words::protocols(),
         hear: screen.ear(),
         site,
     };
     let plan = arguments.plan(&setup.site);
     let desk = watch::Desk::new(setup, Arc::clone(&board));
-    let mut around = Around { arguments: &arguments, screen: screen.clone() };
-    let report = watch::watch(&mut *source, &plan, &*clock, &controls, desk, &board, &mut around)?;
+    if let Some(http) = &http {
+        http.serve(&board, &controls.stop);
+    }
+    let notifier = watch::Notifier::ready();
+    let mut around = Around { arguments: &arguments, screen: screen.clone(), notifier };
+    let report = watch::watch(&mut *source, &plan, &*clock, &controls, desk, &board, &mut around);
     screen.close();
+    around.notifier.stopping();
+    let report = report?;
     if arguments.report.is_none() && screen.is_free_for_a_report() {
         let told = Output::stdout();
         told.write(|style, out| format.map_or(Ok(()), |format| format.write(&report, style, out)))?;
@@ -194,10 +230,11 @@ impl Arguments {
         self.interface.iter().map(String::as_str).collect()
     }
 
-    fn open(&self) -> Result<Box<dyn Source>, Problem> {
+    /// Opens what is listened to, then becomes the user that the watch runs as.
+    fn open(&self) -> Result<(Box<dyn Source>, Opened), Problem> {
         if !self.read.is_empty() {
             let options = capture::Options { hash: false, filter: self.filter.clone(), count: None };
-            return Ok(Box::new(capture::open(&self.read, &options)?));
+            return Ok((Box::new(capture::open(&self.read, &options)?), Opened::default()));
         }
         let options: Vec<_> = self
             .interface
@@ -214,7 +251,52 @@ impl Arguments {
                 ..capture::LiveOptions::default()
             })
             .collect();
-        Ok(Box::new(capture::open_all_live(&options)?))
+        let group = capture::open_all_live(&options)?;
+        let mut lines = group.about();
+        let user = watch::drop_privileges(self.user.as_deref(), self.stay_root).map_err(|why| {
+            Problem::new(why, "--user NAME names an unprivileged user to become, --stay-root stays root")
+        })?;
+        lines.push(match self.stay_root {
+            true => format!("user: {user}, with all capabilities, as --stay-root says"),
+            false => format!("user: {user}, no capabilities, no new privileges"),
+        });
+        let captures = group.descriptors();
+        Ok((Box::new(group), Opened { lines, captures }))
+    }
+
+    fn bind(&self) -> Result<Option<watch::Http>, Problem> {
+        let bind = |listen: &watch::Listen| {
+            watch::Http::bind(listen).map_err(|error| {
+                Problem::new(format!("--http: {error}"), "is another watch using the address?")
+            })
+        };
+        self.http.as_ref().map(bind).transpose()
+    }
+
+    /// Gives up what the watch has no use for. A capture that is only read needs no rights to begin with.
+    fn confine(&self, captures: &[i32]) -> Result<Vec<String>, Problem> {
+        if captures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folder = |path: &Path| match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let mut needs = watch::Needs { captures: captures.to_vec(), ..watch::Needs::default() };
+        needs.read.extend(self.site.file().iter().map(|file| folder(file)));
+        needs.read.extend(self.site.ruleset.iter().map(PathBuf::from));
+        needs.write.extend(self.state.clone());
+        needs.write.extend(self.report.iter().map(|file| folder(file)));
+        for to in self.destinations() {
+            match to.contains("://") {
+                true => needs.network = true,
+                false if to != "-" => needs.write.push(folder(Path::new(&to))),
+                false => {}
+            }
+        }
+        needs.network |= matches!(self.http, Some(watch::Listen::Loopback(_)));
+        let told = watch::confine(&needs);
+        told.map_err(|why| Problem::new(why, "the kernel has to have seccomp (CONFIG_SECCOMP_FILTER)"))
     }
 
     /// Every place where events go.
@@ -280,10 +362,19 @@ impl Arguments {
     }
 }
 
+/// What was opened while there were the rights to.
+#[derive(Debug, Default)]
+struct Opened {
+    /// How the watch runs, in words.
+    lines: Vec<String>,
+    captures: Vec<i32>,
+}
+
 /// What goes on around the loop.
 struct Around<'a> {
     arguments: &'a Arguments,
     screen: Screen,
+    notifier: watch::Notifier,
 }
 
 impl watch::Around for Around<'_> {
@@ -298,6 +389,7 @@ impl watch::Around for Around<'_> {
 
     fn beat(&mut self, board: &watch::Board) {
         self.screen.status(board);
+        self.notifier.beat(board);
     }
 }
 

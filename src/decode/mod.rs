@@ -11,6 +11,7 @@ mod ip;
 mod link;
 mod mpls;
 mod part;
+mod plain;
 mod shard;
 mod transport;
 mod tunnel;
@@ -26,6 +27,8 @@ pub use shard::shard_of;
 pub use shard::shard_of_pair;
 pub use undecodable::*;
 
+use arrayvec::ArrayVec;
+
 use crate::model::Packet;
 
 use part::Part;
@@ -36,7 +39,21 @@ use walk::Layer;
 /// What a snap length cut off is no error as long as the transport ports are there: payloads then are shorter than the
 /// lengths beside them say. Encapsulations are walked into only where their own fields prove them; otherwise the packet
 /// is what its outer headers say.
+#[inline]
 pub fn decode<'a>(packet: &Packet<'a>) -> Result<Frame<'a>, Undecodable> {
+    match plain::read(packet) {
+        Some(plain::Plain { ethernet, vlans, network, body }) => Ok(Frame {
+            context: Context { ethernet: Some(ethernet), vlans, tunnels: ArrayVec::new() },
+            network: Some(network),
+            body,
+        }),
+        None => layered(packet),
+    }
+}
+
+/// Reads any packet, layer by layer.
+#[inline(never)]
+fn layered<'a>(packet: &Packet<'a>) -> Result<Frame<'a>, Undecodable> {
     let mut context = Context::default();
     let layer = link::layer(&mut context, packet.link, Part::new(packet.bytes, packet.original))?;
     walk::walk(context, layer)

@@ -36,6 +36,19 @@ const GTP_PORT: u16 = 2152;
 /// The most extension headers or tags walked over in one encapsulation header.
 const MOST_EXTENSIONS: usize = 16;
 
+/// Whether [`in_udp`] has to look: everything else is no tunnel.
+#[inline]
+pub(super) fn may_be_in_udp(source: u16, destination: u16, payload: &[u8]) -> bool {
+    matches!(
+        destination,
+        VXLAN_PORT | OLD_VXLAN_PORT | VXLAN_GPE_PORT | GENEVE_PORT | TZSP_PORT | TEREDO_PORT | GTP_PORT
+    ) || matches!(source, TEREDO_PORT | GTP_PORT)
+        || payload.starts_with(&OWN_VXLAN)
+}
+
+/// How a VXLAN header begins whose port is the site's own.
+const OWN_VXLAN: [u8; 4] = [0x08, 0, 0, 0];
+
 /// What a UDP datagram wraps, if anything.
 #[inline]
 pub(super) fn in_udp(source: u16, destination: u16, payload: Part<'_>) -> Option<Wrapped<'_>> {
@@ -47,7 +60,7 @@ pub(super) fn in_udp(source: u16, destination: u16, payload: Part<'_>) -> Option
         (TEREDO_PORT, _) | (_, TEREDO_PORT) => teredo(payload),
         (GTP_PORT, _) | (_, GTP_PORT) => gtp(payload),
         // VXLAN on a port of the site's own: the header alone is too weak a sign.
-        _ if payload.bytes.starts_with(&[0x08, 0, 0, 0]) => {
+        _ if payload.bytes.starts_with(&OWN_VXLAN) => {
             vxlan(payload).filter(|_| proves_ethernet(payload.skip(8)))
         }
         _ => None,

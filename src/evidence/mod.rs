@@ -24,6 +24,7 @@ use crate::capture;
 use crate::capture::CaptureError;
 use crate::capture::Source;
 use crate::model::Finding;
+use crate::model::InputId;
 use crate::model::PacketRef;
 use crate::model::Report;
 use crate::model::Timestamp;
@@ -167,8 +168,8 @@ fn collect(plan: &Plan, id: u32, name: &str, boxes: &mut Boxes) -> Result<(), Ev
         plan.cited.range((id, 0)..=(id, u64::MAX)).map(|(&(_, number), _)| number).collect();
     while source.advance()? {
         let mut packet = source.packet();
-        packet.at.input.0 = id;
-        let number = packet.at.number;
+        packet.at = packet.at.within(InputId(id));
+        let number = packet.at.number();
         latest = latest.max(packet.at.time);
         let cited = plan.cited.get(&(id, number));
         let talks = if plan.wants_talks() { plan.talks_of(&packet) } else { Vec::new() };
@@ -304,7 +305,7 @@ impl Boxes {
             let comments: Vec<String> = piece
                 .notes
                 .iter()
-                .map(|note| plain(&format!("{note} (packet {} of {name})", piece.at.number)).into_owned())
+                .map(|note| plain(&format!("{note} (packet {} of {name})", piece.at.number())).into_owned())
                 .collect();
             let written = Written {
                 interface: interface as u32,
@@ -316,7 +317,7 @@ impl Boxes {
             packets.push(ExhibitPacket {
                 number,
                 file: name.to_owned(),
-                packet: piece.at.number,
+                packet: piece.at.number(),
                 time: piece.at.time,
                 cited: piece.cited,
                 note: piece.notes.join("; "),
@@ -345,8 +346,8 @@ fn check(name: &str, pieces: &[Piece], report: &Report) -> Vec<String> {
     for (id, input) in (0..).zip(&report.inputs) {
         let mut numbers: Vec<u64> = pieces
             .iter()
-            .filter(|piece| piece.cited && piece.at.input.0 == id)
-            .map(|piece| piece.at.number)
+            .filter(|piece| piece.cited && piece.at.input().0 == id)
+            .map(|piece| piece.at.number())
             .collect();
         numbers.sort_unstable();
         if !numbers.is_empty() {

@@ -71,7 +71,7 @@ impl Plan {
 
     fn cite(&mut self, at: usize, evidence: &[Evidence]) {
         for piece in evidence {
-            let known = self.cited.entry((piece.at.input.0, piece.at.number)).or_default();
+            let known = self.cited.entry((piece.at.input().0, piece.at.number())).or_default();
             known.time = piece.at.time;
             if !known.notes.contains(&(at, piece.note.clone())) {
                 known.notes.push((at, piece.note.clone()));

@@ -44,7 +44,7 @@ fn recording(folder: &Path, name: &str, packets: &[Vec<u8>]) -> String {
 
 fn at(input: u32, number: u64) -> PacketRef {
     let time = Timestamp::from_nanos((START + number as i64 - 1) * 1_000_000_000 + 7);
-    PacketRef { time, input: InputId(input), number }
+    PacketRef::new(time, InputId(input), number)
 }
 
 fn report(files: &[&str], cited: &[(u32, u64, &str)]) -> Report {

@@ -244,6 +244,18 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             doubts: &[D::OtherService, D::Payload],
             ask: &[(PRODUCT, "Is encryption switched on for {service} of {target}?")],
         },
+        M::NotAsDocumented => Ground {
+            means: "The payload itself states what the document rules out: a version, a name, or a write where only reading is documented. Only the beginning of a flow is read, so more of the kind may follow.",
+            opposite: &[
+                "a rule of the document, or of the site, that allows what was stated",
+                "the same bytes read by another dissector as something else",
+            ],
+            doubts: &[D::OtherService, D::Payload, D::Guessed],
+            ask: &[
+                (PRODUCT, "What is {source} set up to do to {target}, and since when?"),
+                (SERVER, "Was something written or changed on {target} {when}, and by whom?"),
+            ],
+        },
         #[allow(
             unreachable_patterns,
             reason = "mechanisms may be added without an explanation; a test names them"

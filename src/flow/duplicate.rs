@@ -11,18 +11,20 @@
 //! no retransmission either.
 
 use std::hash::BuildHasher;
-use std::hash::Hash;
 use std::hash::Hasher;
 use std::time::Duration;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 
 use crate::decode::Body;
 use crate::decode::Frame;
 use crate::model::EtherKind;
+use crate::model::InputId;
 use crate::model::PacketRef;
+use crate::model::Timestamp;
 
-use super::key::Place;
+use super::key::Half;
 
 /// How far two copies of a packet lie apart at most.
 const APART: Duration = Duration::from_millis(5);
@@ -45,62 +47,69 @@ pub enum Appearance {
     OtherVantage,
 }
 
+/// One packet remembered: a third of a cache line.
 #[derive(Clone, Copy, Debug)]
 struct Fingerprint {
     digest: u64,
-    look: u64,
-    at: PacketRef,
+    time: Timestamp,
+    look: u32,
+    input: InputId,
 }
+
+/// Nothing remembered: so long ago that no packet is near.
+const NOTHING: Fingerprint =
+    Fingerprint { digest: 0, time: Timestamp::MIN, look: 0, input: InputId(u32::MAX) };
 
 /// The packets of the last milliseconds. Fixed size, no allocation per packet.
 pub struct Recent {
     /// A key of this run alone, so that nobody can make packets that are taken for copies of others.
     hash: RandomState,
-    sets: Box<[[Option<Fingerprint>; WAYS]]>,
+    sets: Box<[[Fingerprint; WAYS]]>,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { hash: RandomState::default(), sets: vec![[None; WAYS]; SETS].into_boxed_slice() }
+        Self { hash: RandomState::default(), sets: vec![[NOTHING; WAYS]; SETS].into_boxed_slice() }
     }
 }
 
 impl Recent {
-    /// Tells what this packet is, and remembers it.
-    pub fn meet(&mut self, place: &Place, frame: &Frame<'_>, at: PacketRef) -> Appearance {
-        let digest = self.digest(place, frame);
-        let look = self.look(frame);
+    /// Tells what this packet is, and remembers it. `key` is the hash of its flow's key.
+    #[inline]
+    pub fn meet(&mut self, key: u64, from: Half, frame: &Frame<'_>, at: PacketRef) -> Appearance {
+        let digest = self.digest(key, from, frame);
+        let look = look(frame);
         // Which packets are forgotten first must not depend on this run's key.
         let index = (rough(frame) >> 32) as usize % SETS;
         let Some(set) = self.sets.get_mut(index) else { return Appearance::New };
-        let near =
-            |other: PacketRef| at.time.since(other.time) <= APART && other.time.since(at.time) <= APART;
-        for known in set.iter_mut().flatten() {
-            if known.digest != digest || !near(known.at) {
+        let near = |other: Timestamp| at.time.since(other) <= APART && other.since(at.time) <= APART;
+        for known in set.iter_mut() {
+            if known.digest != digest || !near(known.time) {
                 continue;
             }
-            if known.at.input != at.input {
+            if known.input != at.input() {
                 return Appearance::OtherVantage;
             }
-            if known.look != look || known.at.time == at.time || !may_repeat(frame) {
+            if known.look != look || known.time == at.time || !may_repeat(frame) {
                 return Appearance::Duplicate;
             }
-            known.at = at;
+            known.time = at.time;
             return Appearance::New;
         }
-        let print = Some(Fingerprint { digest, look, at });
-        let oldest = set.iter_mut().min_by_key(|known| known.map(|known| (known.at.time, known.at.number)));
-        if let Some(oldest) = oldest {
-            *oldest = print;
+        if let Some(oldest) = set.iter_mut().min_by_key(|known| known.time) {
+            *oldest = Fingerprint { digest, time: at.time, look, input: at.input() };
         }
         Appearance::New
     }
 
     /// All that every copy of a packet shares.
-    fn digest(&self, place: &Place, frame: &Frame<'_>) -> u64 {
+    ///
+    /// The payload of a TCP segment is not looked at: sequence number and checksum tell two apart that one sender can have sent
+    /// within [`APART`]. Elsewhere checksums may be absent and identifications zero, so every byte counts.
+    #[inline]
+    fn digest(&self, key: u64, from: Half, frame: &Frame<'_>) -> u64 {
         let mut hasher = self.hash.build_hasher();
-        place.key.hash(&mut hasher);
-        hasher.write_u8(place.from as u8);
+        hasher.write_u64(key ^ from as u64);
         if let Some(network) = frame.network {
             hasher.write_u64(u64::from(network.identification) << 32 | u64::from(network.length));
         }
@@ -110,7 +119,6 @@ impl Recent {
                 hasher.write_u64(
                     u64::from(tcp.checksum) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.flags.0),
                 );
-                hasher.write(tcp.payload);
             }
             Body::Udp(udp) => {
                 hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
@@ -131,25 +139,30 @@ impl Recent {
         }
         hasher.finish()
     }
-
-    /// What shows that a copy went another way.
-    fn look(&self, frame: &Frame<'_>) -> u64 {
-        let mut hasher = self.hash.build_hasher();
-        hasher.write_u8(frame.network.map_or(0, |network| network.ttl));
-        if let Some(ethernet) = frame.context.ethernet {
-            let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (ethernet.source.0, ethernet.destination.0);
-            hasher.write_u64(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
-            hasher.write_u64(u64::from_be_bytes([0, 0, g, h, i, j, k, l]));
-        }
-        for &vlan in &frame.context.vlans {
-            hasher.write_u16(vlan);
-        }
-        for tunnel in &frame.context.tunnels {
-            tunnel.hash(&mut hasher);
-        }
-        hasher.finish()
-    }
 }
+
+/// What shows that a copy went another way: time to live, MAC addresses, tags, tunnels. Two that differ and look alike by chance are
+/// taken for repetitions, which is what they would be without it.
+#[inline]
+fn look(frame: &Frame<'_>) -> u32 {
+    let mut look = u64::from(frame.network.map_or(0, |network| network.ttl));
+    let mut add = |word: u64| look = (look ^ word).wrapping_mul(GOLDEN).rotate_left(29);
+    if let Some(ethernet) = frame.context.ethernet {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (ethernet.source.0, ethernet.destination.0);
+        add(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+        add(u64::from_be_bytes([0, 0, g, h, i, j, k, l]));
+    }
+    for &vlan in &frame.context.vlans {
+        add(u64::from(vlan));
+    }
+    if !frame.context.tunnels.is_empty() {
+        add(FixedState::default().hash_one(&frame.context.tunnels));
+    }
+    (look >> 32) as u32
+}
+
+/// The golden ratio in 64 bits (Knuth's multiplicative hash).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Whether a sender may send this very packet twice within a few milliseconds.
 fn may_repeat(frame: &Frame<'_>) -> bool {
@@ -183,8 +196,7 @@ fn rough(frame: &Frame<'_>) -> u64 {
         Body::Arp(arp) => head(arp.bytes.get(8..).unwrap_or_default()),
         Body::Fragment(fragment) => u64::from(fragment.identification),
     };
-    // Knuth's multiplicative hash: the golden ratio in 64 bits.
-    (network ^ body).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    (network ^ body).wrapping_mul(GOLDEN)
 }
 
 fn head(bytes: &[u8]) -> u64 {

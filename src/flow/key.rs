@@ -3,6 +3,8 @@
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
 use crate::decode::Body;
 use crate::decode::Frame;
@@ -68,8 +70,17 @@ impl<T> Pair<T> {
 }
 
 /// A flow's key, packed so that hashing and comparing it is five words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq)]
 pub struct Key([u64; 5]);
+
+impl PartialEq for Key {
+    /// Five words at once: what is made of comparing arrays is a call for each packet.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let ([a, b, c, d, e], [f, g, h, i, j]) = (self.0, other.0);
+        (a ^ f) | (b ^ g) | (c ^ h) | (d ^ i) | (e ^ j) == 0
+    }
+}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -151,12 +162,28 @@ impl Place {
 
     /// The flow between two endpoints, seen from a packet of the first.
     pub fn between(cell: CellId, transport: Transport, source: Endpoint, destination: Endpoint) -> Self {
-        let from = if source <= destination { Half::Low } else { Half::High };
+        let from = if is_lower(&source, &destination) { Half::Low } else { Half::High };
         let ends = match from {
             Half::Low => Pair { low: source, high: destination },
             Half::High => Pair { low: destination, high: source },
         };
         Self { key: pack(cell, transport, ends), from, cell, transport, ends }
+    }
+
+    /// The place that the key of a TCP flow was made from.
+    pub(super) fn of_stream(key: Key, from: Half) -> Self {
+        let [low_high, low_low, high_high, high_low, rest] = key.0;
+        let host = |high: u64, low: u64| {
+            Host::Ip(match rest >> 44 & 0xf {
+                0 => IpAddr::V4(Ipv4Addr::from_bits(low as u32)),
+                _ => IpAddr::V6(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))),
+            })
+        };
+        let ends = Pair {
+            low: Endpoint { host: host(low_high, low_low), port: Some((rest >> 16) as u16) },
+            high: Endpoint { host: host(high_high, high_low), port: Some(rest as u16) },
+        };
+        Self { key, from, cell: CellId((rest >> 48) as u16), transport: Transport::Tcp, ends }
     }
 
     /// The endpoint that sent the packet.
@@ -167,6 +194,21 @@ impl Place {
     /// The endpoint that the packet is for.
     pub fn destination(&self) -> Endpoint {
         *self.ends.of(self.from.other())
+    }
+}
+
+/// Whether an endpoint sorts before another or is the same; of IPv4, the most usual, in one comparison.
+#[inline]
+fn is_lower(one: &Endpoint, other: &Endpoint) -> bool {
+    match (one, other) {
+        (
+            Endpoint { host: Host::Ip(IpAddr::V4(a)), port: Some(from) },
+            Endpoint { host: Host::Ip(IpAddr::V4(b)), port: Some(to) },
+        ) => {
+            let number = |ip: &Ipv4Addr, port: &u16| u64::from(ip.to_bits()) << 16 | u64::from(*port);
+            number(a, from) <= number(b, to)
+        }
+        _ => one <= other,
     }
 }
 
@@ -240,6 +282,16 @@ mod tests {
         assert_eq!(there.from, back.from.other());
         assert_eq!((there.source(), there.destination()), (a, b));
         assert_eq!((back.source(), back.destination()), (b, a));
+    }
+
+    #[test]
+    fn the_key_of_a_stream_tells_its_ends() {
+        for (a, b) in [("10.0.0.1", "10.0.0.2"), ("2001:db8::1:2", "fe80::ffff:1")] {
+            for (a, b) in [(end(a, 4000), end(b, 502)), (end(b, 65_535), end(a, 1))] {
+                let place = Place::between(CellId(513), Transport::Tcp, a, b);
+                assert_eq!(Place::of_stream(place.key, place.from), place);
+            }
+        }
     }
 
     #[test]

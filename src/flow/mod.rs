@@ -5,6 +5,7 @@
 mod duplicate;
 mod key;
 mod live;
+mod lone;
 mod opener;
 mod outcome;
 mod prefix;
@@ -16,6 +17,7 @@ mod tcp;
 pub use duplicate::*;
 pub use key::*;
 pub use live::*;
+pub use lone::Lone;
 pub use outcome::is_unreachable;
 pub use prefix::*;
 pub use record::*;

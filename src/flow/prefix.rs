@@ -244,6 +244,10 @@ impl Prefix {
 
     fn append(&mut self, bytes: &[u8]) {
         self.copied += bytes.len() as u64;
+        if self.bytes.capacity() == 0 {
+            // Most flows are decided within a few messages: one piece of memory for all of them.
+            self.bytes.reserve(2 * bytes.len().clamp(64, MOST_STREAM / 4));
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -260,7 +264,7 @@ mod tests {
     use crate::model::Timestamp;
 
     fn at(number: u64) -> PacketRef {
-        PacketRef { time: Timestamp::from_nanos(number as i64 * 10_000_000), input: InputId(0), number }
+        PacketRef::new(Timestamp::from_nanos(number as i64 * 10_000_000), InputId(0), number)
     }
 
     fn stream(start: Option<u32>, segments: &[(u32, &str)]) -> Prefix {

@@ -1,6 +1,8 @@
 //! Who speaks: hosts, endpoints and the address space (cell) that they live in.
 
 use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::net::IpAddr;
 
 /// An Ethernet address.
@@ -22,12 +24,26 @@ impl fmt::Display for MacAddr {
 }
 
 /// One machine as the wire names it: by IP address, or by MAC address for layer-2 flows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
     /// By its IP address.
     Ip(IpAddr),
     /// By its MAC address.
     Mac(MacAddr),
+}
+
+impl Hash for Host {
+    /// In one step: hosts are hashed for every flow.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Ip(IpAddr::V4(ip)) => state.write_u64(u64::from(ip.to_bits())),
+            Self::Ip(IpAddr::V6(ip)) => state.write_u128(ip.to_bits()),
+            Self::Mac(MacAddr([a, b, c, d, e, f])) => {
+                state.write_u64(u64::from_be_bytes([1, 0, *a, *b, *c, *d, *e, *f]))
+            }
+        }
+    }
 }
 
 impl Host {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CellId, FlowRecord, Host, Outcome, PacketRef, Transport};
+use super::{CellId, FlowRecord, Host, Outcome, PacketRef, Sweep, Transport};
 
 /// What makes a conversation one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,8 @@ pub struct Conversation {
     /// The earliest and the latest flows, whole, in the order of their first packets. Most conversations have one: a tree of
     /// such long records would take room for eleven.
     attempts: Vec<FlowRecord>,
+    /// Where it stands for a sweep, what was folded into it.
+    pub sweep: Option<Box<Sweep>>,
 }
 
 impl Conversation {
@@ -86,9 +88,28 @@ impl Conversation {
             first: flow.first,
             last: flow.last,
             attempts: Vec::new(),
+            sweep: None,
         };
         new.fold(flow);
         new
+    }
+
+    /// The conversation that stands for a sweep.
+    pub fn of_sweep(key: ConversationKey, sweep: Sweep) -> Self {
+        Self {
+            key,
+            flows: sweep.tries,
+            packets: sweep.tries,
+            bytes: sweep.bytes,
+            outcomes: BTreeMap::from([(Outcome::Unanswered, sweep.tries)]),
+            protocols: BTreeSet::new(),
+            layers: BTreeSet::new(),
+            hosts: BTreeSet::new(),
+            first: sweep.first,
+            last: sweep.last,
+            attempts: Vec::new(),
+            sweep: Some(Box::new(sweep)),
+        }
     }
 
     /// Takes one more flow in.

@@ -2,6 +2,7 @@
 
 mod address;
 mod conversation;
+mod crossing;
 mod fact;
 mod flow;
 mod input;
@@ -9,6 +10,7 @@ mod name;
 mod observed;
 mod packet;
 mod report;
+mod sweep;
 mod tally;
 mod time;
 mod transport;
@@ -16,6 +18,7 @@ mod verdict;
 
 pub use address::*;
 pub use conversation::*;
+pub use crossing::*;
 pub use fact::*;
 pub use flow::*;
 pub use input::*;
@@ -23,6 +26,7 @@ pub use name::*;
 pub use observed::*;
 pub use packet::*;
 pub use report::*;
+pub use sweep::*;
 pub use tally::*;
 pub use time::*;
 pub use transport::*;

@@ -1,5 +1,7 @@
 //! One captured frame, borrowed from where it arrived, and the reference that evidence keeps of it.
 
+use std::num::NonZeroU64;
+
 use super::Timestamp;
 
 /// Which input a packet came from: an index into the report's list of inputs.
@@ -8,15 +10,54 @@ pub struct InputId(pub u32);
 
 /// Names one packet for good: what Wireshark shows as file, packet number and time.
 ///
-/// The order is that of the ordered merge: time, then input, then number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The order is that of the ordered merge: time, then input, then number. Two words, one of them never zero: flows keep dozens of these, and
+/// "none" must cost nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketRef {
     /// Capture time.
     pub time: Timestamp,
+    /// The input in the upper bits, the number plus one in the lower [`NUMBER_BITS`].
+    place: NonZeroU64,
+}
+
+/// Bits for a packet's number: at a million packets a second, enough for half a year; the rest is for a million inputs.
+const NUMBER_BITS: u32 = 44;
+/// The largest number that fits, with room for the one that is added.
+const LAST_NUMBER: u64 = (1 << NUMBER_BITS) - 2;
+/// The last input that fits.
+const LAST_INPUT: u32 = (1 << (u64::BITS - NUMBER_BITS)) - 1;
+
+impl PacketRef {
+    /// The packet of an input with that number, counted from 1 as capture tools do. What does not fit is told as the last that does.
+    #[inline]
+    pub fn new(time: Timestamp, input: InputId, number: u64) -> Self {
+        let place = u64::from(input.0.min(LAST_INPUT)) << NUMBER_BITS | (number.min(LAST_NUMBER) + 1);
+        Self { time, place: NonZeroU64::new(place).unwrap_or(NonZeroU64::MIN) }
+    }
+
     /// The input it stands in.
-    pub input: InputId,
-    /// Its number there, counted from 1 as capture tools do.
-    pub number: u64,
+    #[inline]
+    pub fn input(self) -> InputId {
+        InputId((self.place.get() >> NUMBER_BITS) as u32)
+    }
+
+    /// The same packet as one of another input.
+    pub fn within(self, input: InputId) -> Self {
+        Self::new(self.time, input, self.number())
+    }
+
+    /// Its number there.
+    #[inline]
+    pub fn number(self) -> u64 {
+        (self.place.get() & ((1 << NUMBER_BITS) - 1)) - 1
+    }
+}
+
+impl Default for PacketRef {
+    /// No packet: before the first one.
+    fn default() -> Self {
+        Self::new(Timestamp::default(), InputId(0), 0)
+    }
 }
 
 /// A link type number as in the capture file formats (<https://www.tcpdump.org/linktypes.html>).
@@ -67,4 +108,27 @@ pub struct Packet<'a> {
     pub original: u32,
     /// What was captured.
     pub bytes: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_two_words_and_tells_its_parts() {
+        assert_eq!((size_of::<PacketRef>(), size_of::<Option<PacketRef>>()), (16, 16));
+        for (input, number) in [(0, 0), (0, 1), (7, 4_000_000_000), (LAST_INPUT, LAST_NUMBER)] {
+            let at = PacketRef::new(Timestamp::from_nanos(-5), InputId(input), number);
+            assert_eq!((at.input(), at.number()), (InputId(input), number));
+        }
+        let beyond = PacketRef::new(Timestamp::MAX, InputId(u32::MAX), u64::MAX);
+        assert_eq!((beyond.input(), beyond.number()), (InputId(LAST_INPUT), LAST_NUMBER));
+    }
+
+    #[test]
+    fn the_order_is_time_then_input_then_number() {
+        let at = |time, input, number| PacketRef::new(Timestamp::from_nanos(time), InputId(input), number);
+        let sorted = [at(1, 0, 9), at(1, 1, 1), at(1, 1, 2), at(2, 0, 1)];
+        assert!(sorted.is_sorted());
+    }
 }

@@ -52,7 +52,7 @@ pub struct Report {
 impl Report {
     /// The name of the input that a packet stands in.
     pub fn input_name(&self, at: PacketRef) -> &str {
-        usize::try_from(at.input.0)
+        usize::try_from(at.input().0)
             .ok()
             .and_then(|index| self.inputs.get(index))
             .map_or("?", |input| &input.name)

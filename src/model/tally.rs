@@ -30,6 +30,8 @@ pub struct Tally {
     pub flows: u64,
     /// Flows that a bound pushed out before they ended. They are told with what was known then, and counted here as well.
     pub evicted: u64,
+    /// Flows of one SYN each that were folded into sweeps: not told one by one, but with the sweep's packets and their number.
+    pub folded: u64,
     /// Bytes copied off the packet path, by what for (prefixes, fragments).
     pub copied_bytes: u64,
 }
@@ -54,6 +56,7 @@ impl Tally {
         self.fragments_pending += other.fragments_pending;
         self.flows += other.flows;
         self.evicted += other.evicted;
+        self.folded += other.folded;
         self.copied_bytes += other.copied_bytes;
         for (&reason, theirs) in &other.undecodable {
             self.undecodable

@@ -8,6 +8,8 @@ use crate::classify::Proof;
 use crate::classify::Protocol;
 use crate::classify::Seen;
 use crate::classify::Side;
+use crate::classify::candidates;
+use crate::classify::candidates::MOST_PROTOCOLS;
 use crate::flow::Flow;
 use crate::flow::Half;
 use crate::flow::MOST_STREAM;
@@ -22,9 +24,6 @@ use crate::model::PacketRef;
 use crate::model::Statement;
 
 use super::names::Questions;
-
-/// The most protocols that the mask of those who said no can hold.
-pub const MOST_PROTOCOLS: usize = 128;
 
 /// How far judging has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +42,7 @@ enum Stage {
 pub struct Judgement {
     stage: Stage,
     /// A bit for each protocol that said no.
-    excluded: u128,
+    excluded: candidates::Set,
     /// The one that was proved.
     protocol: Option<usize>,
     classification: Option<Box<Classification>>,
@@ -262,6 +261,9 @@ impl Judgement {
                 }
             }
             Stage::Asking => {
+                if excluded == 0 {
+                    excluded = candidates::ruled_out(&seen);
+                }
                 for (index, protocol) in PROTOCOLS.iter().enumerate().take(MOST_PROTOCOLS) {
                     if excluded >> index & 1 == 1 {
                         continue;

@@ -99,7 +99,9 @@ impl Live {
         for shard in &mut self.engine.shards {
             shard.tick(now);
         }
-        self.settle();
+        if self.engine.shards.iter_mut().any(|shard| shard.learnt().unsettled.len() >= UNSETTLED) {
+            self.settle(Timestamp::MAX);
+        }
         let due = self.swept.is_none_or(|swept| now.since(swept) >= HOUSEKEEPING || now < swept);
         if due {
             self.swept = Some(now);
@@ -134,15 +136,12 @@ impl Live {
         }
     }
 
-    /// Settles the roles of streams without opening where many wait: their merge may never come.
-    fn settle(&mut self) {
-        if !self.engine.shards.iter_mut().any(|shard| shard.learnt().unsettled.len() >= UNSETTLED) {
-            return;
-        }
+    /// Settles the roles of streams without opening that are silent since then: the merge that would do it may never come.
+    fn settle(&mut self, since: Timestamp) {
         let learned: BTreeSet<(CellId, Host, u16)> =
             self.engine.shards.iter_mut().flat_map(|shard| shard.learnt().learned.clone()).collect();
         for shard in &mut self.engine.shards {
-            shard.settle(&learned);
+            shard.settle(&learned, since);
         }
     }
 
@@ -150,6 +149,7 @@ impl Live {
         let since = now.minus(self.retention.keep);
         self.hosts.retain(|_, heard| heard.last.time >= since);
         let answered = now.minus(ANSWERED);
+        self.settle(answered);
         for shard in &mut self.engine.shards {
             shard.forget(since, answered);
         }
@@ -198,5 +198,150 @@ fn thin_out(learnt: &mut Learnt, most: usize) {
         learnt.endpoints.truncate(MOST_ENDPOINTS / 4);
         learnt.endpoints.reverse();
         learnt.leave_out("older dynamic ports left out", (before - learnt.endpoints.len()) as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::path::PathBuf;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::capture;
+    use crate::capture::CaptureError;
+    use crate::model::Input;
+    use crate::model::InputId;
+    use crate::model::LinkType;
+    use crate::model::PacketRef;
+
+    fn cases() -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/cases");
+        let cases = std::fs::read_dir(folder).unwrap().flatten().map(|case| case.path().join("capture.pcap"));
+        cases.filter(|path| path.exists()).collect()
+    }
+
+    #[test]
+    fn a_snapshot_at_the_end_is_what_a_run_tells() {
+        let mut seen = 0;
+        for path in cases() {
+            let open = || capture::open(std::slice::from_ref(&path), &capture::Options::default()).unwrap();
+            let options = Options { keep_flows: true, ..Options::default() };
+            let whole = super::super::run(&mut open(), &options, &|_, _| {}).unwrap();
+            let mut live = Live::new(&options, Retention::default());
+            let mut source = open();
+            let mut packets = 0;
+            while source.advance().unwrap() {
+                live.take(&source.packet());
+                packets += 1;
+                if packets % 100 == 0 {
+                    // A look on the way changes nothing, and its own sums add up.
+                    assert!(live.observe(&source, None).join().tally.adds_up());
+                }
+            }
+            let told = live.observe(&source, None).join();
+            assert_eq!(format!("{told:#?}"), format!("{whole:#?}"), "{}", path.display());
+            seen += 1;
+        }
+        assert!(seen > 0);
+    }
+
+    /// An interface of which nothing is asked but its name.
+    struct Wire;
+
+    impl Source for Wire {
+        fn advance(&mut self) -> Result<bool, CaptureError> {
+            Ok(false)
+        }
+
+        fn packet(&self) -> Packet<'_> {
+            Packet {
+                at: PacketRef::default(),
+                link: LinkType::ETHERNET,
+                interface: 0,
+                original: 0,
+                bytes: &[],
+            }
+        }
+
+        fn inputs(&self) -> Vec<Input> {
+            vec![Input::default()]
+        }
+    }
+
+    /// A question for a name that was never asked for before.
+    fn question(number: u32) -> Vec<u8> {
+        let mut dns = vec![(number >> 8) as u8, number as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        let label = format!("n{number:07}");
+        dns.push(label.len() as u8);
+        dns.extend(label.as_bytes());
+        dns.extend(b"\x05plant\x07example\0\0\x01\0\x01");
+        let mut bytes = Vec::new();
+        let [_, a, b, c] = number.to_be_bytes();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, a, b, c], [10, 99, 0, 53], 64)
+            .udp(20_000 + (number % 40_000) as u16, 53)
+            .write(&mut bytes, &dns)
+            .unwrap();
+        bytes
+    }
+
+    /// Data in the middle of a connection that nobody saw opened.
+    fn midstream(number: u32) -> Vec<u8> {
+        let [_, a, b, c] = number.to_be_bytes();
+        let mut bytes = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, a, b, c], [10, 98, 0, 1], 64)
+            .tcp(20_000 + (number % 40_000) as u16, 502, number, 1000)
+            .ack(1)
+            .write(&mut bytes, &[1, 2, 3, 4])
+            .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_month_of_newcomers_leaves_no_more_behind_than_a_week() {
+        const DAY: i64 = 86_400;
+        let mut options = Options { conversations: 1_024, records: 2_048, ..Options::default() };
+        options.limits.flows = 4_096;
+        let retention = Retention { keep: Duration::from_secs(2 * DAY as u64), lookups: 512 };
+        let mut live = Live::new(&options, retention);
+        let mut sizes = Vec::new();
+        let mut number = 0_u32;
+        // A step is five minutes.
+        for step in 0..30 * DAY / 300 {
+            for bytes in [question(number), midstream(number)] {
+                let time = Timestamp::from_nanos((step * 300 + 1) * 1_000_000_000);
+                let at = PacketRef::new(time, InputId(0), u64::from(number) + 1);
+                let original = bytes.len() as u32;
+                live.take(&Packet { at, link: LinkType::ETHERNET, interface: 0, original, bytes: &bytes });
+            }
+            number += 1;
+            live.tick(Timestamp::from_nanos((step * 300 + 150) * 1_000_000_000));
+            if (step + 1) % (DAY / 300) == 0 {
+                let told = live.observe(&Wire, None).join();
+                assert!(told.tally.adds_up());
+                sizes.push([
+                    told.conversations.len(),
+                    told.conversations.values().map(|kept| kept.attempts().len()).sum(),
+                    told.lookups.len(),
+                    told.vantage.heard.len(),
+                    live.flows(),
+                ]);
+            }
+        }
+        let most = |days: &[[usize; 5]]| -> Vec<usize> {
+            (0..5).map(|what| days.iter().map(|day| day[what]).max().unwrap_or(0)).collect()
+        };
+        let (week, rest) = (most(&sizes[..7]), most(&sizes[7..]));
+        for (later, before) in rest.iter().zip(&week) {
+            assert!(*later <= before + before / 10, "{week:?} in a week, {rest:?} later");
+            assert!(*later > 0);
+        }
+        let told = live.observe(&Wire, None).join();
+        let notes = told.vantage.notes.join("\n");
+        assert!(notes.contains("conversations forgotten"), "{notes}");
+        assert_eq!(told.tally.packets, 2 * u64::from(number));
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::capture::Source;
 use crate::model::CellId;
 use crate::model::FlowRecord;
+use crate::model::Heard;
 use crate::model::Host;
 use crate::model::Input;
 use crate::model::Observed;
@@ -47,6 +48,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     let mut unsettled = Vec::new();
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut resolver = Resolver::default();
+    let mut sweeps = BTreeMap::new();
     for (number, mut shard) in shards.into_iter().enumerate() {
         observed.tally.merge(&shard.tally);
         observed.flows.append(&mut shard.flows);
@@ -62,6 +64,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         if number == super::dispatch::RESOLVER {
             resolver = shard.resolver;
         }
+        shard.sweeps.add_to(&mut sweeps);
         shard.view.add_to(&mut vantage);
     }
 
@@ -78,7 +81,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         fold(
             &mut observed.conversations,
             record,
-            &Room { conversations: usize::MAX, records: usize::MAX },
+            &Room { conversations: usize::MAX, records: usize::MAX, tries: usize::MAX },
             &mut 0,
             &mut left_out,
         );
@@ -95,10 +98,26 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     });
     observed.endpoints.sort_by_key(|endpoint| (endpoint.at, endpoint.server, endpoint.port));
     name(&mut observed);
+    if keep_flows {
+        observed.tally.flows += sweeps.len() as u64;
+        observed.flows.extend(sweeps.iter().map(|(&(cell, client), sweep)| sweep.flow(cell, client)));
+    }
     observed.flows.sort_by_key(|flow| flow.first);
 
     (observed.resolutions, vantage.overlapping) = resolver.finish();
     vantage.heard = hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect();
+    for ((cell, client), sweep) in sweeps {
+        // What was folded was not told to the inventory one by one.
+        if let Some(client) = client.filter(|client| !client.is_group()) {
+            let heard = Heard { packets: sweep.tries, first: sweep.first, last: sweep.last };
+            let known = vantage.heard.entry((cell, client)).or_insert(Heard { packets: 0, ..heard });
+            known.packets += heard.packets;
+            known.first = known.first.min(heard.first);
+            known.last = known.last.max(heard.last);
+        }
+        let conversation = sweep.conversation(cell, client);
+        observed.conversations.insert(conversation.key, conversation);
+    }
     vantage.first = observed.inputs.iter().filter_map(|input| input.first).min();
     vantage.last = observed.inputs.iter().filter_map(|input| input.last).max();
     vantage.cut_packets = observed.inputs.iter().map(|input| input.cut_packets).sum();

@@ -4,6 +4,7 @@
 //! everything that a shard concludes, are the same for one worker and for many, and so is the result of the merge.
 
 mod cells;
+mod crossing;
 mod dispatch;
 mod elsewhere;
 mod engine;
@@ -13,6 +14,7 @@ mod merge;
 mod names;
 mod resolve;
 mod shard;
+mod sweep;
 mod vantage;
 mod worker;
 
@@ -32,6 +34,7 @@ use crate::model::Observed;
 
 pub use cells::CellMap;
 pub use cells::CellRule;
+pub use crossing::Vantages;
 pub use live::Live;
 pub use live::Retention;
 pub use live::Snapshot;
@@ -58,6 +61,9 @@ pub struct Options {
     pub conversations: usize,
     /// The most flows kept whole inside conversations; beyond it a conversation keeps its first and its last.
     pub records: usize,
+    /// The most single SYNs of one client, in one of the 64 shards, that are each a conversation though nothing answered; more are a
+    /// sweep. Whoever prints flows prints as many.
+    pub tries: usize,
     /// Bounds on incomplete datagrams.
     pub fragments: FragmentBounds,
 }
@@ -72,6 +78,7 @@ impl Default for Options {
             prefix_bytes: 512 << 20,
             conversations: 128 * 1024,
             records: 256 * 1024,
+            tries: 256,
             fragments: FragmentBounds::default(),
         }
     }
@@ -84,7 +91,11 @@ impl Options {
         Bounds {
             limits: Limits { flows: share(self.limits.flows), ..self.limits },
             prefixes: share(self.prefix_bytes),
-            room: Room { conversations: share(self.conversations), records: share(self.records) },
+            room: Room {
+                conversations: share(self.conversations),
+                records: share(self.records),
+                tries: self.tries,
+            },
             keep_flows: self.keep_flows,
         }
     }

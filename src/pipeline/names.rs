@@ -183,6 +183,8 @@ pub fn stated(facts: &Facts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::InputId;
+    use crate::model::Timestamp;
 
     #[test]
     fn names_are_names_of_the_server() {
@@ -217,7 +219,7 @@ mod tests {
                 addresses: Vec::new(),
                 aliases: Vec::new(),
             };
-            let at = PacketRef { number: u64::from(number) + 1, ..PacketRef::default() };
+            let at = PacketRef::new(Timestamp::default(), InputId(0), u64::from(number) + 1);
             questions.hear(message, at, CellId(0), (host(1), host(2)), &mut told);
         }
         assert_eq!((told.len(), told[0].name.as_str()), (100 - MOST_QUESTIONS, "n0.example"));

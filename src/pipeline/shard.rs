@@ -12,7 +12,9 @@ use crate::flow::Arrival;
 use crate::flow::ErrorSeen;
 use crate::flow::Flow;
 use crate::flow::Leaves;
+use crate::flow::Left;
 use crate::flow::Limits;
+use crate::flow::Lone;
 use crate::flow::Payload;
 use crate::flow::Place;
 use crate::flow::Proven;
@@ -41,6 +43,7 @@ use super::judge::Judgement;
 use super::merge;
 use super::names;
 use super::resolve::Resolver;
+use super::sweep::Sweeps;
 use super::vantage::Hosts;
 use super::vantage::View;
 
@@ -119,6 +122,8 @@ pub struct Learnt {
     pub left_out: BTreeMap<&'static str, u64>,
     /// Address resolution.
     pub resolver: Resolver,
+    /// Tries that came to nothing, folded.
+    pub sweeps: Sweeps,
     /// The mirror's view.
     pub view: View,
 }
@@ -155,6 +160,7 @@ impl Shard {
                 endpoints: Vec::new(),
                 left_out: BTreeMap::new(),
                 resolver: Resolver::default(),
+                sweeps: Sweeps::default(),
                 view: View::new(hosts),
             },
             heard: Vec::new(),
@@ -179,7 +185,8 @@ impl Shard {
             self.learnt.tally.packets += packets;
             self.learnt.view.count(&frame.context, packets);
         }
-        let appearance = self.recent.meet(&place, frame, at);
+        let hash = self.table.hash(&place.key);
+        let appearance = self.recent.meet(hash, place.from, frame, at);
         if appearance == Appearance::Duplicate {
             if tasks.count {
                 self.learnt.tally.duplicates += packets;
@@ -195,7 +202,7 @@ impl Shard {
         }
         if tasks.count {
             self.learnt.tally.in_flows += packets;
-            self.count(&place, &Arrival { at, original: delivery.original, pieces, frame, copy });
+            self.count(hash, &place, &Arrival { at, original: delivery.original, pieces, frame, copy });
         }
     }
 
@@ -205,9 +212,7 @@ impl Shard {
         learnt.view.tell_to(hosts);
         let mut kept = self.kept;
         let mut sink = Sink { bounds: &self.bounds, kept: &mut kept, learnt: &mut learnt };
-        for (flow, judgement) in self.table.iter() {
-            sink.take(flow.clone(), judgement.clone(), Leaves::Ended);
-        }
+        self.table.each(&mut |left| sink.leave(left, Leaves::Ended));
         for record in std::mem::take(&mut learnt.elsewhere).finish() {
             learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
         }
@@ -217,7 +222,7 @@ impl Shard {
     /// Sees to timers: flows that ended in silence leave the table.
     pub fn tick(&mut self, now: Timestamp) {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
-        self.table.tick(now, &mut |flow, judgement, why| sink.take(flow, judgement, why));
+        self.table.tick(now, &mut |left, why| sink.leave(left, why));
     }
 
     /// Flows alive.
@@ -230,9 +235,12 @@ impl Shard {
         self.kept
     }
 
-    /// Settles the roles of streams without opening by the endpoints that are known to accept.
-    pub fn settle(&mut self, learned: &BTreeSet<(CellId, Host, u16)>) {
-        for mut record in std::mem::take(&mut self.learnt.unsettled) {
+    /// Settles the roles of streams without opening, silent since then, by the endpoints that are known to accept.
+    pub fn settle(&mut self, learned: &BTreeSet<(CellId, Host, u16)>, since: Timestamp) {
+        let waiting = std::mem::take(&mut self.learnt.unsettled);
+        let (old, young) = waiting.into_iter().partition(|record: &FlowRecord| record.last.time < since);
+        self.learnt.unsettled = young;
+        for mut record in old {
             merge::settle(&mut record, learned);
             self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
         }
@@ -260,6 +268,10 @@ impl Shard {
         learnt.endpoints.retain(|endpoint| endpoint.at.time >= since);
         let addresses = learnt.resolver.forget(since);
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
+        learnt.sweeps.forget(since);
+        for key in learnt.conversations.keys() {
+            learnt.sweeps.know(key);
+        }
         learnt.view.forget();
     }
 
@@ -271,17 +283,17 @@ impl Shard {
     /// Ends all flows and hands over what was learnt.
     pub fn finish(mut self) -> Learnt {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
-        self.table.finish(&mut |flow, judgement, why| sink.take(flow, judgement, why));
+        self.table.finish(&mut |left, why| sink.leave(left, why));
         for record in std::mem::take(&mut self.learnt.elsewhere).finish() {
             self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
         }
         self.learnt
     }
 
-    fn count(&mut self, place: &Place, arrival: &Arrival<'_>) {
+    fn count(&mut self, hash: u64, place: &Place, arrival: &Arrival<'_>) {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
-        let slot =
-            self.table.take(place, arrival, &mut |flow, judgement, why| sink.take(flow, judgement, why));
+        let slot = self.table.take(hash, place, arrival, &mut |left, why| sink.leave(left, why));
+        let Some(slot) = slot else { return };
         let Some(carrier) = carrier(place.transport) else {
             if let Body::Icmp(icmp) = arrival.frame.body
                 && !arrival.copy
@@ -345,6 +357,20 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
+    fn leave(&mut self, left: Left<'_, Judgement>, why: Leaves) {
+        if let Left::Lone(lone, _) = left
+            && self.learnt.fold_try(lone, why, self.bounds)
+        {
+            return;
+        }
+        if let Left::Lone(lone, _) = left {
+            let place = lone.place();
+            self.learnt.sweeps.count(place.cell, place.source().host);
+        }
+        let (flow, judgement) = left.whole();
+        self.take(flow, judgement, why);
+    }
+
     fn take(&mut self, flow: Flow, mut judgement: Judgement, why: Leaves) {
         let goes_on = why == Leaves::GoesOn;
         if !goes_on {
@@ -402,12 +428,41 @@ impl Learnt {
         }
     }
 
+    /// Folds a lone SYN into its client's sweep, where it is part of one.
+    fn fold_try(&mut self, lone: &Lone, why: Leaves, bounds: &Bounds) -> bool {
+        let place = lone.place();
+        let (client, server) = (place.source(), place.destination());
+        if !self.sweeps.is_sweeping(place.cell, client.host, bounds.room.tries)
+            && self.conversations.len() < bounds.room.conversations
+        {
+            return false;
+        }
+        let key = ConversationKey {
+            cell: place.cell,
+            client: client.host,
+            server: server.host,
+            transport: place.transport,
+            port: server.port,
+        };
+        if self.sweeps.may_know(&key) && self.conversations.contains_key(&key) {
+            return false;
+        }
+        self.sweeps.fold(place.cell, client.host, server, lone);
+        self.tally.folded += 1;
+        self.tally.evicted += u64::from(why == Leaves::Evicted);
+        true
+    }
+
     /// Keeps a record whose roles are settled, within the bound on conversations.
     pub fn keep(&mut self, record: FlowRecord, keep_flows: bool, room: &Room) {
         if keep_flows {
             self.flows.push(record.clone());
         }
+        let (key, before) = (ConversationKey::of(&record), self.conversations.len());
         fold(&mut self.conversations, record, room, &mut self.whole, &mut self.left_out);
+        if self.conversations.len() > before {
+            self.sweeps.know(&key);
+        }
     }
 }
 
@@ -459,6 +514,8 @@ pub struct Room {
     pub conversations: usize,
     /// Flow records kept whole beyond which a conversation keeps only its first and its last.
     pub records: usize,
+    /// The most vain tries of one client that are conversations of their own.
+    pub tries: usize,
 }
 
 /// How many times the bound on conversations is left for those that were more than a single try.

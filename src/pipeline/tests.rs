@@ -10,7 +10,9 @@ use crate::capture;
 use crate::capture::CaptureError;
 use crate::capture::Source;
 use crate::flow::Limits;
+use crate::model::CellId;
 use crate::model::FlowRecord;
+use crate::model::Host;
 use crate::model::Input;
 use crate::model::InputId;
 use crate::model::LinkType;
@@ -23,7 +25,6 @@ use crate::model::RoleBasis;
 use crate::model::Timestamp;
 
 use super::*;
-use crate::model::CellId;
 
 /// Packets in memory.
 #[derive(Clone, Default)]
@@ -70,11 +71,7 @@ impl Source for Made {
 
     fn packet(&self) -> Packet<'_> {
         let (nanos, input, bytes) = &self.packets[self.next - 1];
-        let at = PacketRef {
-            time: Timestamp::from_nanos(*nanos),
-            input: InputId(*input),
-            number: self.next as u64,
-        };
+        let at = PacketRef::new(Timestamp::from_nanos(*nanos), InputId(*input), self.next as u64);
         Packet { at, link: LinkType::ETHERNET, interface: 0, original: bytes.len() as u32, bytes }
     }
 
@@ -89,8 +86,10 @@ fn check_sums(observed: &Observed, what: &str) {
     let in_flows: u64 = observed.flows.iter().map(FlowRecord::packets).sum();
     assert_eq!(in_flows, tally.in_flows, "{what}");
     assert_eq!(observed.flows.len() as u64, tally.flows, "{what}");
-    let folded: u64 = observed.conversations.values().map(|conversation| conversation.flows).sum();
-    assert_eq!(folded, tally.flows, "{what}");
+    let inside: u64 = observed.conversations.values().map(|conversation| conversation.flows).sum();
+    // A sweep is one line in the list of flows, and all its tries in its conversation.
+    let sweeps = observed.conversations.values().filter(|conversation| conversation.sweep.is_some()).count();
+    assert_eq!(inside, tally.flows - sweeps as u64 + tally.folded, "{what}");
     assert!(observed.flows.is_sorted_by_key(|flow| flow.first), "{what}");
 }
 
@@ -292,7 +291,7 @@ fn lookups_are_joined_and_name_the_server() {
     let told = made.observe();
     let [lookup] = told.lookups.as_slice() else { panic!("{:?}", told.lookups) };
     assert_eq!((lookup.name.as_str(), lookup.kind, lookup.asked_times), ("sm.plant.example", 1, 2));
-    assert_eq!(lookup.asked.unwrap().number, 1);
+    assert_eq!(lookup.asked.unwrap().number(), 1);
     assert_eq!(lookup.answer.as_ref().unwrap().addresses, [IpAddr::from(SERVER.1)]);
     let opened = told.flows.iter().find(|flow| flow.transport.name() == "tcp").unwrap();
     assert_eq!(opened.hosts, ["sm.plant.example"]);
@@ -405,9 +404,39 @@ fn bounds_are_kept_and_counted() {
     let told = made.run(&options);
     check_sums(&told, "sweep");
     assert!(told.tally.evicted >= 4900, "{:?}", told.tally);
-    // Beyond the bound, ports of one pair are one conversation.
-    assert_eq!(told.conversations.len(), 101);
-    assert_eq!(told.vantage.notes, ["4900 flows whose ports were folded together"]);
+    // Beyond the bound, all tries are one sweep.
+    assert_eq!((told.conversations.len(), told.tally.folded), (101, 4900));
+    assert_eq!(format!("{told:?}"), format!("{:?}", made.run(&Options { workers: 3, ..options })));
+}
+
+#[test]
+fn a_sweep_is_one_conversation_and_hides_no_other() {
+    let mut made = Made::default();
+    let scanner = (([2, 0, 0, 0, 0, 7], [10, 0, 0, 77]), 40_000);
+    for number in 0..300u16 {
+        let [high, low] = number.to_be_bytes();
+        let target = (([2, 0, 0, 0, 1, low], [10, 1, high, low]), 502);
+        made.frame(i64::from(number), tcp(scanner, target, "S", 1, 0, b""));
+    }
+    // One of the last is answered, one is tried again, and somebody else tries once.
+    let target = |low| (([2, 0, 0, 0, 1, low], [10, 1, 1, low]), 502);
+    made.frame(400_000, tcp(target(40), scanner, "SA", 7, 2, b""));
+    made.frame(1_400_000, tcp(scanner, target(41), "S", 1, 0, b""));
+    made.frame(1_500_000, tcp((CLIENT, 40_000), (SERVER, 502), "S", 1, 0, b""));
+    let options = Options { keep_flows: true, tries: 2, ..Options::default() };
+    let told = made.run(&options);
+    check_sums(&told, "sweep");
+    let sweeps: Vec<_> = told.conversations.values().filter_map(|one| one.sweep.as_deref()).collect();
+    let [sweep] = sweeps.as_slice() else { panic!("{} sweeps", sweeps.len()) };
+    assert!(sweep.tries > 100 && sweep.tries == told.tally.folded);
+    assert_eq!((sweep.servers.len() as u64, sweep.ports.len()), (sweep.tries, 1));
+    let whole = |last: [u8; 4]| {
+        let host = Host::Ip(IpAddr::from(last));
+        told.conversations.values().find(|one| one.key.server == host).map(|one| one.packets)
+    };
+    assert_eq!((whole([10, 1, 1, 40]), whole([10, 1, 1, 41]), whole(SERVER.1)), (Some(2), Some(2), Some(1)));
+    let heard = told.vantage.heard.get(&(CellId(0), Host::Ip(IpAddr::from(scanner.0.1))));
+    assert_eq!(heard.map(|heard| heard.packets), Some(301));
     assert_eq!(format!("{told:?}"), format!("{:?}", made.run(&Options { workers: 3, ..options })));
 }
 
@@ -472,6 +501,7 @@ proptest::proptest! {
 }
 
 /// The captures of the corpus, where it is there.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn corpus() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
     let mut found = Vec::new();
@@ -523,5 +553,5 @@ fn any_number_of_workers_tells_the_same() {
 
 #[test]
 fn all_protocols_fit_the_mask() {
-    assert!(crate::classify::PROTOCOLS.len() <= judge::MOST_PROTOCOLS);
+    assert!(crate::classify::PROTOCOLS.len() <= crate::classify::candidates::MOST_PROTOCOLS);
 }

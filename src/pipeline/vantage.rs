@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::HashSet;
 
@@ -48,8 +49,12 @@ pub struct View {
     hosts: Hosts,
     /// Which hosts this shard told of, as hashes: the bound must not depend on what other shards did.
     told: HashSet<u64, FixedState>,
-    pairs: HashMap<(CellId, Host, Host), PairSeen, FixedState>,
-    wrappings: HashMap<Wrapping, u64, FixedState>,
+    pairs: HashMap<(CellId, Host, Host), PairSeen, RandomState>,
+    wrappings: Vec<(Wrapping, u64)>,
+    /// Where each wrapping stands in `wrappings`.
+    places: HashMap<Wrapping, usize, RandomState>,
+    /// Where the one seen last stands: the next packet often has the same.
+    latest: usize,
     unseen_bytes: u64,
     acknowledged_bytes: u64,
 }
@@ -61,7 +66,9 @@ impl View {
             hosts,
             told: HashSet::default(),
             pairs: HashMap::default(),
-            wrappings: HashMap::default(),
+            wrappings: Vec::new(),
+            places: HashMap::default(),
+            latest: 0,
             unseen_bytes: 0,
             acknowledged_bytes: 0,
         }
@@ -85,14 +92,26 @@ impl View {
         if context.vlans.is_empty() && context.tunnels.is_empty() {
             return;
         }
+        if let Some(((vlans, tunnels), count)) = self.wrappings.get_mut(self.latest)
+            && *vlans == context.vlans
+            && *tunnels == context.tunnels
+        {
+            *count += packets;
+            return;
+        }
         let wrapping = (context.vlans.clone(), context.tunnels.clone());
-        let full = self.wrappings.len() >= MOST_WRAPPINGS;
-        match self.wrappings.get_mut(&wrapping) {
-            Some(count) => *count += packets,
-            None if full => {}
+        let known = match self.places.get(&wrapping) {
+            Some(&known) => known,
+            None if self.wrappings.len() >= MOST_WRAPPINGS => return,
             None => {
-                self.wrappings.insert(wrapping, packets);
+                self.wrappings.push((wrapping.clone(), 0));
+                self.places.insert(wrapping, self.wrappings.len() - 1);
+                self.wrappings.len() - 1
             }
+        };
+        self.latest = known;
+        if let Some((_, count)) = self.wrappings.get_mut(known) {
+            *count += packets;
         }
     }
 

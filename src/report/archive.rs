@@ -404,7 +404,7 @@ mod tests {
             assert_eq!(read.verdict, written.verdict.name());
             let times: Vec<_> = read.evidence.iter().map(|piece| (piece.at.packet, piece.at.time)).collect();
             let wanted: Vec<_> =
-                written.verdict.evidence().map(|piece| (piece.at.number, piece.at.time)).collect();
+                written.verdict.evidence().map(|piece| (piece.at.number(), piece.at.time)).collect();
             assert_eq!(times, wanted);
         }
         assert_eq!(archive.vantage.heard.len(), report.vantage.heard.len());

@@ -101,7 +101,7 @@ impl<'a> FlowLine<'a> {
             tunnel: &flow.tunnels,
             community_id: community_id(flow),
             file: Cow::Borrowed(list.input_name(flow.first)),
-            packet: flow.first.number,
+            packet: flow.first.number(),
             facts: by_key(facts),
         }
     }
@@ -165,6 +165,9 @@ pub struct Totals {
     undecodable: BTreeMap<&'static str, u64>,
     flows: u64,
     evicted: u64,
+    /// Told only where sweeps were folded: the flows of one SYN each that their lines stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folded: Option<u64>,
 }
 
 impl Totals {
@@ -182,6 +185,7 @@ impl Totals {
                 .collect(),
             flows: tally.flows,
             evicted: tally.evicted,
+            folded: (tally.folded > 0).then_some(tally.folded),
         }
     }
 }

@@ -94,6 +94,8 @@ struct InputView<'a> {
     first: Option<String>,
     last: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    vantage: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<&'a str>,
     format: &'a str,
     bytes: u64,
@@ -118,6 +120,7 @@ impl<'a> InputView<'a> {
             packets: input.packets,
             first: input.first.map(rfc3339),
             last: input.last.map(rfc3339),
+            vantage: input.vantage.as_deref(),
             sha256: input.sha256.as_deref(),
             format: &input.format,
             bytes: input.bytes,
@@ -128,7 +131,7 @@ impl<'a> InputView<'a> {
             stopped: input
                 .stopped
                 .as_ref()
-                .map(|stop| StopView { after_packet: stop.after.map(|at| at.number), why: &stop.why }),
+                .map(|stop| StopView { after_packet: stop.after.map(|at| at.number()), why: &stop.why }),
         }
     }
 }
@@ -455,7 +458,7 @@ struct At<'a> {
 
 impl<'a> At<'a> {
     fn of(at: PacketRef, report: &'a Report) -> Self {
-        Self { file: report.input_name(at), packet: at.number, time: at.time }
+        Self { file: report.input_name(at), packet: at.number(), time: at.time }
     }
 }
 

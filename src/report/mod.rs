@@ -89,7 +89,7 @@ pub struct FlowList<'a> {
 impl FlowList<'_> {
     /// The name of the input that a packet stands in.
     fn input_name(&self, at: PacketRef) -> &str {
-        usize::try_from(at.input.0)
+        usize::try_from(at.input().0)
             .ok()
             .and_then(|index| self.inputs.get(index))
             .map_or("?", |input| &input.name)

@@ -10,7 +10,7 @@ const START: i64 = 1_795_166_043_112_345_678;
 
 /// Packet `number` of the first input, `millis` after the start.
 pub fn at(number: u64, millis: i64) -> PacketRef {
-    PacketRef { time: Timestamp::from_nanos(START + millis * 1_000_000), input: InputId(0), number }
+    PacketRef::new(Timestamp::from_nanos(START + millis * 1_000_000), InputId(0), number)
 }
 
 fn input() -> Input {
@@ -29,6 +29,7 @@ fn input() -> Input {
             after: Some(at(1_273, 368_000)),
             why: "cut off in the middle of packet 1274: the record says 1514 bytes, 803 are there".into(),
         }),
+        vantage: None,
         sha256: None,
     }
 }

@@ -19,6 +19,7 @@ use super::event::Level;
 use super::memory::Memory;
 use super::mirror::Ear;
 use super::mirror::Mirror;
+use super::past::Past;
 use super::sink::Counts;
 use super::sink::Sink;
 use super::store::Store;
@@ -78,6 +79,8 @@ pub struct Setup {
     pub keep: Duration,
     /// Where events go.
     pub sinks: Vec<Sink>,
+    /// The names of all protocols: what the store holds is read by them.
+    pub words: Vec<&'static str>,
     /// Where reports are written.
     pub archive: Option<Archive>,
     /// What outlives this run.
@@ -95,8 +98,8 @@ pub struct Desk {
     board: Arc<Board>,
     looks: u64,
     began: bool,
-    /// When an earlier run was last alive, where there was one.
-    earlier: Option<Timestamp>,
+    /// What earlier runs saw.
+    past: Past,
     /// Events of an earlier run that may not have arrived.
     undelivered: Vec<Arc<Event>>,
     /// How far each outlet has come.
@@ -110,7 +113,7 @@ impl Desk {
     pub fn new(mut setup: Setup, board: Arc<Board>) -> Self {
         let memory = setup.store.as_mut().map(Store::recall).unwrap_or_default();
         let undelivered = setup.store.as_ref().and_then(|store| store.undelivered().ok()).unwrap_or_default();
-        let earlier = setup.store.as_ref().and_then(Store::last_alive);
+        let past = setup.store.as_mut().and_then(|store| store.past(&setup.words).ok()).unwrap_or_default();
         Self {
             tracker: Tracker::restored(&memory, setup.keep),
             mirror: Mirror::new(setup.silence),
@@ -120,7 +123,7 @@ impl Desk {
             board,
             looks: 0,
             began: false,
-            earlier,
+            past,
             undelivered: undelivered.into_iter().map(Arc::new).collect(),
             setup,
         }
@@ -162,13 +165,13 @@ impl Desk {
         }
         events.extend(self.mirror.look(&report, ear, now));
         events.extend(self.tracker.compare(&report, now, why == Why::Last));
-        self.carry(&mut report);
+        self.past.add_to(&mut report, self.tracker.open_findings(), self.setup.keep);
         if why == Why::Last {
             let detail = format!("the watch ends: {}", report.conclusion.name());
             let about = About::Condition { condition: "stopped", detail: detail.clone() };
             events.push(Event::new(&report.site.name, now, "watch-stopped", Level::Notice, detail, about));
         }
-        self.tell(events, now, why == Why::Last);
+        self.tell(events, Some(&report), now, why == Why::Last);
         self.looks += 1;
         let report = Arc::new(report);
         self.board.publish(Look {
@@ -195,7 +198,7 @@ impl Desk {
     /// The first events of a run.
     fn begin(&self, now: Option<Timestamp>) -> Vec<Event> {
         let site = &self.setup.site.name;
-        let detail = match self.earlier {
+        let detail = match self.past.alive {
             None => "the watch begins".to_owned(),
             Some(earlier) => format!(
                 "the watch goes on where an earlier run left off: {} findings open, last alive at {}; what came between was not seen",
@@ -207,34 +210,15 @@ impl Desk {
         vec![Event::new(site, now, "watch-started", Level::Notice, detail, about)]
     }
 
-    /// Lets the report tell what an earlier run left open: silence since then takes nothing back.
-    fn carry(&self, report: &mut Report) {
-        let Some(earlier) = self.earlier else { return };
-        let carried: Vec<_> = self.tracker.open_findings().iter().filter(|(_, open)| open.carried).collect();
-        report.vantage.notes.push(format!(
-            "counts begin anew with this run; an earlier one was last alive at {}, and what came between was not seen",
-            crate::report::rfc3339(earlier)
-        ));
-        for (id, open) in &carried {
-            report.vantage.notes.push(format!(
-                "finding {id} was open before the restart, and nothing since decides it: {}",
-                open.title
-            ));
-        }
-        if carried.iter().any(|(_, open)| open.counts) {
-            report.conclusion = crate::model::Conclusion::Findings;
-        }
-    }
-
     fn condition(&mut self, condition: &'static str, level: Level, detail: String) {
         let now = self.board.figures().last;
         let about = About::Condition { condition, detail: detail.clone() };
         let event = Event::new(&self.setup.site.name, now, condition, level, detail, about);
-        self.tell(vec![event], now, false);
+        self.tell(vec![event], None, now, false);
     }
 
     /// Numbers events, keeps them where they outlive this run, then hands them out.
-    fn tell(&mut self, events: Vec<Event>, now: Option<Timestamp>, last: bool) {
+    fn tell(&mut self, events: Vec<Event>, report: Option<&Report>, now: Option<Timestamp>, last: bool) {
         let events: Vec<Arc<Event>> = events
             .into_iter()
             .map(|mut event| {
@@ -247,7 +231,7 @@ impl Desk {
         // First what must not be lost is on disk, then it is told: a crash between the two tells it twice, never not at all.
         let arrived = self.arrived();
         if let Some(store) = &mut self.setup.store {
-            let saved = store.save(&self.memory, &events, arrived, now, last);
+            let saved = store.save(&self.memory, &events, arrived, report, now, last);
             if let Err(error) = &saved
                 && !self.store_fails
             {

@@ -174,7 +174,7 @@ fn cite<'a>(evidence: impl Iterator<Item = &'a Evidence>, report: &Report) -> Ve
         .take(MOST_EVIDENCE)
         .map(|piece| Cited {
             interface: report.input_name(piece.at).to_owned(),
-            packet: piece.at.number,
+            packet: piece.at.number(),
             time: rfc3339(piece.at.time),
             note: piece.note.clone(),
         })

@@ -232,6 +232,7 @@ impl Outlet for Journal {
             // Where it can't be moved aside it goes on growing: a longer file is better than a lost event.
             let _ = self.rotate();
         }
+        let whole = self.size;
         let file = self.file()?;
         let mut rest = line.as_bytes();
         while !rest.is_empty() {
@@ -239,7 +240,8 @@ impl Outlet for Journal {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.torn = self.torn || rest.len() < line.len();
+                    // What was written of it is taken back, so that no reader meets half a line.
+                    self.torn = rest.len() < line.len() && file.set_len(whole).is_err() || self.torn;
                     self.file = None;
                     return Err(error);
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use redb::ReadableDatabase;
 use redb::ReadableTable;
 use redb::TableDefinition;
 
+use crate::model::InputId;
+use crate::model::Report;
 use crate::model::Timestamp;
 
 use super::event::Event;
@@ -18,20 +21,32 @@ use super::event::Level;
 use super::memory::Memory;
 use super::memory::OpenFinding;
 use super::memory::Standing;
+use super::past::Past;
+use super::rows::ConversationRow;
+use super::rows::FindingRow;
+use super::rows::Reader;
+use super::rows::RequirementRow;
 
 /// `seq`, `alive`: numbers.
 const FIGURES: TableDefinition<'_, &str, i64> = TableDefinition::new("figures");
 /// Requirement: verdict and mechanism.
 const REQUIREMENTS: TableDefinition<'_, &str, (&str, &str)> = TableDefinition::new("requirements");
 /// What is kept of a finding: title, kind, requirements, conversations (a line each), print, last seen, whether it counts.
-type FindingRow<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, i64, bool);
-const FINDINGS: TableDefinition<'_, &str, FindingRow<'static>> = TableDefinition::new("findings");
+type OpenRow<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, i64, bool);
+const FINDINGS: TableDefinition<'_, &str, OpenRow<'static>> = TableDefinition::new("findings");
 /// Unexpected conversations that were told.
 const CONVERSATIONS: TableDefinition<'_, &str, ()> = TableDefinition::new("conversations");
 /// Events that may not have arrived everywhere: name, level, time, JSON, CEF.
 type EventRow<'a> = (&'a str, u8, &'a str, &'a str, &'a str);
 const EVENTS: TableDefinition<'_, u64, EventRow<'static>> = TableDefinition::new("events");
 
+/// Entries of the latest report, by kind (`c`, `r`, `f`) and id: JSON.
+const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("entries");
+
+/// The most conversations kept.
+const MOST_CONVERSATIONS: usize = 65_536;
+/// Capture time between two savings of all that grows by itself; what is told as an event is saved with it.
+const GROWTH: i64 = 60_000_000_000;
 /// The most events kept for outlets that do not take them.
 const MOST_EVENTS: u64 = 10_000;
 /// The name of the file within the state folder. The number grows with its shape.
@@ -47,6 +62,9 @@ pub struct Store {
     saved: Memory,
     alive: Option<Timestamp>,
     last_alive: Option<Timestamp>,
+    /// When entries were last saved, and what each was then: packets of a conversation, the hash of anything else.
+    grown: Option<Timestamp>,
+    entries: BTreeMap<(char, String), u64>,
 }
 
 impl Store {
@@ -55,7 +73,15 @@ impl Store {
         std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
         let path = folder.join(FILE);
         let database = Database::create(&path).map_err(|error| error.to_string())?;
-        let mut store = Self { path, database, saved: Memory::default(), alive: None, last_alive: None };
+        let mut store = Self {
+            path,
+            database,
+            saved: Memory::default(),
+            alive: None,
+            last_alive: None,
+            grown: None,
+            entries: BTreeMap::new(),
+        };
         store.read().map_err(|error| error.to_string())?;
         Ok(store)
     }
@@ -70,9 +96,36 @@ impl Store {
         self.saved.clone()
     }
 
-    /// When an earlier run was last alive, where there was one.
-    pub fn last_alive(&self) -> Option<Timestamp> {
-        self.last_alive
+    /// What earlier runs saw. `words` are the names of all protocols.
+    pub fn past(&mut self, words: &[&'static str]) -> Result<Past, redb::Error> {
+        let reader = Reader { words, input: InputId::default() };
+        let mut past = Past { alive: self.last_alive, ..Past::default() };
+        let read = self.database.begin_read()?;
+        for entry in read.open_table(ENTRIES)?.iter()? {
+            let (key, bytes) = entry?;
+            let ((kind, id), bytes) = (key.value(), bytes.value());
+            let id = id.to_owned();
+            // What an older build wrote and this one can't read is left out: it comes again when it is seen again.
+            let kind = match kind {
+                "c" => {
+                    let row = serde_json::from_slice::<ConversationRow>(bytes).ok();
+                    past.conversations.extend(row.and_then(|row| Some((id.clone(), row.read(&reader)?))));
+                    'c'
+                }
+                "r" => {
+                    let row = serde_json::from_slice::<RequirementRow>(bytes).ok();
+                    past.requirements.extend(row.and_then(|row| Some((id.clone(), row.read(&reader)?))));
+                    'r'
+                }
+                _ => {
+                    let row = serde_json::from_slice::<FindingRow>(bytes).ok();
+                    past.findings.extend(row.and_then(|row| Some((id.clone(), row.read(&reader)?))));
+                    'f'
+                }
+            };
+            self.entries.insert((kind, id), 0);
+        }
+        Ok(past)
     }
 
     /// Events of an earlier run that may not have arrived.
@@ -101,16 +154,20 @@ impl Store {
         memory: &Memory,
         events: &[Arc<Event>],
         arrived: u64,
+        report: Option<&Report>,
         now: Option<Timestamp>,
         last: bool,
     ) -> Result<(), redb::Error> {
-        let rested = match (self.alive, now) {
-            (Some(alive), Some(now)) => (now.as_nanos() - alive.as_nanos()).abs() < ALIVE,
-            (_, now) => now.is_none(),
+        let since = |before: Option<Timestamp>, span: i64| match (before, now) {
+            (Some(before), Some(now)) => (now.as_nanos() - before.as_nanos()).abs() >= span,
+            (_, now) => now.is_some(),
         };
-        if events.is_empty() && rested && !last {
+        let grown = last || since(self.grown, GROWTH);
+        if events.is_empty() && !since(self.alive, ALIVE) && !last {
             return Ok(());
         }
+        let mut entries = BTreeMap::new();
+        let told = report.filter(|_| grown || !events.is_empty());
         let write = self.database.begin_write()?;
         {
             let mut figures = write.open_table(FIGURES)?;
@@ -172,11 +229,61 @@ impl Store {
                     ),
                 )?;
             }
+            if let Some(report) = told {
+                entries = self.save_entries(report, grown, &mut write.open_table(ENTRIES)?)?;
+            }
         }
         write.commit()?;
+        if told.is_some() {
+            self.entries = entries;
+            self.grown = if grown { now } else { self.grown };
+        }
         self.saved.clone_from(memory);
         self.alive = now.or(self.alive);
         Ok(())
+    }
+
+    /// Writes the entries of a report that changed, conversations only if `grown`; removes those that are gone. Returns what there is.
+    fn save_entries(
+        &self,
+        report: &Report,
+        grown: bool,
+        table: &mut redb::Table<'_, (&'static str, &'static str), &'static [u8]>,
+    ) -> Result<BTreeMap<(char, String), u64>, redb::Error> {
+        let mut entries = BTreeMap::new();
+        let mut save = |kind: char, id: &str, state: u64, bytes: &dyn Fn() -> Vec<u8>| {
+            let key = (kind, id.to_owned());
+            let changed = self.entries.get(&key) != Some(&state);
+            entries.insert(key, state);
+            if changed {
+                table.insert((kind.encode_utf8(&mut [0; 4]) as &str, id), bytes().as_slice())?;
+            }
+            Ok::<(), redb::Error>(())
+        };
+        let hash = |bytes: &[u8]| foldhash::fast::FixedState::default().hash_one(bytes);
+        for told in &report.requirements {
+            if let Some(row) = RequirementRow::of(told) {
+                // Its counters grow with every flow; only what it says has to be on disk at once.
+                let state = hash(format!("{} {}", told.verdict.name(), told.reason).as_bytes());
+                save('r', &told.id, state, &|| json(&row))?;
+            }
+        }
+        for told in &report.findings {
+            let bytes = json(&FindingRow::of(told));
+            save('f', &told.id, hash(&bytes), &|| bytes.clone())?;
+        }
+        if grown {
+            for told in report.conversations.iter().take(MOST_CONVERSATIONS) {
+                save('c', &told.id, told.packets, &|| json(&ConversationRow::of(told)))?;
+            }
+        } else {
+            let known = self.entries.iter().filter(|((kind, _), _)| *kind == 'c');
+            entries.extend(known.map(|(key, state)| (key.clone(), *state)));
+        }
+        for (kind, id) in self.entries.keys().filter(|key| !entries.contains_key(*key)) {
+            table.remove((kind.encode_utf8(&mut [0; 4]) as &str, id.as_str()))?;
+        }
+        Ok(entries)
     }
 
     /// Everything has arrived up to this number: nothing of it is told again.
@@ -196,6 +303,7 @@ impl Store {
             write.open_table(FINDINGS)?;
             write.open_table(CONVERSATIONS)?;
             write.open_table(EVENTS)?;
+            write.open_table(ENTRIES)?;
         }
         write.commit()?;
         let read = self.database.begin_read()?;
@@ -235,4 +343,9 @@ impl Store {
         self.saved = Memory { seq, requirements, findings, conversations };
         Ok(())
     }
+}
+
+/// Every key of a row is a string, so that this does not fail.
+fn json(row: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(row).unwrap_or_default()
 }

@@ -67,11 +67,11 @@ impl Source for Playback<'_> {
     fn packet(&self) -> Packet<'_> {
         let shot = self.played.checked_sub(1).and_then(|at| self.shots.get(at));
         Packet {
-            at: PacketRef {
-                time: Timestamp::from_nanos(shot.map_or(0, |shot| shot.nanos)),
-                input: InputId(0),
-                number: self.played as u64,
-            },
+            at: PacketRef::new(
+                Timestamp::from_nanos(shot.map_or(0, |shot| shot.nanos)),
+                InputId(0),
+                self.played as u64,
+            ),
             link: shot.map_or(LinkType::ETHERNET, |shot| shot.link),
             interface: 0,
             original: shot.map_or(0, |shot| shot.original),

@@ -43,7 +43,7 @@ pub struct Original {
 
 impl Original {
     /// Whether the frame was sent by the client of its flow; `None` where there is no telling.
-    fn is_from_client(&self, bytes: &[u8]) -> Option<bool> {
+    fn sent_by_client(&self, bytes: &[u8]) -> Option<bool> {
         self.by_client(&frame::headers(bytes)?, bytes)
     }
 
@@ -65,7 +65,7 @@ pub fn all(shots: &Recording, original: &Original, twin: Option<&Recording>) -> 
     }
     for client in [true, false] {
         let name = if client { "only what clients send" } else { "only what servers send" };
-        let kept = shots.iter().filter(|shot| original.is_from_client(&shot.bytes) != Some(!client));
+        let kept = shots.iter().filter(|shot| original.sent_by_client(&shot.bytes) != Some(!client));
         variants.push(Variant::new(name, kept.cloned().collect()));
     }
     for host in talkers(shots) {
@@ -113,7 +113,7 @@ pub fn all(shots: &Recording, original: &Original, twin: Option<&Recording>) -> 
     for seed in 1..=2 {
         let client = seed == 1;
         let kept = lose(shots, 10, seed + 40);
-        let kept = kept.into_iter().filter(|shot| original.is_from_client(&shot.bytes) != Some(!client));
+        let kept = kept.into_iter().filter(|shot| original.sent_by_client(&shot.bytes) != Some(!client));
         variants.push(Variant::new("one direction only, 10 % of it lost", kept.collect()));
         let doubled = copied(shots).swap_remove(2);
         let name = "each packet twice: routed, 10 % of both lost";
@@ -134,7 +134,7 @@ pub fn all(shots: &Recording, original: &Original, twin: Option<&Recording>) -> 
         change_ttl(shot, |ttl| ttl.saturating_sub(3).max(1));
     }));
     variants.push(each("answers by another router and VLAN", shots, |shot, _| {
-        if original.is_from_client(&shot.bytes) == Some(false) {
+        if original.sent_by_client(&shot.bytes) == Some(false) {
             shot.bytes[5] ^= 0x55;
             shot.bytes[11] ^= 0x55;
             frame::set_vlan(&mut shot.bytes, 77);

@@ -14,6 +14,7 @@ use spanaudit::classify::PROTOCOLS;
 use spanaudit::classify::Probe;
 use spanaudit::classify::Seen;
 use spanaudit::classify::Side;
+use spanaudit::classify::candidates;
 
 use payload::KINDS;
 use payload::Noise;
@@ -34,7 +35,7 @@ struct Flow {
 impl Flow {
     fn make(noise: &mut Noise, number: usize) -> Self {
         let (kind, make) = KINDS[number % KINDS.len()];
-        let carrier = if number / KINDS.len() % 2 == 0 { Carrier::Tcp } else { Carrier::Udp };
+        let carrier = if (number / KINDS.len()).is_multiple_of(2) { Carrier::Tcp } else { Carrier::Udp };
         let mut side = |silent: bool| {
             let mut bytes = Vec::new();
             let mut ends = Vec::new();
@@ -47,7 +48,7 @@ impl Flow {
             (bytes, ends)
         };
         let first = side(false);
-        let second = side(number % 3 == 0);
+        let second = side(number.is_multiple_of(3));
         let from_start = carrier == Carrier::Udp || noise.below(2) == 0;
         Self { kind, carrier, sides: [first, second], from_start }
     }
@@ -61,7 +62,9 @@ impl Flow {
         let mut found = Vec::new();
         for complete in [false, true] {
             let seen = Seen { carrier: self.carrier, first: side(0, complete), second: side(1, complete) };
-            for protocol in PROTOCOLS {
+            // As the pipeline asks: whom the first byte rules out is not asked.
+            let out = candidates::ruled_out(&seen);
+            for (_, protocol) in PROTOCOLS.iter().enumerate().filter(|(at, _)| out >> at & 1 == 0) {
                 let name = protocol.about().name;
                 if matches!(protocol.probe(&seen), Probe::Proven(_)) && !found.contains(&name) {
                     found.push(name);

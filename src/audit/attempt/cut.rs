@@ -165,7 +165,8 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
         if !view.heard_after(flow.cell, receiver, last.time) {
             return Some(State::Open(format!(
                 "worked, then {sender} repeats its data {} times from packet {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
-                series.count, first.number
+                series.count,
+                first.number()
             )));
         }
         let evidence = Proofs::new(
@@ -176,7 +177,7 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
         .and_maybe(other.last, "the last packet of the other end in this session");
         let reason = format!(
             "the session worked, then from packet {} on nothing of {sender} is acknowledged any more, though {receiver} is alive: a stateful filter has dropped the session, or the application hangs",
-            first.number
+            first.number()
         );
         let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::C, by: None, evidence };
         return Some(State::Fails(Fault::Blocked, failure, reason));

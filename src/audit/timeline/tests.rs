@@ -240,7 +240,7 @@ fn a_target_that_does_not_answer_arp_is_off() {
 #[test]
 fn the_order_of_one_file_goes_before_its_clock() {
     let mut later = answered(0, "tls");
-    later.first.number = 9_000_000;
+    later.first = PacketRef::new(later.first.time, later.first.input(), 9_000_000);
     let attempts = [later, syns(&[100_000, 101_000, 103_000, 107_000])];
     let capture = observed(attempts.to_vec(), LATE);
     assert!(matches!(settled(&attempts, &capture, true, false).verdict, Verdict::Satisfied(_)));

@@ -124,7 +124,7 @@ fn one_address_with_two_machines_on_two_vlans_is_two_cells() {
 #[test]
 fn the_end_is_that_of_the_file_where_the_clock_went_back() {
     let mut late = answered(0, "tls");
-    late.last = PacketRef { number: 1_000_000, ..at(5_000) };
+    late.last = PacketRef::new(at(5_000).time, at(5_000).input(), 1_000_000);
     let mut capture = observed(vec![answered(300_000, "ssh"), late], 300_006);
     capture.inputs.iter_mut().for_each(|input| input.time_reversals = 1);
     let known = View::of(&capture);

@@ -48,7 +48,7 @@ pub(super) fn packets(path: &std::path::Path) -> Vec<Owned> {
             Ok((read, block)) => {
                 let mut add = |link: i32, time: i64, original: u32, bytes: &[u8]| {
                     let number = found.len() as u64 + 1;
-                    let at = PacketRef { time: Timestamp::from_nanos(time), input: InputId(0), number };
+                    let at = PacketRef::new(Timestamp::from_nanos(time), InputId(0), number);
                     let link = LinkType(link as u16);
                     found.push(Owned { at, link, original, bytes: bytes.to_vec() });
                 };

@@ -32,6 +32,9 @@ fn decode_soundly(packet: &Packet<'_>) -> Result<(), TestCaseError> {
     prop_assert!(payload.len() as u32 <= length);
     // Nothing is copied: what a frame shows lies in the packet.
     prop_assert!(payload.is_empty() || packet.bytes.as_ptr_range().contains(&payload.as_ptr()));
+    // The short way and the walk read alike.
+    let walked = super::super::layered(packet);
+    prop_assert_eq!(walked.as_ref(), Ok(&frame));
     let mut defragmenter = Defragmenter::default();
     if let Pushed::Whole(whole) = defragmenter.push(packet, &frame) {
         let _ = decode_reassembled(&whole.context, &whole.packet);
@@ -100,8 +103,8 @@ fn a_cut_never_changes_the_flow() {
             let Ok(expected) = decode(&whole) else { continue };
             for length in 0..whole.bytes.len() {
                 if let Ok(frame) = decode(&Packet { bytes: &whole.bytes[..length], ..whole }) {
-                    assert_eq!(frame.hosts(), expected.hosts(), "{capture} {}", owned.at.number);
-                    assert_eq!(frame.network, expected.network, "{capture} {}", owned.at.number);
+                    assert_eq!(frame.hosts(), expected.hosts(), "{capture} {}", owned.at.number());
+                    assert_eq!(frame.network, expected.network, "{capture} {}", owned.at.number());
                 }
             }
         }

@@ -52,7 +52,7 @@ impl Wire {
     fn push_cut(&mut self, bytes: &[u8], captured: usize) -> String {
         self.number += 1;
         self.now = self.now.plus(Duration::from_millis(1));
-        let at = PacketRef { time: self.now, input: InputId(0), number: self.number };
+        let at = PacketRef::new(self.now, InputId(0), self.number);
         let packet = Packet { at, bytes: &bytes[..captured], ..packet(LinkType::ETHERNET, bytes) };
         let told = match self.defragmenter.push(&packet, &decode(&packet).unwrap()) {
             Pushed::NotAFragment => {

@@ -72,12 +72,14 @@ fn play_within(script: &str, limits: Limits) -> Vec<FlowRecord> {
             }),
         };
         let time = Timestamp::from_nanos(time.parse::<i64>().unwrap() * 1_000_000);
-        let at = PacketRef { time, input: InputId(0), number };
+        let at = PacketRef::new(time, InputId(0), number);
         let place = Place::of(CellId(0), &frame).unwrap();
         let arrival = Arrival { at, original: 54 + length, pieces: &[], frame: &frame, copy: false };
-        table.take(&place, &arrival, &mut |flow, (), _: Leaves| told.push(flow.tell(Proven::default())));
+        table.take(table.hash(&place.key), &place, &arrival, &mut |left, _: Leaves| {
+            told.push(left.whole().0.tell(Proven::default()))
+        });
     }
-    table.finish(&mut |flow, (), _| told.push(flow.tell(Proven::default())));
+    table.finish(&mut |left, _| told.push(left.whole().0.tell(Proven::default())));
     told
 }
 
@@ -183,7 +185,7 @@ fn a_long_flow_is_told_and_goes_on() {
             .all(|flow| flow.outcome == Outcome::Established && flow.role_basis == RoleBasis::Handshake)
     );
     assert_eq!((told[0].packets(), told[1].packets()), (4, 2));
-    assert_eq!(told[1].first.number, 5);
+    assert_eq!(told[1].first.number(), 5);
     assert_eq!((told[0].from_client.payload_acknowledged, told[1].from_client.payload_acknowledged), (0, 10));
 }
 
@@ -196,7 +198,7 @@ fn acknowledgements_are_counted_without_syn_and_fin() {
     assert_eq!((flow.from_client.payload_bytes, flow.from_client.payload_acknowledged), (50, 50));
     assert_eq!((flow.from_server.payload_bytes, flow.from_server.payload_acknowledged), (30, 30));
     assert_eq!((flow.from_client.unseen_acknowledged, flow.from_server.unseen_acknowledged), (0, 0));
-    let number = |at: Option<PacketRef>| at.unwrap().number;
+    let number = |at: Option<PacketRef>| at.unwrap().number();
     assert_eq!(number(flow.from_client.first_ack), 3);
     assert_eq!(number(flow.from_server.first_ack), 5);
     assert_eq!(number(flow.from_client.acked_payload), 7);
@@ -228,7 +230,7 @@ fn bytes_that_the_mirror_lost_are_told_from_bytes_that_came_late() {
         (one_side.from_server.payload_acknowledged, one_side.from_server.unseen_acknowledged),
         (300, 300)
     );
-    assert_eq!(one_side.from_client.acked_payload.unwrap().number, 4);
+    assert_eq!(one_side.from_client.acked_payload.unwrap().number(), 4);
     // One byte more may be the FIN that was not seen.
     let closed = one("0 c S 100 0 0\n 1 c A 101 901 0\n 2 c A 101 901 9\n 3 c FA 110 902 0");
     assert_eq!(closed.from_server.payload_acknowledged, 0);
@@ -256,7 +258,7 @@ fn data_in_vain_is_a_series() {
     ));
     assert_eq!(cut.outcome, Outcome::Cut);
     let series = cut.from_client.unacknowledged;
-    assert_eq!((series.count, series.first.unwrap().number, series.last.unwrap().number), (4, 4, 7));
+    assert_eq!((series.count, series.first.unwrap().number(), series.last.unwrap().number()), (4, 4, 7));
     assert_eq!((series.shortest_gap.as_millis(), series.longest_gap.as_millis()), (200, 800));
     assert_eq!((cut.from_client.retransmissions, cut.from_client.payload_bytes), (3, 200));
     // A window of segments of which only the first is repeated.
@@ -264,7 +266,7 @@ fn data_in_vain_is_a_series() {
         "{HANDSHAKE} 10 c A 101 901 100\n 10 c A 201 901 100\n 11 s A 901 201 0\n 400 c A 201 901 100\n 900 c A 201 901 100"
     ));
     let series = window.from_client.unacknowledged;
-    assert_eq!((series.count, series.first.unwrap().number), (3, 5));
+    assert_eq!((series.count, series.first.unwrap().number()), (3, 5));
     assert_eq!(window.outcome, Outcome::Established, "the first data arrived");
     // The way back: the server's answer never arrives.
     let back = one(&format!(
@@ -313,12 +315,12 @@ fn the_bound_on_flows_holds_and_unanswered_ones_go_first() {
                 payload_length: 1,
             }),
         };
-        let at = PacketRef { time: Timestamp::from_nanos(number as i64), input: InputId(0), number };
+        let at = PacketRef::new(Timestamp::from_nanos(number as i64), InputId(0), number);
         let arrival = Arrival { at, original: 60, pieces: &[], frame: &frame, copy: false };
         let place = Place::of(CellId(0), &frame).unwrap();
-        table.take(&place, &arrival, &mut |flow, (), why| {
+        table.take(table.hash(&place.key), &place, &arrival, &mut |left, why| {
             if why == Leaves::Evicted {
-                evicted.push(flow.tell(Proven::default()).client.port.unwrap());
+                evicted.push(left.whole().0.tell(Proven::default()).client.port.unwrap());
             }
         });
         assert!(table.len() <= 4);

@@ -161,7 +161,7 @@ pub fn conversation(told: &JudgedConversation) -> String {
 fn packets(page: &mut Page<'_>, report: &Report, evidence: &[Evidence]) -> io::Result<()> {
     let mut files = BTreeMap::<_, Vec<_>>::new();
     for piece in evidence {
-        files.entry(piece.at.input).or_default().push(piece);
+        files.entry(piece.at.input()).or_default().push(piece);
     }
     for pieces in files.values() {
         let Some(first) = pieces.first() else { continue };
@@ -173,12 +173,12 @@ fn packets(page: &mut Page<'_>, report: &Report, evidence: &[Evidence]) -> io::R
         for piece in short(page, pieces) {
             let when =
                 if one_day { time::time_of_day(piece.at.time) } else { time::date_and_time(piece.at.time) };
-            let mark = Cell::painted(format!("#{}", piece.at.number), Paint::Bold);
+            let mark = Cell::painted(format!("#{}", piece.at.number()), Paint::Bold);
             table.row(vec![mark, Cell::painted(when, Paint::Dim), (&piece.note).into()]);
         }
         table.write(page)?;
         more(page, pieces.len(), "packet")?;
-        let mut numbers: Vec<_> = pieces.iter().map(|piece| piece.at.number).collect();
+        let mut numbers: Vec<_> = pieces.iter().map(|piece| piece.at.number()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();

@@ -125,7 +125,11 @@ fn packets(tally: &Tally) -> String {
         0 => String::new(),
         n => format!("; {} pushed out early because the bound on flows was reached", count(n, "flow")),
     };
-    format!("{}: {}{evicted}", count(tally.packets, "packet"), list(&parts))
+    let folded = match tally.folded {
+        0 => String::new(),
+        folded => format!("; {} of one SYN each folded into sweeps", count(folded, "flow")),
+    };
+    format!("{}: {}{evicted}{folded}", count(tally.packets, "packet"), list(&parts))
 }
 
 fn loss(vantage: &Vantage) -> String {
@@ -167,10 +171,12 @@ fn captures(page: &mut Page<'_>, inputs: &[Input]) -> io::Result<()> {
 
 /// `#40`, with its file where there are several.
 fn place(inputs: &[Input], at: PacketRef) -> String {
-    let name =
-        usize::try_from(at.input.0).ok().and_then(|index| inputs.get(index)).map(|input| input.name.as_str());
+    let name = usize::try_from(at.input().0)
+        .ok()
+        .and_then(|index| inputs.get(index))
+        .map(|input| input.name.as_str());
     match name {
-        Some(name) if inputs.len() > 1 => format!("#{} of {name}", at.number),
-        _ => format!("#{}", at.number),
+        Some(name) if inputs.len() > 1 => format!("#{} of {name}", at.number()),
+        _ => format!("#{}", at.number()),
     }
 }

@@ -93,7 +93,7 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         let guess = match &role.guessed {
             Some(why) => format!(
                 " (a guess by packet #{} of {}: {})",
-                why.at.number,
+                why.at.number(),
                 report.input_name(why.at),
                 why.note
             ),

@@ -1,0 +1,51 @@
+//! The same work on each of many things, spread over threads; the results stay in the order of the things.
+
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+use std::thread;
+
+/// Fewer things than this are not worth a thread: one costs about as much to start as so many conversations to judge.
+const WORTH_A_THREAD: usize = 2048;
+
+/// Works on every item with up to so many threads.
+pub fn spread<T: Sync, R: Send>(
+    items: &[T],
+    workers: Option<NonZeroUsize>,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let workers = workers.map_or(1, NonZeroUsize::get).min(items.len() / WORTH_A_THREAD);
+    if workers <= 1 {
+        return items.iter().map(work).collect();
+    }
+    let each = items.len().div_ceil(workers);
+    thread::scope(|scope| {
+        let work = &work;
+        let shares: Vec<_> = items
+            .chunks(each)
+            .map(|share| scope.spawn(move || share.iter().map(work).collect::<Vec<R>>()))
+            .collect();
+        let mut all = Vec::with_capacity(items.len());
+        for share in shares {
+            match share.join() {
+                Ok(done) => all.extend(done),
+                // Our own bug, told where it was found.
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+        all
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_stays() {
+        let items: Vec<usize> = (0..3 * WORTH_A_THREAD).collect();
+        let doubled: Vec<usize> = items.iter().map(|n| 2 * n).collect();
+        for workers in [None, NonZeroUsize::new(1), NonZeroUsize::new(2), NonZeroUsize::new(64)] {
+            assert_eq!(spread(&items, workers, |n| 2 * n), doubled);
+        }
+    }
+}
