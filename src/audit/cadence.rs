@@ -82,7 +82,7 @@ mod tests {
     const EVERY: Duration = Duration::from_secs(1024);
 
     fn at(seconds: u64) -> PacketRef {
-        PacketRef { time: Timestamp::from_nanos(seconds as i64 * 1_000_000_000), ..PacketRef::default() }
+        PacketRef::new(Timestamp::from_nanos(seconds as i64 * 1_000_000_000), PacketRef::default().input(), 1)
     }
 
     /// One flow of so many requests.

@@ -54,7 +54,7 @@ pub fn sharpen(attempt: Attempt, flow: &FlowRecord, crossing: Option<&Crossing>)
         evidence = evidence
             .and_maybe(reset, "the reset that answers it can't be the server's: nothing ever reached it");
     }
-    let reason = format!("{what} seen at '{from}' from packet {} on, never at '{to}'", first.number);
+    let reason = format!("{what} seen at '{from}' from packet {} on, never at '{to}'", first.number());
     let by = Some(Culprit { who: format!("the device between '{from}' and '{to}'"), kind: "firewall" });
     let failure = Failure { mechanism, grade: Grade::A, by, evidence };
     Attempt { state: State::Fails(Fault::Blocked, failure, reason), ..attempt }

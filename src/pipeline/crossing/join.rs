@@ -201,7 +201,7 @@ fn add_lookup(known: &mut Vec<Lookup>, lookup: Lookup, ahead: i64) {
         (other.cell, other.client, other.server, other.kind)
             == (lookup.cell, lookup.client, lookup.server, lookup.kind)
             && other.name == lookup.name
-            && other.asked.map(|at| at.input) != lookup.asked.map(|at| at.input)
+            && other.asked.map(|at| at.input()) != lookup.asked.map(|at| at.input())
             && near(other)
     });
     match twin {

@@ -18,6 +18,7 @@ use crate::flow::Place;
 use crate::model::CellId;
 use crate::model::Endpoint;
 use crate::model::Input;
+use crate::model::InputId;
 use crate::model::Packet;
 use crate::model::PacketRef;
 use crate::model::Transport;
@@ -186,6 +187,7 @@ impl Source for Noting<'_> {
 }
 
 fn moved(mut packet: Packet<'_>, base: u32) -> Packet<'_> {
-    packet.at.input.0 = packet.at.input.0.saturating_add(base);
+    let moved = InputId(packet.at.input().0.saturating_add(base));
+    packet.at = packet.at.within(moved);
     packet
 }

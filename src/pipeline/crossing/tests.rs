@@ -152,9 +152,9 @@ fn a_syn_that_never_comes_out_is_told_with_its_packets() {
     let crossing = only(&observed);
     assert_eq!((crossing.lost, crossing.count), (Lost::Requests, 3));
     assert_eq!((crossing.from.as_str(), crossing.to.as_str()), ("inside", "outside"));
-    assert_eq!((crossing.first.input.0, crossing.first.number, crossing.last.number), (0, 6, 8));
+    assert_eq!((crossing.first.input().0, crossing.first.number(), crossing.last.number()), (0, 6, 8));
     let (here, there) = crossing.control.unwrap();
-    assert_eq!((here.input.0, here.number, there.input.0, there.number), (0, 1, 1, 1));
+    assert_eq!((here.input().0, here.number(), there.input().0, there.number()), (0, 1, 1, 1));
     assert_eq!(crossing.doubt().is_none(), crossing.loss.is_some() || crossing.count >= 3);
 }
 
@@ -170,7 +170,7 @@ fn answers_that_never_come_back_are_told_from_the_other_side() {
         (crossing.lost, crossing.from.as_str(), crossing.to.as_str()),
         (Lost::Answers, "outside", "inside")
     );
-    assert_eq!((crossing.count, crossing.first.input.0), (3, 1));
+    assert_eq!((crossing.count, crossing.first.input().0), (3, 1));
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn history(told: &Requirement) -> String {
             format!(
                 "{}{how} from packet {} at {}",
                 phase.verdict,
-                since.number,
+                since.number(),
                 time::time_of_day(since.time)
             )
         })
