@@ -74,14 +74,6 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
             observed.vantage.acknowledged_bytes
         ));
     }
-    for input in observed.inputs.iter().filter(|input| input.time_reversals > 0) {
-        vantage.notes.push(format!(
-            "{}: the clock goes back {} time{}; packets are taken in the order of the file",
-            input.name,
-            input.time_reversals,
-            if input.time_reversals == 1 { "" } else { "s" }
-        ));
-    }
     vantage.notes.extend(mirrors(observed));
     if let Some(loss) = view.lossy() {
         vantage.notes.push(format!(
@@ -104,11 +96,11 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
     vantage
 }
 
-/// What each mirror (a recording, with the VLANs and tunnels that its packets came in) shows of connections, where it is not both
-/// directions, or where there are several mirrors.
+/// A recording, with the VLANs and tunnels that its packets came in.
+type Mirror<'a> = (InputId, &'a [u16], &'a [String]);
+
+/// Which of several mirrors show one direction only.
 fn mirrors(observed: &Observed) -> Vec<String> {
-    /// A recording, the VLANs and the tunnels.
-    type Mirror<'a> = (InputId, &'a [u16], &'a [String]);
     let mut seen: BTreeMap<Mirror<'_>, (u64, u64)> = BTreeMap::new();
     let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
     for flow in flows.filter(|flow| flow.transport == Transport::Tcp) {
@@ -123,9 +115,15 @@ fn mirrors(observed: &Observed) -> Vec<String> {
             *one_sided += u64::from(client.packets == 0 || server.packets == 0);
         }
     }
-    let several = seen.len() > 1;
-    let told = seen.into_iter().filter(|(_, (all, one_sided))| *all > 0 && (several || *one_sided > 0));
+    let mirrors = seen.len();
+    let told = seen
+        .into_iter()
+        .filter(|(_, (all, one_sided))| *one_sided as f64 / (*all).max(1) as f64 >= ONE_SIDED);
     let mut told: Vec<_> = told.collect();
+    // What all of them show is told of the capture as a whole.
+    if told.len() == mirrors {
+        return Vec::new();
+    }
     told.sort_by_key(|(key, (all, _))| (std::cmp::Reverse(*all), *key));
     let more = told.len().saturating_sub(MIRRORS_TOLD);
     let mut notes: Vec<String> = told
@@ -133,13 +131,12 @@ fn mirrors(observed: &Observed) -> Vec<String> {
         .take(MIRRORS_TOLD)
         .map(|((input, vlans, tunnels), (all, one_sided))| {
             let name = usize::try_from(input.0).ok().and_then(|at| observed.inputs.get(at));
-            let mut place = name.map_or_else(String::new, |input| input.name.clone());
-            for vlan in vlans {
-                place.push_str(&format!(", VLAN {vlan}"));
-            }
-            for tunnel in tunnels {
-                place.push_str(&format!(", {tunnel}"));
-            }
+            let several = observed.inputs.len() > 1;
+            let mut parts: Vec<String> =
+                name.filter(|_| several).map(|input| input.name.clone()).into_iter().collect();
+            parts.extend(vlans.iter().map(|vlan| format!("VLAN {vlan}")));
+            parts.extend(tunnels.iter().cloned());
+            let place = if parts.is_empty() { "without VLAN or tunnel".to_owned() } else { parts.join(", ") };
             format!("mirror {place}: {one_sided} of {all} opened connections are heard in one direction only")
         })
         .collect();
