@@ -100,7 +100,8 @@ def usual_servers(plant):
 def site_off(plant):
     """Switched off while it is recorded: the last that it says is that it asks for its gateway."""
     run(*inside("site", "ip", "neigh", "flush", "dev", "eth0"))
-    run(*inside("site", "ping", "-c", "1", "-W", "5", "10.71.2.1"))
+    for gateway in ("10.71.2.1", "fd71:0:0:2::1"):
+        run(*inside("site", "ping", "-c", "1", "-W", "5", gateway))
     plant.off("site")
 
 
@@ -238,4 +239,8 @@ SCENARIOS = [
         # Without any word of a router ARP alone tells it from a block.
         expect=dict.fromkeys(TO_SITE, ("failed host-down",)), begun=site_off, after=site_on,
         own=["icmp type destination-unreachable drop"], instead=dict.fromkeys(FROM_SITE)),
+    Scenario(
+        "host-off-ipv6", "the same over IPv6, where neighbour discovery asks",
+        expect=dict.fromkeys(TO_SITE, ("failed host-down",)), begun=site_off, after=site_on, version=6,
+        own=["icmpv6 type destination-unreachable drop"], instead=dict.fromkeys(FROM_SITE)),
 ]

@@ -164,13 +164,13 @@ impl View {
             .collect();
         for known in &observed.resolutions {
             if let Some((_, mac)) = known.answer {
+                // It may still go off later: what it does not answer any more counts from here.
                 self.announced.entry((known.cell, known.target)).or_default().insert(mac);
-                continue;
             }
             let Some(asker) = known.asker else { continue };
             let replies = answered.contains(&(known.cell, segment(asker)));
             let requests = known.unanswered;
-            if replies && requests.count >= ASKED_IN_VAIN && !self.end_is_near(&requests) {
+            if replies && self.is_settled(&requests, ASKED_IN_VAIN) {
                 self.down.entry((known.cell, known.target)).or_default().push(Down { asker, requests });
             }
         }

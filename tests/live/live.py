@@ -87,6 +87,7 @@ def build():
         ("cli", "e0", "sw", "p1"),
         ("rt", "a0", "sw", "p2"),
         ("probe", "m1", "sw", "p3"),
+        ("probe", "m2", "sw", "p4"),
         ("rt", "b0", "srv", "e0"),
     ):
         sh(f"ip link add {a} netns {n[one]} type veth peer name {b} netns {n[other]}")
@@ -97,7 +98,7 @@ def build():
     # A switch that forgets every address at once floods every frame to every port: a mirror port for everybody.
     sh(f"ip -n {n['sw']} link add br0 type bridge ageing_time 0")
     sh(f"ip -n {n['sw']} link set br0 up")
-    for port in ("p1", "p2", "p3"):
+    for port in ("p1", "p2", "p3", "p4"):
         sh(f"ip -n {n['sw']} link set {port} master br0 up")
     for name, device, address in (
         ("cli", "e0", "10.1.2.10/24"),
@@ -107,15 +108,16 @@ def build():
     ):
         sh(f"ip -n {n[name]} addr add {address} dev {device}")
         sh(f"ip -n {n[name]} link set {device} up")
-    sh(f"ip -n {n['probe']} link set m1 up")
+    for device in ("m1", "m2"):
+        sh(f"ip -n {n['probe']} link set {device} up")
     sh(f"ip -n {n['cli']} route add default via 10.1.2.1")
     sh(f"ip -n {n['srv']} route add default via 10.1.9.1")
     sh(f"ip netns exec {n['rt']} sysctl -qw net.ipv4.ip_forward=1")
 
 
 def sent():
-    path = "/sys/class/net/m1/statistics/tx_packets"
-    return int(sh(f"ip netns exec {NAMES['probe']} cat {path}").stdout)
+    paths = "/sys/class/net/m1/statistics/tx_packets /sys/class/net/m2/statistics/tx_packets"
+    return sum(map(int, sh(f"ip netns exec {NAMES['probe']} cat {paths}").stdout.split()))
 
 
 def block(how):
@@ -298,7 +300,7 @@ def test(program, folder):
         peers.append(inside("cli", amqp))
         watch.wait("the wire speaks again", 10, event="vantage-recovered", condition="silent")
 
-        disk_full(program, folder, watch)
+        disk_full(program, folder)
         numbers = [event["seq"] for event in watch.lines()]
         # At least once: after kill -9 what may not have arrived is told again.
         print(f"note  {len(numbers)} events, {len(numbers) - len(set(numbers))} of them told again after kill -9")
@@ -314,14 +316,15 @@ def test(program, folder):
             recorder.kill()
 
 
-def disk_full(program, folder, watch):
-    """Fills the disk that holds the events of a second watch, has something happen, and makes room again."""
+def disk_full(program, folder):
+    """Fills the disk that holds the events of a second watch, which listens to two mirror ports of one plant, has something happen, and
+    makes room again."""
     small = folder / "small"
     small.mkdir()
     sh(f"mount -t tmpfs -o size=128k,mode=777 tmpfs {small}")
     try:
         (small / "site.toml").write_text(SITE)
-        command = [program, "watch", "-i", "m1", "--site", str(small / "site.toml"), "--every", "1s"]
+        command = [program, "watch", "-i", "m1", "-i", "m2", "--site", str(small / "site.toml"), "--every", "1s"]
         other = inside("probe", command + ["--events", str(small / "events.jsonl")])
         time.sleep(5)
         sh(f"head -c 1M /dev/zero > {small}/filler", check=False)
@@ -339,6 +342,10 @@ def disk_full(program, folder, watch):
         if numbers != list(range(1, len(numbers) + 1)) or len(numbers) < before + 3:
             raise Failed(f"a full disk lost events: {numbers}, {before} before")
         print("ok    a full disk holds events up and loses none")
+        queue = [event["verdict"] for event in events if event.get("rule") == "queue-sensor-to-site"]
+        if queue != ["satisfied", "blocked", "satisfied"]:
+            raise Failed(f"two ports told {queue}")
+        print("ok    two mirror ports of one plant tell what one does")
     finally:
         sh(f"umount {small}", check=False)
 
