@@ -11,6 +11,7 @@ help:
 	@echo "make degradation  spoil every lab recording, print what is left, write it to docs/degradation.md"
 	@echo "make fuzz    fuzz every parser for SECONDS (default 20) each"
 	@echo "make bench   criterion benches"
+	@echo "make lab     real hosts and a real firewall in network namespaces, recorded and audited (root; says what it installs)"
 	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
 	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
@@ -43,6 +44,11 @@ degradation: setup
 
 fuzz: setup
 	@sh fuzz/run.sh $(or $(SECONDS),20)
+
+# Builds as who calls it; the lab itself becomes root through sudo, and says why where it can't run.
+lab: setup
+	cargo build --locked
+	@python3 lab/lab.py target/debug/spanaudit target/lab $(SCENARIO)
 
 bench: setup
 	cargo bench --locked

@@ -218,6 +218,8 @@ fn addresses_present(observed: &Observed) -> BTreeSet<(IpAddr, CellId)> {
         .chain(observed.vantage.heard.keys().map(|&(cell, host)| (host, cell)))
         .filter(|(host, _)| !host.is_group())
         .filter_map(|(host, cell)| Some((host.ip()?, cell)))
+        // Nobody's: who has no address yet, and the many that a sweep is to.
+        .filter(|(ip, _)| !ip.is_unspecified())
         .collect()
 }
 

@@ -5,9 +5,11 @@
 //! judged as an attempt (`attempt`), and the attempts of each pair are weighed together (`timeline`).
 
 mod attempt;
+mod cadence;
 mod cast;
 mod catalogue;
 mod condition;
+mod crossing;
 mod failing;
 mod features;
 mod finding;

@@ -11,6 +11,7 @@ use crate::model::Lookup;
 use crate::model::Observed;
 use crate::model::PacketRef;
 use crate::model::Requirement;
+use crate::model::Timestamp;
 use crate::model::Verdict;
 use crate::rules::Cadence;
 use crate::rules::Need;
@@ -21,10 +22,12 @@ use super::attempt;
 use super::attempt::Attempt;
 use super::attempt::Expectation;
 use super::attempt::State;
+use super::cadence;
 use super::cast::Cast;
 use super::cast::Party;
 use super::catalogue::Catalogue;
 use super::catalogue::Entry;
+use super::crossing;
 use super::id;
 use super::lookup;
 use super::matching::MatchedConversations;
@@ -125,8 +128,7 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
             for &at in matched.accepting.iter().chain(&matched.violating) {
                 let Some(entry) = ground.catalogue.get(at) else { continue };
                 for place in places(ground, at, &matched.flow) {
-                    let judged =
-                        in_window(ground, attempt::judge(&matched.flow, &expectation(entry), ground.view));
+                    let judged = in_window(ground, judge(ground, &matched.flow, entry));
                     let known = tries.entry(place).or_default();
                     known.attempts.push(judged);
                     known.conversations.insert(*key);
@@ -137,6 +139,12 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
         }
     }
     tries
+}
+
+/// One flow as an attempt under an entry, by all vantages.
+fn judge(ground: Ground<'_>, flow: &FlowRecord, entry: &Entry<'_>) -> Attempt {
+    let alone = attempt::judge(flow, &expectation(entry), ground.view);
+    crossing::sharpen(alone, flow, ground.observed.crossings.get(&flow.first))
 }
 
 /// What an entry asks of the payload.
@@ -341,6 +349,11 @@ fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party,
             reason.push_str("; in clear text, so that whoever listens can read what signs in");
         }
     }
+    if let (Verdict::Satisfied(_), Some(every)) = (&settled.verdict, entry.rule.every)
+        && let Some(told) = cadence::seldom(tried(ground, tries), every, heard_until(ground, source))
+    {
+        reason.push_str(&format!("; {told}"));
+    }
     let mut requirement = requirement(entry, &source.label, &target.label, settled.verdict, reason);
     requirement.told.history = settled.history;
     requirement.told.flows = tries
@@ -353,6 +366,20 @@ fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party,
     requirement.told.last = tries.attempts.iter().map(|attempt| attempt.last).max();
     requirement.conversations = tries.conversations.clone();
     requirement
+}
+
+/// The flows kept whole in which a requirement was tried.
+fn tried<'a>(ground: Ground<'a>, tries: &'a Tries) -> impl Iterator<Item = &'a FlowRecord> {
+    let conversations =
+        tries.conversations.iter().filter_map(move |key| ground.observed.conversations.get(key));
+    conversations.flat_map(|conversation| conversation.attempts())
+}
+
+/// When a party was last heard saying anything.
+fn heard_until(ground: Ground<'_>, party: &Party) -> Option<Timestamp> {
+    let hosts: BTreeSet<Host> = party.addresses().map(Host::Ip).collect();
+    let heard = ground.observed.vantage.heard.iter().filter(|((_, host), _)| hosts.contains(host));
+    heard.map(|(_, heard)| heard.last.time).max()
 }
 
 /// Whether what satisfied a row was not encrypted.

@@ -95,6 +95,8 @@ pub struct View {
     received: BTreeMap<(CellId, IpAddr), BTreeSet<IpAddr>>,
     received_segments: BTreeMap<(CellId, IpAddr), BTreeSet<IpAddr>>,
     received_macs: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
+    /// Hosts whose own frames to other segments are seen before any router: at their own port, or at their gateway's.
+    leaving: BTreeSet<(CellId, IpAddr)>,
     heard: BTreeMap<(CellId, Host), (Timestamp, Timestamp)>,
     /// How often a client's opened connections showed answers, by client and by pair.
     answers: BTreeMap<(CellId, IpAddr), Answers>,
@@ -124,6 +126,7 @@ impl View {
             received: BTreeMap::new(),
             received_segments: BTreeMap::new(),
             received_macs: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             heard: observed
                 .vantage
                 .heard
@@ -161,13 +164,13 @@ impl View {
             .collect();
         for known in &observed.resolutions {
             if let Some((_, mac)) = known.answer {
+                // It may still go off later: what it does not answer any more counts from here.
                 self.announced.entry((known.cell, known.target)).or_default().insert(mac);
-                continue;
             }
             let Some(asker) = known.asker else { continue };
             let replies = answered.contains(&(known.cell, segment(asker)));
             let requests = known.unanswered;
-            if replies && requests.count >= ASKED_IN_VAIN && !self.end_is_near(&requests) {
+            if replies && self.is_settled(&requests, ASKED_IN_VAIN) {
                 self.down.entry((known.cell, known.target)).or_default().push(Down { asker, requests });
             }
         }
@@ -192,6 +195,9 @@ impl View {
             let marks = self.marks.entry((flow.cell, sender)).or_default();
             if let Some(mac) = side.mac {
                 if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
+                    if forwarded && segment(sender) != segment(receiver) {
+                        self.leaving.insert((flow.cell, sender));
+                    }
                     marks.on_link.insert(mac);
                     if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
                         marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
@@ -299,6 +305,10 @@ impl View {
         }
         let through = client_side.neighbour;
         if through.is_some_and(|mac| self.received_macs.get(&key).is_some_and(|from| from.contains(&mac))) {
+            return Sight::Clear;
+        }
+        // What the target sends through its gateway passes here, whomever it is for.
+        if self.leaving.contains(&(cell, server_ip)) && segment(server_ip) != segment(client_ip) {
             return Sight::Clear;
         }
         if !self.received.contains_key(&key) {

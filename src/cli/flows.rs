@@ -45,6 +45,12 @@ const TRIES: usize = 2048;
 
 /// Lists the flows.
 pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
+    if arguments.input.has_vantages() {
+        return Err(Problem::new(
+            "flows are listed of one vantage",
+            "name the captures without --vantage; audit compares vantages",
+        ));
+    }
     let output = Output::open(&arguments.output, &arguments.input.paths())?;
     let format = FLOW_FORMATS.iter().find(|format| format.name() == arguments.format);
     let seen = arguments.input.observe(pipeline::Options {

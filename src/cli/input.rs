@@ -1,5 +1,6 @@
 //! Where packets come from: the flags that name captures or an interface, and opening what they name.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,12 +24,19 @@ pub struct Arguments {
     ///
     /// Several captures are merged by time; in which order they are named makes no difference. What a file is is told by its content,
     /// never by its name.
-    #[arg(value_name = "CAPTURE", required_unless_present_any = ["read", "interface"])]
+    #[arg(value_name = "CAPTURE", required_unless_present_any = ["read", "interface", "vantage"])]
     captures: Vec<PathBuf>,
 
     /// A capture, as tcpdump and tshark name it
     #[arg(short, long = "read", value_name = "FILE")]
     read: Vec<PathBuf>,
+
+    /// A capture of one of several vantages, as in inside=a.pcap; two or more names
+    ///
+    /// For recordings from both sides of a firewall: a packet that was seen on the one side and never on the other was thrown away
+    /// between them. Each vantage has its own losses and its own clock; a flow that is seen at several counts once.
+    #[arg(long, value_name = "NAME=FILE", value_parser = vantage, conflicts_with_all = ["captures", "read", "interface", "count"])]
+    vantage: Vec<(String, PathBuf)>,
 
     /// Listen to an interface instead; nothing is ever sent on it
     ///
@@ -65,7 +73,17 @@ const MOST_NOTES: usize = 8;
 impl Arguments {
     /// Every capture that is named, however it is named.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.captures.iter().chain(&self.read).cloned().collect()
+        self.captures
+            .iter()
+            .chain(&self.read)
+            .chain(self.vantage.iter().map(|(_, path)| path))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether several vantages are named.
+    pub fn has_vantages(&self) -> bool {
+        !self.vantage.is_empty()
     }
 
     /// Has the SHA-256 of each capture told, whether or not the flag for it was given.
@@ -89,11 +107,11 @@ impl Arguments {
     /// Opens what is named, reads it to its end, and says what of it could not be read.
     pub fn observe(&self, mut options: pipeline::Options) -> Result<Observed, Problem> {
         options.workers = self.workers();
-        let mut source = self.open()?;
-        let progress = Progress::new();
-        let observed = pipeline::run(&mut *source, &options, &|read, total| progress.update(read, total))?;
-        drop(progress);
-        let notes = source.notes();
+        let (observed, notes) = if self.vantage.is_empty() {
+            self.observe_one(&options)?
+        } else {
+            self.observe_several(&options)?
+        };
         notes.iter().take(MOST_NOTES).for_each(|note| say::warning(note));
         if let Some(more) = notes.len().checked_sub(MOST_NOTES).filter(|more| *more > 0) {
             say::warning(&format!("{more} more files were passed over"));
@@ -104,6 +122,47 @@ impl Arguments {
             }
         }
         Ok(observed)
+    }
+
+    fn observe_one(&self, options: &pipeline::Options) -> Result<(Observed, Vec<String>), Problem> {
+        let mut source = self.open()?;
+        let progress = Progress::new();
+        let observed = pipeline::run(&mut *source, options, &|read, total| progress.update(read, total))?;
+        Ok((observed, source.notes()))
+    }
+
+    /// Reads each vantage by itself, in the order of their names whatever order they were named in, and joins them.
+    fn observe_several(&self, options: &pipeline::Options) -> Result<(Observed, Vec<String>), Problem> {
+        let mut files: BTreeMap<&str, Vec<PathBuf>> = BTreeMap::new();
+        for (name, path) in &self.vantage {
+            files.entry(name).or_default().push(path.clone());
+        }
+        if files.len() < 2 {
+            return Err(Problem::new(
+                "one vantage alone has nothing to be compared with",
+                "name two: --vantage inside=a.pcap --vantage outside=b.pcap; or give the captures without names",
+            ));
+        }
+        let mut seen = BTreeMap::new();
+        for (name, path) in &self.vantage {
+            let identity = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            if let Some(other) = seen.insert(identity, name).filter(|other| *other != name) {
+                return Err(Problem::new(
+                    format!("{} is named for two vantages, '{other}' and '{name}'", path.display()),
+                    "a recording was made at one place; compared with itself it proves nothing",
+                ));
+            }
+        }
+        let reading = capture::Options { hash: self.hash, filter: self.filter.clone(), count: self.count };
+        let progress = Progress::new();
+        let mut vantages = pipeline::Vantages::default();
+        let mut notes = Vec::new();
+        for (name, paths) in files {
+            let mut source = capture::open(&paths, &reading)?;
+            vantages.read(name, &mut source, options, &|read, total| progress.update(read, total))?;
+            notes.extend(source.notes());
+        }
+        Ok((vantages.join(), notes))
     }
 
     fn open(&self) -> Result<Box<dyn Source>, Problem> {
@@ -159,6 +218,16 @@ impl Arguments {
             format!("{interface}: this build cannot listen to interfaces"),
             "record with tcpdump -w FILE and read the file, or build with the feature 'live'",
         ))
+    }
+}
+
+/// A vantage's name and one of its captures.
+fn vantage(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() && file != "-" => {
+            Ok((name.to_owned(), PathBuf::from(file)))
+        }
+        _ => Err("expected NAME=FILE, as in inside=a.pcap".into()),
     }
 }
 

@@ -38,7 +38,6 @@ pub fn warning(message: &str) {
 }
 
 /// Says something to whoever sits at the terminal.
-#[cfg(feature = "live")]
 pub fn note(message: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{BOLD}spanaudit:{RESET} {}", plain(message));
 }

@@ -157,6 +157,11 @@ impl<'a> Case<'a> {
             .max_by_key(|one| one.packets)
     }
 
+    /// Whether two vantages show it: a packet was seen on the one side of a device and never on the other.
+    pub fn is_crossing(&self) -> bool {
+        self.told.by.as_ref().is_some_and(|by| by.who.starts_with(BETWEEN))
+    }
+
     fn latest_evidence(&self) -> Option<&'a ArchivedEvidence> {
         self.told.evidence.iter().max_by_key(|piece| piece.at.time)
     }
@@ -165,6 +170,9 @@ impl<'a> Case<'a> {
         self.archive.vantage.cut_packets
     }
 }
+
+/// How the audit names a device that it knows by what did not come through it.
+const BETWEEN: &str = "the device between ";
 
 /// Whether both ends spoke.
 fn answered(one: &ArchivedConversation) -> bool {
@@ -175,6 +183,11 @@ fn answered(one: &ArchivedConversation) -> bool {
 pub fn weigh(doubt: Doubt, case: &Case<'_>) -> Weighed {
     let told = case.told;
     let (source, target) = (&told.source, &told.target);
+    if case.is_crossing()
+        && let Some(why) = by_both_sides(doubt, target)
+    {
+        return RuledOut(why);
+    }
     match doubt {
         Doubt::Audible => audible(case),
         Doubt::Loss => loss(case),
@@ -358,4 +371,22 @@ fn overlap(case: &Case<'_>) -> Weighed {
         Some(text) => Remains(format!("Two machines under one address: {text}.")),
         None => RuledOut("Two machines under one address: none of the two was seen with several.".into()),
     }
+}
+
+/// What is no question where the packets are missing before they come as far as the target.
+fn by_both_sides(doubt: Doubt, target: &str) -> Option<String> {
+    let what = match doubt {
+        Doubt::OwnFilter | Doubt::Crash | Doubt::AccessList => {
+            format!("A filter or a fault of {target} itself")
+        }
+        Doubt::Dead => format!("{target} being off"),
+        Doubt::Loss => {
+            "Loss at the other vantage: it was weighed with the number of packets that are missing there"
+                .to_owned()
+        }
+        Doubt::BlackHole => "A path-MTU black hole further on".to_owned(),
+        Doubt::Balancer => format!("A load balancer in front of {target}"),
+        _ => return None,
+    };
+    Some(format!("{what}: the packets are missing between the two vantages already."))
 }

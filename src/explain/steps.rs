@@ -26,6 +26,9 @@ const IN_FULL: usize = 3;
 /// Conversations of one requirement that are told.
 const TRIED: usize = 6;
 
+/// What two vantages prove.
+const BOTH_SIDES: &str = "A packet that passes is seen at both vantages: a router changes its time to live, checksums and MAC addresses, and leaves addresses, ports, sequence numbers and payload. Other packets on the same way are seen at both; these are not, though the other vantage was recording. So what stands between the two keeps them.";
+
 /// A finding: the steps of what it is about, under its own words.
 pub fn finding(archive: &Archive, told: &ArchivedFinding) -> Explanation {
     let requirements: Vec<_> =
@@ -89,7 +92,7 @@ pub fn requirement(archive: &Archive, told: &ArchivedRequirement) -> Explanation
     steps.extend(attempts(told, &tried));
     steps.extend(cited(&told.evidence, around.as_deref()));
     if let Some(ground) = &ground {
-        steps.push(says(fill(ground.means, told)));
+        steps.push(says(fill(if case.is_crossing() { BOTH_SIDES } else { ground.means }, told)));
     }
     steps.extend(history(told));
     steps.push(says(conclusion(told)));
@@ -102,6 +105,9 @@ pub fn requirement(archive: &Archive, told: &ArchivedRequirement) -> Explanation
         }
     }
     let opposite = match &ground {
+        Some(_) if case.is_crossing() => {
+            vec!["one of these packets at the other vantage, at any time within three seconds, clocks compared".to_owned()]
+        }
         Some(ground) => ground.opposite.iter().map(|text| fill(text, told)).collect(),
         None => would_decide(told),
     };

@@ -70,8 +70,17 @@ impl<T> Pair<T> {
 }
 
 /// A flow's key, packed so that hashing and comparing it is five words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq)]
 pub struct Key([u64; 5]);
+
+impl PartialEq for Key {
+    /// Five words at once: what is made of comparing arrays is a call for each packet.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let ([a, b, c, d, e], [f, g, h, i, j]) = (self.0, other.0);
+        (a ^ f) | (b ^ g) | (c ^ h) | (d ^ i) | (e ^ j) == 0
+    }
+}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {

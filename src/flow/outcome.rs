@@ -10,6 +10,7 @@ use super::key::Half;
 use super::live::Flow;
 use super::live::QuotedError;
 use super::side::Side;
+use super::tcp::TcpSide;
 
 /// How often a first segment must have been sent in vain for the flow to be called cut.
 const CUT_COPIES: u32 = 3;
@@ -45,8 +46,8 @@ pub fn is_unreachable(from: IpAddr, kind: u8, code: u8) -> bool {
 
 fn stream(flow: &Flow, client: Half) -> (Outcome, Option<String>) {
     let (from, to) = (flow.sides.of(client), flow.sides.of(client.other()));
-    let state = |side: &Side| side.tcp.as_deref().cloned().unwrap_or_default();
-    let (asks, accepts) = (state(from), state(to));
+    let nothing = TcpSide::default();
+    let (asks, accepts) = (from.tcp.as_deref().unwrap_or(&nothing), to.tcp.as_deref().unwrap_or(&nothing));
     let opened = asks.opened() && accepts.opened() && (asks.sent_syn || accepts.sent_syn);
     if opened {
         return match cut(from, to) {
@@ -59,8 +60,8 @@ fn stream(flow: &Flow, client: Half) -> (Outcome, Option<String>) {
     {
         return rejected;
     }
-    let only_reset = |side: &Side| side.packets > 0 && state(side).spoken == 0;
-    if asks.sent_syn && only_reset(to) {
+    let only_reset = to.packets > 0 && accepts.spoken == 0;
+    if asks.sent_syn && only_reset {
         return (Outcome::Refused, Some("a reset answered the SYN".to_owned()));
     }
     if to.is_silent() && asks.only_syn() {

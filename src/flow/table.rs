@@ -438,7 +438,7 @@ impl<S: Default + Clone> Table<S> {
         self.now = self.now.max(time);
         self.since_sweep += 1;
         // A look costs as much as the table is long; it must have been earned by packets, whatever their stamps say.
-        if self.since_sweep < self.slots.len() / 4 + 64 || self.now.since(self.swept) < SWEEP {
+        if self.since_sweep < self.slots.len() + 64 || self.now.since(self.swept) < SWEEP {
             return;
         }
         self.sweep(leave);

@@ -27,6 +27,8 @@ pub struct Input {
     pub time_reversals: u64,
     /// Where reading stopped early and why, in words that name the packet.
     pub stopped: Option<Stop>,
+    /// The vantage that it belongs to, where several were named.
+    pub vantage: Option<String>,
     /// SHA-256 of the input, where asked for.
     pub sha256: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod conversation;
+mod crossing;
 mod fact;
 mod flow;
 mod input;
@@ -17,6 +18,7 @@ mod verdict;
 
 pub use address::*;
 pub use conversation::*;
+pub use crossing::*;
 pub use fact::*;
 pub use flow::*;
 pub use input::*;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{
-    CellId, Conversation, ConversationKey, FlowRecord, Host, Input, Lookup, MacAddr, PacketRef, Series, Tally,
+    CellId, Conversation, ConversationKey, Crossing, FlowRecord, Host, Input, Lookup, MacAddr, PacketRef,
+    Series, Tally,
 };
 use super::{Transport, Vantage};
 
@@ -25,6 +26,8 @@ pub struct Observed {
     pub resolutions: Vec<Resolution>,
     /// Names that the capture files themselves carry.
     pub names: Vec<(IpAddr, String)>,
+    /// What reached one of several vantages and never another, by the first packet of the flow.
+    pub crossings: BTreeMap<PacketRef, Crossing>,
     /// What the mirror sees.
     pub vantage: Vantage,
     /// Where every packet went.

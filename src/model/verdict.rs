@@ -215,6 +215,51 @@ impl Failure {
 }
 
 /// The verdict on one requirement.
+///
+/// What claims something can't be built without its packets, and what blames something not without mechanism and grade:
+///
+/// ```
+/// use spanaudit::model::{Failure, Grade, Mechanism, PacketRef, Proofs, Verdict};
+///
+/// let evidence = Proofs::new(PacketRef::default(), "the first SYN");
+/// Verdict::Blocked(Failure { mechanism: Mechanism::Dropped, grade: Grade::B, by: None, evidence });
+/// ```
+///
+/// Without a packet there are no proofs:
+///
+/// ```compile_fail,E0451
+/// use spanaudit::model::{Proofs, Verdict};
+///
+/// Verdict::Satisfied(Proofs { first: None, rest: Vec::new() });
+/// ```
+///
+/// ```compile_fail,E0277
+/// use spanaudit::model::{Evidence, Proofs};
+///
+/// let none: Proofs = Vec::<Evidence>::new().into_iter().collect();
+/// ```
+///
+/// ```compile_fail,E0277
+/// use spanaudit::model::{Proofs, Verdict};
+///
+/// Verdict::Satisfied(Default::default());
+/// ```
+///
+/// Nor is there a block without a mechanism, or without a grade:
+///
+/// ```compile_fail,E0063
+/// use spanaudit::model::{Failure, Grade, PacketRef, Proofs, Verdict};
+///
+/// let evidence = Proofs::new(PacketRef::default(), "the first SYN");
+/// Verdict::Blocked(Failure { grade: Grade::B, by: None, evidence });
+/// ```
+///
+/// ```compile_fail,E0063
+/// use spanaudit::model::{Failure, Mechanism, PacketRef, Proofs, Verdict};
+///
+/// let evidence = Proofs::new(PacketRef::default(), "the first SYN");
+/// Verdict::Blocked(Failure { mechanism: Mechanism::Dropped, by: None, evidence });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It works, and these packets show it.

@@ -4,6 +4,7 @@
 //! everything that a shard concludes, are the same for one worker and for many, and so is the result of the merge.
 
 mod cells;
+mod crossing;
 mod dispatch;
 mod elsewhere;
 mod engine;
@@ -33,6 +34,7 @@ use crate::model::Observed;
 
 pub use cells::CellMap;
 pub use cells::CellRule;
+pub use crossing::Vantages;
 pub use live::Live;
 pub use live::Retention;
 pub use live::Snapshot;

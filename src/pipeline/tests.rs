@@ -420,9 +420,9 @@ fn a_sweep_is_one_conversation_and_hides_no_other() {
     }
     // One of the last is answered, one is tried again, and somebody else tries once.
     let target = |low| (([2, 0, 0, 0, 1, low], [10, 1, 1, low]), 502);
-    made.frame(400, tcp(target(40), scanner, "SA", 7, 2, b""));
-    made.frame(1_400, tcp(scanner, target(41), "S", 1, 0, b""));
-    made.frame(1_500, tcp((CLIENT, 40_000), (SERVER, 502), "S", 1, 0, b""));
+    made.frame(400_000, tcp(target(40), scanner, "SA", 7, 2, b""));
+    made.frame(1_400_000, tcp(scanner, target(41), "S", 1, 0, b""));
+    made.frame(1_500_000, tcp((CLIENT, 40_000), (SERVER, 502), "S", 1, 0, b""));
     let options = Options { keep_flows: true, tries: 2, ..Options::default() };
     let told = made.run(&options);
     check_sums(&told, "sweep");

@@ -94,6 +94,8 @@ struct InputView<'a> {
     first: Option<String>,
     last: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    vantage: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<&'a str>,
     format: &'a str,
     bytes: u64,
@@ -118,6 +120,7 @@ impl<'a> InputView<'a> {
             packets: input.packets,
             first: input.first.map(rfc3339),
             last: input.last.map(rfc3339),
+            vantage: input.vantage.as_deref(),
             sha256: input.sha256.as_deref(),
             format: &input.format,
             bytes: input.bytes,

@@ -29,6 +29,7 @@ fn input() -> Input {
             after: Some(at(1_273, 368_000)),
             why: "cut off in the middle of packet 1274: the record says 1514 bytes, 803 are there".into(),
         }),
+        vantage: None,
         sha256: None,
     }
 }

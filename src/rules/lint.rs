@@ -67,6 +67,10 @@ fn wording(sink: &mut Sink<'_>, rule: &Rule, span: &Range<usize>) {
         sink.warn(span.clone(), format!("rule {id} is firm and has more than one reading"))
             .help("is it ambiguous or suspect?".to_owned());
     }
+    if rule.every.is_some() && matches!(rule.cadence, Cadence::Human | Cadence::Rare) {
+        sink.warn(span.clone(), format!("rule {id} says how often (every) and is {}", rule.cadence.name()))
+            .help("make it periodic or continuous, or leave 'every' out".to_owned());
+    }
     if rule.need == Need::Required && rule.cadence == Cadence::Rare && rule.when.is_empty() {
         sink.warn(span.clone(), format!("rule {id} is required but rare: its silence never shows"))
             .help("make it optional, or let it hang on the feature that it belongs to".to_owned());

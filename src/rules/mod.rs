@@ -12,7 +12,7 @@
 //! | `[[rule.also]]` | a further reading: `reading` (default `understood`), `from`, `to`, `service` (default the rule's own), `note` |
 //!
 //! A rule has `id`, `cite`, `purpose`, `from`, `to`, `service`, `need` (`required`, `optional`) and `cadence` (`continuous`,
-//! `periodic`, `human`, `rare`); and where they apply `protocol` (none: every protocol is accepted), `tls` (the least version,
+//! `periodic`, `human`, `rare`); and where they apply `every` (the longest time between two exchanges: `"17m"`), `protocol` (none: every protocol is accepted), `tls` (the least version,
 //! `"1.3"`), `require` (facts that the payload may not contradict), `when` (features that are all on), `note`, `certainty` (`firm`, `ambiguous`, `suspect`), `reading` (`printed`,
 //! `understood`) with `reading_note`, `insecure`, `alternative` (a group of which one suffices), `any_caller`, `follows` (the
 //! rule whose exchange names the port), `broad`, `since` and `before` (product versions). `from`, `to`, `service` and

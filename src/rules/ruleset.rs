@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::Condition;
 
@@ -303,6 +304,8 @@ pub struct Rule {
     pub need: Need,
     /// When silence matters.
     pub cadence: Cadence,
+    /// The longest time that the document leaves between two exchanges, where it says so.
+    pub every: Option<Duration>,
     /// Features that must all be on.
     pub when: Vec<String>,
     /// Rules of the same name here are alternatives between the same machines: one suffices ("389 or 636").

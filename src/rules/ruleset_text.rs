@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::Cadence;
 use super::Certainty;
@@ -142,6 +143,18 @@ fn version<'t>(sink: &mut Sink<'_>, value: &'t Value<'t>) -> Option<(Version, &'
     let word = word(sink, value)?;
     match value::version(word.text) {
         Ok(version) => Some((version, word.text)),
+        Err(slip) => {
+            slipped(sink, word, slip);
+            None
+        }
+    }
+}
+
+/// A length of time.
+fn every(sink: &mut Sink<'_>, value: &Value<'_>) -> Option<Duration> {
+    let word = word(sink, value)?;
+    match value::span(word.text) {
+        Ok(span) => Some(span),
         Err(slip) => {
             slipped(sink, word, slip);
             None
@@ -299,6 +312,7 @@ fn rule<'t>(
     let require = table.get("require").map(|value| conditions(sink, value, &table.what, protocols));
     let need = table.need("need", "\"required\"").and_then(|value| choice(sink, value, &NEEDS));
     let cadence = table.need("cadence", "\"continuous\"").and_then(|value| choice(sink, value, &CADENCES));
+    let every = table.get("every").and_then(|value| every(sink, value));
     let certainty = table.get("certainty").and_then(|value| choice(sink, value, &CERTAINTIES));
     let mut required_text = |key: &'static str, example: &str| {
         table.need(key, example).map(|value| some_sentence(sink, value, &quoted(key))).unwrap_or_default()
@@ -325,6 +339,7 @@ fn rule<'t>(
         insecure: flag(sink, table, "insecure"),
         need: need.unwrap_or(Need::Optional),
         cadence: cadence.unwrap_or(Cadence::Rare),
+        every,
         when,
         alternative: alternative.map(str::to_owned),
         any_caller: flag(sink, table, "any_caller"),

@@ -123,7 +123,11 @@ fn rule_rows(rule: &Rule) -> Vec<Vec<String>> {
         let as_read = if several { format!(" ({})", reading.kind.name()) } else { String::new() };
         if at == 0 {
             let cite = format!("{}{as_read}", rule.cite);
-            row.extend([need.clone(), protocol.clone(), rule.cadence.name().to_owned(), when.clone(), cite]);
+            let cadence = match rule.every {
+                Some(every) => format!("{}, every {} s", rule.cadence.name(), every.as_secs()),
+                None => rule.cadence.name().to_owned(),
+            };
+            row.extend([need.clone(), protocol.clone(), cadence, when.clone(), cite]);
         } else {
             let why = if reading.note.is_empty() { String::new() } else { format!(": {}", reading.note) };
             row.extend(["", "", "", ""].map(str::to_owned));

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::value::Datetime;
@@ -296,6 +297,28 @@ pub(super) fn version(text: &str) -> Result<Version, Slip> {
     Ok(Version(parts))
 }
 
+const SPAN: &str = "expected a length of time like 30s, 17m, 2h or 1d";
+
+/// A number and its unit: `30s`, `17m` (or `17min`), `2h`, `1d`.
+pub(super) fn span(text: &str) -> Result<Duration, Slip> {
+    let wrong = || Slip::new(format!("{} is no length of time", quoted(text)), SPAN);
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds: u64 = match unit.trim() {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "" if !number.is_empty() => return Err(wrong().help(format!("did you mean '{number}s'?"))),
+        _ => return Err(wrong()),
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds)) {
+        // A period longer than a year is a slip of the pen, and a second is the shortest that a document would have.
+        Some(1..=31_622_400) => Ok(Duration::from_secs(number.parse::<u64>().unwrap_or(1) * seconds)),
+        _ => Err(wrong()),
+    }
+}
+
 /// Which end of a day a date without a time means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DayEnd {
@@ -335,6 +358,18 @@ pub(super) fn moment(text: &str, end: DayEnd) -> Result<Timestamp, Slip> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_of_time_have_a_unit() {
+        for (text, seconds) in [("30s", 30), ("17m", 1_020), ("17 min", 1_020), ("2h", 7_200), ("1d", 86_400)]
+        {
+            assert_eq!(span(text).unwrap(), Duration::from_secs(seconds), "{text}");
+        }
+        for text in ["", "m", "0s", "17", "-1h", "1w", "367d", "99999999999999999999d"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+        assert_eq!(span("17").unwrap_err().help.as_deref(), Some("did you mean '17s'?"));
+    }
 
     #[test]
     fn services_have_transport_and_ports() {

@@ -135,3 +135,51 @@ fn the_end_is_that_of_the_file_where_the_clock_went_back() {
     assert!(!known.ends_too_soon(at(3_000).time, Duration::from_secs(1)));
     assert!(!known.ends_too_soon(at(200_000).time, Duration::from_secs(1)), "before the step");
 }
+
+#[test]
+fn what_a_server_sends_through_its_gateway_is_seen_whomever_it_is_for() {
+    // The server's own port is mirrored: what it sends to others carries its own MAC and passed no router.
+    let elsewhere = |ttl: u8, client: &str| {
+        let mut flow = answered(0, "tls");
+        flow.client.host = Host::Ip(client.parse().expect("an address"));
+        flow.from_server.ttl = Some(ttl);
+        flow
+    };
+    let asking = syns(&[0, 1000, 3000]);
+    let sight = |known: &View| known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server());
+    assert_eq!(sight(&view(vec![asking.clone(), elsewhere(64, "10.0.3.30")])), Sight::Clear);
+    let behind_a_router = view(vec![asking.clone(), elsewhere(63, "10.0.3.30")]);
+    assert_ne!(sight(&behind_a_router), Sight::Clear, "answers may take another way");
+    let neighbours_only = view(vec![asking.clone(), elsewhere(64, "10.0.2.30")]);
+    assert_ne!(sight(&neighbours_only), Sight::Clear, "nothing that went through its gateway");
+}
+
+#[test]
+fn a_host_that_stops_answering_for_its_address_is_down() {
+    let asked =
+        |asker: IpAddr, target: IpAddr, times: &[i64], answer: Option<i64>| crate::model::Resolution {
+            cell: CELL,
+            asker: Some(asker),
+            target,
+            unanswered: series(times),
+            answer: answer.map(|time| (at(time), SERVER_MAC)),
+        };
+    let others = asked(FIREWALL, CLIENT, &[], Some(400));
+    let known = |resolution, flows| {
+        let mut capture = observed(flows, 5_000);
+        capture.resolutions = vec![others.clone(), resolution];
+        View::of(&capture)
+    };
+    let four = &[1_000, 2_000, 3_000, 4_900];
+    let down = |view: &View| view.down(CELL, server()).is_some();
+    assert!(down(&known(asked(FIREWALL, SERVER, four, None), Vec::new())));
+    assert!(down(&known(asked(FIREWALL, SERVER, four, Some(500)), Vec::new())), "it answered once");
+    assert!(
+        !down(&known(asked(FIREWALL, SERVER, &four[1..], None), Vec::new())),
+        "three, and the capture ends"
+    );
+    assert!(
+        !down(&known(asked(FIREWALL, SERVER, four, Some(500)), vec![answered(4_000, "tls")])),
+        "heard since"
+    );
+}

@@ -173,9 +173,10 @@ fn cells(
     cells
 }
 
-/// How it changed: `; it changed: satisfied from 09:13:03.112 and blocked (dropped) from 09:14:03.112`.
+/// How it changed: `; it changed: satisfied from packet 5 at 09:13:03.112, blocked (dropped) from packet 17 at 09:14:03.112`.
 fn history(told: &Requirement) -> String {
-    if told.history.len() < 2 {
+    let changes = told.history.len().saturating_sub(1);
+    if changes == 0 {
         return String::new();
     }
     let phases: Vec<_> = told
@@ -183,11 +184,29 @@ fn history(told: &Requirement) -> String {
         .iter()
         .map(|phase| {
             let how = phase.mechanism.map(|mechanism| format!(" ({mechanism})")).unwrap_or_default();
-            format!("{}{how} from {}", phase.verdict, time::time_of_day(phase.since.time))
+            let since = phase.since;
+            format!(
+                "{}{how} from packet {} at {}",
+                phase.verdict,
+                since.number(),
+                time::time_of_day(since.time)
+            )
         })
         .collect();
-    format!("; it changed: {}", list_some(&phases, 6))
+    // Of what goes to and fro, how often it does says more than each time.
+    let latest = phases.len().saturating_sub(TOLD_CHANGES);
+    let told = phases.get(latest..).unwrap_or_default().join(", ");
+    if changes >= FLAPPING {
+        format!("; flapping, {changes} changes, the latest: {told}")
+    } else {
+        format!("; it changed: {told}")
+    }
 }
+
+/// From so many changes on it is called flapping.
+const FLAPPING: usize = 3;
+/// So many of the latest states are told.
+const TOLD_CHANGES: usize = 4;
 
 #[cfg(test)]
 mod tests {
