@@ -405,3 +405,47 @@ fn reports_do_not_depend_on_threads_or_order() {
         assert_eq!(told(&["--threads", "7", &one, &two, &one]), reference);
     }
 }
+
+/// A watch over a recording ends with the report and the status of an audit of it, whatever it told on the way.
+#[cfg(feature = "watch")]
+#[test]
+fn a_watch_concludes_what_an_audit_does() {
+    let folder = TempDir::new().unwrap();
+    let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/cases");
+    for case in ["blocked-drop", "nothing-happens", "healthy-defender"] {
+        let capture = cases.join(case).join("capture.pcap").display().to_string();
+        let site = cases.join(case).join("site.toml").display().to_string();
+        let report = folder.path().join(case).display().to_string();
+        let words = ["audit", &capture, "--site", &site, "--format", "json"];
+        let (audited, told, _) = run(&words);
+        let words = ["watch", "-r", &capture, "--site", &site, "--format", "json", "--report", &report];
+        let (watched, events, complaints) = run(&words);
+        assert_eq!(watched, audited, "{case}: {complaints}");
+        assert!(std::fs::read_to_string(&report).unwrap() == told, "{case}: the reports differ");
+        let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let numbers: Vec<_> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "{case}");
+        assert_eq!(events.first().unwrap()["event"], "watch-started", "{case}");
+        assert_eq!(events.last().unwrap()["event"], "watch-stopped", "{case}");
+        let blocked = events.iter().filter(|event| event["verdict"] == "blocked").count();
+        assert_eq!(blocked > 0, case == "blocked-drop", "{case}");
+    }
+}
+
+#[cfg(feature = "watch")]
+#[test]
+fn a_watch_listens_to_nobody_from_outside_and_asks_no_resolver() {
+    for (words, complaint) in [
+        (["--http", "0.0.0.0:9640"], "only a loopback address"),
+        (["--http", "localhost:9640"], "expected 127.0.0.1:PORT"),
+        (["--events", "syslog://collector.example"], "names are not looked up"),
+        (["--events", "/no/such/folder/events"], "name a file in a folder that exists"),
+    ] {
+        let capture =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/cases/nothing-happens/capture.pcap");
+        let capture = capture.display().to_string();
+        let (status, _, told) = run(&[&["watch", "-r", &capture][..], &words].concat());
+        assert_eq!(status, 2, "{told}");
+        assert!(told.contains(complaint), "{told}");
+    }
+}

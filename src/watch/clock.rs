@@ -61,9 +61,13 @@ impl CaptureTime {
         (fresh && moved.unsigned_abs() > STEP.as_nanos() as u64).then_some(moved)
     }
 
-    /// The capture time up to which everything on the wire has surely been handed over; `None` before the first packet.
-    pub fn now(&self, elapsed: Duration) -> Option<Timestamp> {
+    /// The capture time up to which everything on the wire has surely been handed over; `None` before the first packet. While packets
+    /// come, and more may wait in the ring, that is the last one's; `silent` says that none waits.
+    pub fn now(&self, elapsed: Duration, silent: bool) -> Option<Timestamp> {
         let last = self.last?;
+        if !silent {
+            return Some(last);
+        }
         let now = self.offset?.saturating_add(nanos(elapsed.saturating_sub(UNDERWAY)));
         Some(last.max(Timestamp::from_nanos(now)))
     }
@@ -84,11 +88,12 @@ mod tests {
     #[test]
     fn time_goes_on_in_silence() {
         let mut time = CaptureTime::default();
-        assert_eq!(time.now(Duration::from_secs(5)), None);
+        assert_eq!(time.now(Duration::from_secs(5), true), None);
         assert_eq!(time.heard(at(1000), Duration::from_secs(5), true), None);
-        assert_eq!(time.now(Duration::from_secs(5)), Some(at(1000)));
-        let later = time.now(Duration::from_secs(65)).unwrap();
+        assert_eq!(time.now(Duration::from_secs(5), true), Some(at(1000)));
+        let later = time.now(Duration::from_secs(65), true).unwrap();
         assert_eq!(later.since(at(1000)), Duration::from_secs(60) - UNDERWAY);
+        assert_eq!(time.now(Duration::from_secs(65), false), Some(at(1000)));
     }
 
     #[test]
@@ -96,7 +101,7 @@ mod tests {
         let mut time = CaptureTime::default();
         time.heard(at(1000), Duration::from_secs(5), true);
         assert_eq!(time.heard(at(1001), Duration::from_secs(16), false), None);
-        assert_eq!(time.now(Duration::from_secs(16)), Some(at(1011).minus(UNDERWAY)));
+        assert_eq!(time.now(Duration::from_secs(16), true), Some(at(1011).minus(UNDERWAY)));
     }
 
     #[test]
@@ -106,6 +111,6 @@ mod tests {
         assert_eq!(time.heard(at(4601), Duration::from_secs(6), true), Some(3_600_000_000_000));
         assert_eq!(time.heard(at(1002), Duration::from_secs(7), true), Some(-3_600_000_000_000));
         assert_eq!(time.heard(at(1003), Duration::from_secs(8), true), None);
-        assert_eq!(time.now(Duration::from_secs(8)), Some(at(1003)));
+        assert_eq!(time.now(Duration::from_secs(8), true), Some(at(1003)));
     }
 }

@@ -164,6 +164,8 @@ struct Round<'a> {
     resident: Resident,
     figures: Figures,
     steps: Vec<i64>,
+    /// Whether the wire was silent when it was last asked.
+    silent: bool,
     /// When the last packet came, when the last beat and the last look were, and when a report is due.
     heard_at: Duration,
     beat_at: Duration,
@@ -199,6 +201,7 @@ impl<'a> Round<'a> {
             resident: Resident::open(),
             figures: Figures::default(),
             steps: Vec::new(),
+            silent: true,
             heard_at: now,
             beat_at: now,
             looked_at: now,
@@ -212,7 +215,6 @@ impl<'a> Round<'a> {
 
     fn listen(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
         let mut until_look = 0_u32;
-        let mut fresh = true;
         loop {
             match self.source.poll()? {
                 Polled::Packet => {
@@ -221,23 +223,23 @@ impl<'a> Round<'a> {
                     self.packets += 1;
                     let stamp = packet.at.time;
                     until_look = until_look.saturating_sub(1);
-                    if fresh || until_look == 0 {
+                    if self.silent || until_look == 0 {
                         until_look = PACKETS_PER_LOOK;
                         let now = self.clock.elapsed();
                         self.heard_at = now;
                         self.figures.last = Some(stamp);
-                        self.steps.extend(self.time.heard(stamp, now, fresh));
-                        fresh = false;
+                        self.steps.extend(self.time.heard(stamp, now, self.silent));
+                        self.silent = false;
                         if self.upkeep(now, false, bench) {
                             return Ok(());
                         }
                     }
                 }
                 Polled::Idle => {
-                    if !fresh {
+                    if !self.silent {
                         self.figures.last = Some(self.source.packet().at.time).or(self.figures.last);
                     }
-                    fresh = true;
+                    self.silent = true;
                     if self.upkeep(self.clock.elapsed(), true, bench) {
                         return Ok(());
                     }
@@ -291,7 +293,7 @@ impl<'a> Round<'a> {
     fn beat(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.beat_at);
         self.beat_at = now;
-        if let Some(capture) = self.time.now(now) {
+        if let Some(capture) = self.time.now(now, self.silent) {
             self.pipeline.tick(capture);
         }
         let inputs = self.source.inputs();
@@ -313,7 +315,7 @@ impl<'a> Round<'a> {
     fn look(&mut self, bench: &mut dyn Bench, why: Why) {
         let began = self.clock.elapsed();
         // A wire that is down says nothing by its silence.
-        let now = if self.source.down().is_empty() { self.time.now(began) } else { None };
+        let now = if self.source.down().is_empty() { self.time.now(began, self.silent) } else { None };
         let snapshot = Box::new(self.pipeline.observe(&*self.source, now));
         self.figures.clock_steps += self.steps.len() as u64;
         let ear = Ear {
