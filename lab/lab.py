@@ -181,6 +181,8 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         sys.exit("lab: another lab runs on this machine")
+    # A lab that is ended takes its hosts and daemons down with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("lab: terminated"))
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     install()
     chosen = [scenario for scenario in SCENARIOS if scenario.name in sys.argv[3:] or not sys.argv[3:]]
