@@ -19,17 +19,14 @@ use crate::model::Outcome;
 use crate::model::Sweep;
 use crate::model::Timestamp;
 use crate::model::Transport;
-use crate::rules::Binding;
-use crate::rules::Carrier;
-use crate::rules::Party;
 use crate::rules::SiteRule;
 
-use super::cast;
 use super::condition;
 use super::id;
 use super::lookup;
 use super::matching::Matched;
 use super::names;
+use super::own_rules;
 use super::proxy;
 use super::requirement::Ground;
 use super::spread::spread;
@@ -182,7 +179,7 @@ impl<'a> Context<'a> {
     fn rule(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
         let site = self.ground.site;
         let hit = |rules: &'a [SiteRule]| {
-            rules.iter().find(|rule| self.site_rule_covers(rule, conversation, matched))
+            rules.iter().find(|rule| own_rules::covers(self.ground, rule, conversation, matched))
         };
         if let Some(rule) = hit(&site.forbid) {
             return Ruling::new(
@@ -479,90 +476,6 @@ impl<'a> Context<'a> {
                 .any(|server| in_net(server) || cast.has_component(&cast.roles_of(key.cell, server)))
     }
 
-    fn site_rule_covers(
-        &self,
-        rule: &SiteRule,
-        conversation: &Conversation,
-        matched: &[Matched<'_>],
-    ) -> bool {
-        matched.iter().any(|one| {
-            let flow = &one.flow;
-            let carrier = match flow.transport {
-                Transport::Tcp => Some(Carrier::Tcp),
-                Transport::Udp => Some(Carrier::Udp),
-                _ => None,
-            };
-            let served = rule.services.is_empty()
-                || rule.services.iter().any(|service| {
-                    Some(service.carrier) == carrier
-                        && flow.server.port.is_some_and(|port| service.ports.contains(&port))
-                });
-            let spoken = rule.protocol.is_empty()
-                || conversation
-                    .layers
-                    .iter()
-                    .chain(&conversation.protocols)
-                    .any(|layer| rule.protocol.iter().any(|p| p == layer));
-            let cast = self.ground.cast;
-            let client_names: Vec<&str> = Vec::new();
-            served
-                && spoken
-                && self.is_party(
-                    &rule.from,
-                    flow.cell,
-                    flow.client.host,
-                    &cast.roles_of(flow.cell, flow.client.host),
-                    &client_names,
-                )
-                && self.is_party(
-                    &rule.to,
-                    flow.cell,
-                    flow.server.host,
-                    &cast.server_roles(flow),
-                    &names::of_flow(flow),
-                )
-        })
-    }
-
-    fn is_party(
-        &self,
-        party: &Party,
-        cell: crate::model::CellId,
-        host: Host,
-        roles: &BTreeSet<(usize, &str)>,
-        shown: &[&str],
-    ) -> bool {
-        match party {
-            Party::Any => true,
-            Party::Role(role) => roles.iter().any(|(_, played)| played == role),
-            Party::Bound(binding) => self.is_bound(binding, cell, host, shown),
-        }
-    }
-
-    fn is_bound(&self, binding: &Binding, cell: crate::model::CellId, host: Host, shown: &[&str]) -> bool {
-        let in_cell = |wanted: &Option<String>| {
-            wanted.as_ref().is_none_or(|wanted| {
-                usize::from(cell.0)
-                    .checked_sub(1)
-                    .and_then(|at| self.ground.site.cells.get(at))
-                    .is_some_and(|known| known.name == *wanted)
-            })
-        };
-        let also = |seen| cast::translations(&self.ground.site.nat, seen);
-        match (binding, host) {
-            (Binding::Address { ip, cell }, Host::Ip(seen)) => {
-                *ip == seen && in_cell(cell) || also(seen).any(|other| other == *ip)
-            }
-            (Binding::Prefix { net, cell }, Host::Ip(seen)) => {
-                net.contains(&seen) && in_cell(cell) || also(seen).any(|other| net.contains(&other))
-            }
-            (Binding::Mac(mac), Host::Mac(seen)) => *mac == seen,
-            (Binding::Host(pattern), _) => shown.iter().any(|name| pattern.covers(name)),
-            (Binding::AnyOf(several), _) => several.iter().any(|one| self.is_bound(one, cell, host, shown)),
-            _ => false,
-        }
-    }
-
     /// Who answers for it, where somebody does and the waiver has not expired.
     fn waived(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<String> {
         self.ground
@@ -572,7 +485,7 @@ impl<'a> Context<'a> {
             .filter(|waiver| waiver.until.is_none_or(|until| self.now <= until))
             .find_map(|waiver| {
                 let rule = waiver.matching.as_ref()?;
-                self.site_rule_covers(rule, conversation, matched)
+                own_rules::covers(self.ground, rule, conversation, matched)
                     .then(|| format!("waived by {}: {}", waiver.owner, waiver.reason))
             })
     }

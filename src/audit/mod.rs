@@ -19,6 +19,7 @@ mod judge;
 mod lookup;
 mod matching;
 mod names;
+mod own_rules;
 mod party;
 mod proxy;
 mod requirement;
