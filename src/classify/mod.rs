@@ -254,8 +254,9 @@ pub trait Protocol: Sync {
     /// Its name, specification and facts.
     fn about(&self) -> &'static About;
 
-    /// Judges the prefixes. Must not panic on any bytes, must be monotone (`No` is final), and must judge nothing by
-    /// silence: empty prefixes are `NeedMore`.
+    /// Judges the prefixes. Must not panic on any bytes, and must judge nothing by silence: empty prefixes are `NeedMore`. A `No` is
+    /// taken as final, so it has to wait for whatever could still prove the flow. (Not yet so for the users of `framed::settle`:
+    /// there one wrong message outweighs a right one that comes later, which costs recall on odd flows and never a false name.)
     fn probe(&self, seen: &Seen<'_>) -> Probe;
 
     /// Whether every further message of a proven flow is to be shown to [`Protocol::hear`].
