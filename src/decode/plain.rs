@@ -8,19 +8,22 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
+use crate::model::Host;
 use crate::model::LinkType;
 use crate::model::MacAddr;
 use crate::model::Packet;
 
 use super::Body;
+use super::Context;
 use super::EthernetAddresses;
-use super::MOST_VLANS;
+use super::Frame;
 use super::Network;
 use super::Tcp;
 use super::TcpFlags;
 use super::Udp;
 use super::ethernet::ethertype;
 use super::part::Part;
+use super::shard;
 use super::tunnel;
 
 /// Version 4, five words of header (RFC 791 section 3.1).
@@ -31,27 +34,37 @@ const FRAGMENT_BITS: u8 = 0x3f;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// What there is to know of a usual packet.
-pub(super) struct Plain<'a> {
-    pub ethernet: EthernetAddresses,
-    pub vlans: ArrayVec<u16, MOST_VLANS>,
-    pub network: Network,
-    pub body: Body<'a>,
+/// A usual packet: what an ordinary packet of a known flow is counted by, without the making of a [`Frame`].
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    /// Destination and source MAC address, and the ethertype or tag after them.
+    head: &'a [u8; 14],
+    tags: [u16; MOST_TAGS],
+    tagged: u8,
+    ttl: u8,
+    identification: u16,
+    total: u16,
+    source: u32,
+    destination: u32,
+    body: Body<'a>,
 }
+
+/// The most VLAN tags of a usual packet.
+const MOST_TAGS: usize = 2;
 
 /// Reads a usual packet; `None` for any other.
 #[inline(always)]
-pub(super) fn read<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
+pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
     if packet.link != LinkType::ETHERNET {
         return None;
     }
     let (head, mut rest) = packet.bytes.split_first_chunk::<14>()?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l, high, low] = *head;
-    let mut number = u16::from_be_bytes([high, low]);
-    let mut vlans = ArrayVec::new();
+    let mut number = u16::from_be_bytes([head[12], head[13]]);
+    let (mut tags, mut tagged) = ([0; MOST_TAGS], 0_u8);
     while matches!(number, ethertype::VLAN | ethertype::PROVIDER_VLAN) {
         let ([a, b, high, low], behind) = rest.split_first_chunk::<4>()?;
-        vlans.try_push(u16::from_be_bytes([*a, *b]) & 0x0fff).ok()?;
+        *tags.get_mut(usize::from(tagged))? = u16::from_be_bytes([*a, *b]) & 0x0fff;
+        tagged += 1;
         number = u16::from_be_bytes([*high, *low]);
         rest = behind;
     }
@@ -63,14 +76,6 @@ pub(super) fn read<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
     if ip[0] != PLAIN_IPV4 || ip[6] & FRAGMENT_BITS != 0 || ip[7] != 0 || total < 20 {
         return None;
     }
-    let address = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
-    let network = Network {
-        source: address(ip[12], ip[13], ip[14], ip[15]),
-        destination: address(ip[16], ip[17], ip[18], ip[19]),
-        ttl: ip[8],
-        identification: u16::from_be_bytes([ip[4], ip[5]]),
-        length: u32::from(total),
-    };
     let held = rest.get(..usize::from(total)).unwrap_or(rest);
     let payload = Part { bytes: held.get(20..)?, length: u32::from(total) - 20 };
     let body = match ip[9] {
@@ -78,9 +83,78 @@ pub(super) fn read<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
         UDP => udp(payload)?,
         _ => return None,
     };
-    let ethernet =
-        EthernetAddresses { source: MacAddr([g, h, i, j, k, l]), destination: MacAddr([a, b, c, d, e, f]) };
-    Some(Plain { ethernet, vlans, network, body })
+    Some(Plain {
+        head,
+        tags,
+        tagged,
+        ttl: ip[8],
+        identification: u16::from_be_bytes([ip[4], ip[5]]),
+        total,
+        source: u32::from_be_bytes([ip[12], ip[13], ip[14], ip[15]]),
+        destination: u32::from_be_bytes([ip[16], ip[17], ip[18], ip[19]]),
+        body,
+    })
+}
+
+impl<'a> Plain<'a> {
+    /// The frame that it is.
+    pub fn frame(&self) -> Frame<'a> {
+        let vlans: ArrayVec<_, _> = self.vlans().iter().copied().collect();
+        Frame {
+            context: Context { ethernet: Some(self.ethernet()), vlans, tunnels: ArrayVec::new() },
+            network: Some(self.network()),
+            body: self.body,
+        }
+    }
+
+    /// Source and destination address.
+    #[inline(always)]
+    pub fn addresses(&self) -> (u32, u32) {
+        (self.source, self.destination)
+    }
+
+    /// Its MAC addresses.
+    #[inline(always)]
+    pub fn ethernet(&self) -> EthernetAddresses {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, _, _] = *self.head;
+        EthernetAddresses { source: MacAddr([g, h, i, j, k, l]), destination: MacAddr([a, b, c, d, e, f]) }
+    }
+
+    /// VLAN ids, outermost first.
+    #[inline(always)]
+    pub fn vlans(&self) -> &[u16] {
+        self.tags.get(..usize::from(self.tagged)).unwrap_or_default()
+    }
+
+    /// Its IP header.
+    #[inline(always)]
+    pub fn network(&self) -> Network {
+        Network {
+            source: IpAddr::V4(Ipv4Addr::from_bits(self.source)),
+            destination: IpAddr::V4(Ipv4Addr::from_bits(self.destination)),
+            ttl: self.ttl,
+            identification: self.identification,
+            length: u32::from(self.total),
+        }
+    }
+
+    /// What it carries: TCP or UDP.
+    #[inline(always)]
+    pub fn body(&self) -> &Body<'a> {
+        &self.body
+    }
+
+    /// As [`super::shard_of_pair`] of its two hosts.
+    #[inline(always)]
+    pub fn shard(&self) -> u64 {
+        shard::of_pair_v4(self.source, self.destination)
+    }
+
+    /// Its two hosts.
+    pub fn hosts(&self) -> (Host, Host) {
+        let host = |bits| Host::Ip(IpAddr::V4(Ipv4Addr::from_bits(bits)));
+        (host(self.source), host(self.destination))
+    }
 }
 
 #[inline(always)]

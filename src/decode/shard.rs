@@ -25,11 +25,22 @@ pub fn shard_of(frame: &Frame<'_>) -> u64 {
 
 /// The same hash for a pair of hosts, whatever names them.
 pub fn shard_of_pair(one: Host, other: Host) -> u64 {
+    if let (Host::Ip(IpAddr::V4(one)), Host::Ip(IpAddr::V4(other))) = (one, other) {
+        return of_pair_v4(one.to_bits(), other.to_bits());
+    }
     let (one, other) = (number(one), number(other));
     let mut hasher = FixedState::default().build_hasher();
     hasher.write_u128(one.min(other));
     hasher.write_u128(one.max(other));
     hasher.finish()
+}
+
+/// The same for two IPv4 addresses, the most usual hosts: multiplied by the golden ratio (Knuth), mixed, and once more.
+#[inline(always)]
+pub(super) fn of_pair_v4(one: u32, other: u32) -> u64 {
+    let pair = u64::from(one.min(other)) << 32 | u64::from(one.max(other));
+    let mixed = (pair ^ pair >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32
 }
 
 /// An address as a number. IPv4, IPv6 and MAC addresses may coincide: that only puts two pairs on one worker.

@@ -11,6 +11,8 @@ use super::shard::Bounds;
 use super::shard::Learnt;
 use super::shard::SHARDS;
 use super::shard::Shard;
+use super::together::Shards;
+use super::together::TOGETHER;
 use super::vantage::Hosts;
 use super::worker::captured;
 use super::worker::put_together;
@@ -34,15 +36,30 @@ impl Engine {
 
     /// Takes in one packet.
     pub fn take(&mut self, packet: &Packet<'_>) {
+        self.take_run(std::slice::from_ref(packet));
+    }
+
+    /// Takes in packets in their order.
+    pub fn take_run(&mut self, run: &[Packet<'_>]) {
         let Self { shards, dispatcher, cells } = self;
-        dispatcher.take(packet, &mut |shard, tasks, item, frame| {
-            let Some(shard) = shards.get_mut(shard) else { return };
-            let delivery = match item {
-                Item::Captured(packet) => captured(packet, frame, tasks),
-                Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
-            };
-            shard.take(&delivery, cells);
-        });
+        let mut shards = Shards { own: shards, every: 1, cells };
+        for few in run.chunks(TOGETHER) {
+            shards.take(
+                few,
+                |packet| Some(*packet),
+                |shards, packet| {
+                    dispatcher.take_unusual(packet, &mut |shard, tasks, item, frame| {
+                        let cells = shards.cells;
+                        let Some(shard) = shards.get(shard) else { return };
+                        let delivery = match item {
+                            Item::Captured(packet) => captured(packet, frame, tasks),
+                            Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
+                        };
+                        shard.take(&delivery, cells);
+                    });
+                },
+            );
+        }
     }
 
     /// Ends all flows. Returns what each shard learnt, in the order of their numbers, and what was counted before them.

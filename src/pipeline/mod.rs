@@ -9,12 +9,14 @@ mod dispatch;
 mod elsewhere;
 mod engine;
 mod judge;
+mod lane;
 mod live;
 mod merge;
 mod names;
 mod resolve;
 mod shard;
 mod sweep;
+mod together;
 mod vantage;
 mod worker;
 

@@ -43,6 +43,24 @@ impl Vain {
         }
     }
 
+    /// Of one segment sent once, or of none.
+    pub fn of(segment: Option<(u32, u32, PacketRef)>) -> Self {
+        let mut vain = Self::default();
+        if let Some((start, end, at)) = segment {
+            vain.add(start, end, true, at);
+        }
+        vain
+    }
+
+    /// The one segment that waits, if any does; `None` where there are more, or it was sent more than once.
+    pub fn only(&self) -> Option<Option<(u32, u32, PacketRef)>> {
+        match self.outstanding.as_slice() {
+            [] => Some(None),
+            [only] if self.repeats.count == 1 => Some(Some(*only)),
+            _ => None,
+        }
+    }
+
     /// Forgets the segments that an acknowledgement covers.
     pub fn settle(&mut self, acknowledgement: u32) {
         let Some(&(oldest, _, _)) = self.outstanding.first() else { return };
