@@ -1,4 +1,4 @@
-//! What an ordinary packet of a known flow reads and changes: three cache lines, beside each other, of which everything else is kept apart.
+//! What an ordinary packet of a known flow reads and changes: four cache lines beside each other, with everything else kept apart.
 //!
 //! A flow is *armed* when nothing about it is unusual and whoever judges its payload wants no more of it. From then on, packets that
 //! change counters, times and sequence numbers alone are taken in here; [`Hot::settle`] carries that over to the flow before anything
@@ -21,6 +21,7 @@ use super::live::Flow;
 use super::side::Side;
 use super::tcp::Calm;
 use super::tcp::FARTHEST;
+use super::tcp::Few;
 use super::tcp::later;
 
 /// Counters are carried over before they reach this, so that none goes round.
@@ -42,9 +43,8 @@ pub(super) struct Hot {
     sides: Pair<Ready>,
 }
 
-/// One end: a cache line.
+/// One end.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
 struct Ready {
     last: PacketRef,
     /// The last packet with payload.
@@ -55,8 +55,10 @@ struct Ready {
     payload_bytes: u32,
     next: u32,
     acknowledged: u32,
-    /// Where the segment starts that waits for its acknowledgement.
-    waits_from: u32,
+    /// Where the segments start that wait for their acknowledgement, oldest first; they reach to `next`.
+    waits_from: [u32; 2],
+    /// The packet of the first of them; that of the second is the last with payload.
+    waits_at: PacketRef,
     kind: Kind,
     marks: u8,
 }
@@ -74,7 +76,7 @@ enum Kind {
 
 /// A segment waits for its acknowledgement; one datagram waits for an answer.
 const WAITS: u8 = 1;
-/// Several datagrams wait for an answer.
+/// Two segments do; several datagrams do.
 const MANY: u8 = 2;
 /// It is known to have acknowledged the other end's opening.
 const ACKNOWLEDGES: u8 = 4;
@@ -182,7 +184,8 @@ impl Ready {
         payload_bytes: 0,
         next: 0,
         acknowledged: 0,
-        waits_from: 0,
+        waits_from: [0; 2],
+        waits_at: PacketRef::NONE,
         kind: Kind::Off,
         marks: 0,
     };
@@ -201,13 +204,18 @@ impl Ready {
         let mut ready = Self::of(side, Kind::Stream)?;
         ready.next = calm.next;
         ready.acknowledged = calm.acknowledged;
-        if let Some((start, at)) = calm.waits {
-            // The packet that waits is told by being the last with payload.
+        if let Some(&(start, _, at)) = calm.waits.first() {
+            ready.waits_from[0] = start;
+            ready.waits_at = at;
+            ready.marks |= WAITS;
+        }
+        if let Some(&(start, _, at)) = calm.waits.get(1) {
+            // The second is told by being the last with payload.
             if side.last_payload != Some(at) {
                 return None;
             }
-            ready.waits_from = start;
-            ready.marks |= WAITS;
+            ready.waits_from[1] = start;
+            ready.marks |= MANY;
         }
         ready.marks |= if calm.acknowledges { ACKNOWLEDGES } else { 0 };
         ready.marks |= if calm.acknowledged_payload { ACKNOWLEDGED_PAYLOAD } else { 0 };
@@ -241,21 +249,50 @@ impl Ready {
             return false;
         }
         if length > 0 {
-            if segment.sequence != self.next || self.marks & (WAITS | PAYLOAD) != PAYLOAD {
+            if segment.sequence != self.next || self.marks & (MANY | PAYLOAD) != PAYLOAD {
                 return false;
             }
-            self.waits_from = self.next;
+            if self.marks & WAITS == 0 {
+                self.waits_from[0] = self.next;
+                self.waits_at = at;
+                self.marks |= WAITS;
+            } else {
+                self.waits_from[1] = self.next;
+                self.marks |= MANY;
+            }
             self.next = self.next.wrapping_add(length);
-            self.marks |= WAITS;
             self.hear_payload(length, at);
         }
         if advances {
-            peer.acknowledged = acknowledgement;
-            if acknowledgement == peer.next {
-                peer.marks &= !WAITS;
-            }
+            peer.be_acknowledged(acknowledgement);
         }
         true
+    }
+
+    /// Takes in an acknowledgement of what this end sent.
+    #[inline(always)]
+    fn be_acknowledged(&mut self, acknowledgement: u32) {
+        self.acknowledged = acknowledgement;
+        if acknowledgement == self.next {
+            self.marks &= !(WAITS | MANY);
+        } else if self.marks & MANY != 0 && !later(self.waits_from[1], acknowledgement) {
+            self.waits_from[0] = self.waits_from[1];
+            self.waits_at = self.payload;
+            self.marks &= !MANY;
+        }
+    }
+
+    /// The segments that wait.
+    fn waits(&self) -> Few {
+        let mut waits = Few::new();
+        if self.marks & WAITS != 0 {
+            let end = if self.marks & MANY != 0 { self.waits_from[1] } else { self.next };
+            waits.push((self.waits_from[0], end, self.waits_at));
+        }
+        if self.marks & MANY != 0 {
+            waits.push((self.waits_from[1], self.next, self.payload));
+        }
+        waits
     }
 
     #[inline(always)]
@@ -277,7 +314,6 @@ impl Ready {
     }
 
     fn carry_over(&self, side: &mut Side) {
-        let waits = (self.marks & WAITS != 0).then_some((self.waits_from, self.payload));
         match self.kind {
             Kind::Off => return,
             Kind::Stream => {
@@ -285,7 +321,7 @@ impl Ready {
                     let now = Calm {
                         next: self.next,
                         acknowledged: self.acknowledged,
-                        waits,
+                        waits: self.waits(),
                         acknowledges: true,
                         acknowledged_payload: true,
                     };
@@ -295,8 +331,8 @@ impl Ready {
             Kind::Datagrams => {
                 if let Some(waiting) = side.waiting.as_deref_mut().filter(|_| self.marks & MANY == 0) {
                     *waiting = Series::default();
-                    if let Some((_, at)) = waits {
-                        waiting.add(at);
+                    if self.marks & WAITS != 0 {
+                        waiting.add(self.payload);
                     }
                 }
             }
@@ -333,8 +369,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ordinary_packet_touches_three_cache_lines() {
-        assert_eq!((size_of::<Ready>(), size_of::<Hot>()), (64, 192));
+    fn an_ordinary_packet_touches_four_cache_lines() {
+        assert_eq!((size_of::<Ready>(), size_of::<Hot>()), (88, 256));
         assert_eq!(std::mem::offset_of!(Hot, sides), 64);
     }
 

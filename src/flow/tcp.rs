@@ -19,6 +19,7 @@ use super::side::Side;
 
 pub use calm::Calm;
 pub use sequence::later;
+pub use vain::Few;
 
 use sequence::earliest;
 use sequence::earliest_or;

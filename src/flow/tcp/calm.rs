@@ -1,20 +1,19 @@
 //! A connection in which nothing is unusual: what the next ordinary segment of it needs to know, and nothing else.
 
-use crate::model::PacketRef;
-
 use super::FARTHEST;
+use super::Few;
 use super::TcpSide;
 use super::Vain;
 
 /// One end of such a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calm {
     /// The end of what was heard from this end.
     pub next: u32,
     /// The latest acknowledgement by the other end.
     pub acknowledged: u32,
-    /// Where the one segment starts that waits for its acknowledgement, and its packet; it reaches to `next`.
-    pub waits: Option<(u32, PacketRef)>,
+    /// The segments that wait for their acknowledgement, one behind the other up to `next`.
+    pub waits: Few,
     /// Whether it is known to have acknowledged the other end's opening.
     pub acknowledges: bool,
     /// Whether it is known to have acknowledged payload.
@@ -22,8 +21,8 @@ pub struct Calm {
 }
 
 impl TcpSide {
-    /// What is known of this end, where a segment in sequence changes that and nothing else: open, no gaps, no window closed, at most one
-    /// segment without acknowledgement.
+    /// What is known of this end, where a segment in sequence changes that and nothing else: open, no gaps, no window closed, at most two
+    /// segments without acknowledgement.
     pub fn calm(&self) -> Option<Calm> {
         let (next, acknowledged) = (self.next?, self.acknowledged?);
         let over = self.fin.is_some() || self.fin_at.is_some() || self.reset.is_some();
@@ -31,14 +30,11 @@ impl TcpSide {
         if over || odd || self.spoken == 0 || next.wrapping_sub(acknowledged) >= FARTHEST {
             return None;
         }
-        let waits = match &self.vain {
-            None => None,
-            Some(vain) => match vain.only()? {
-                Some((start, end, at)) if end == next => Some((start, at)),
-                Some(_) => return None,
-                None => None,
-            },
-        };
+        let waits = self.vain.as_deref().map_or_else(|| Some(Few::default()), Vain::few)?;
+        let follow = waits.iter().zip(waits.iter().skip(1)).all(|(one, other)| one.1 == other.0);
+        if !follow || waits.last().is_some_and(|&(_, end, _)| end != next) {
+            return None;
+        }
         Some(Calm {
             next,
             acknowledged,
@@ -55,12 +51,8 @@ impl TcpSide {
         self.payload_acknowledged = self.payload_acknowledged.saturating_add(u64::from(acknowledged));
         self.next = Some(now.next);
         self.acknowledged = Some(now.acknowledged);
-        match (now.waits, &mut self.vain) {
-            (None, None) => {}
-            (waits, vain) => {
-                let waits = waits.map(|(start, at)| (start, now.next, at));
-                *vain.get_or_insert_with(|| Box::new(Vain::default())).as_mut() = Vain::of(waits);
-            }
+        if !now.waits.is_empty() || self.vain.is_some() {
+            *self.vain.get_or_insert_default().as_mut() = Vain::of(&now.waits);
         }
     }
 }
