@@ -185,22 +185,28 @@ impl Reader {
         let mut counts = Counts::default();
         while counts.packets < most as u64 {
             let rest = front.get(*passed + record.size..).unwrap_or_default();
-            match walker.step(rest, *number + 1) {
-                Step::Packet(next) if rival.is_none_or(|rival| ((*highest).max(next.time), id.0) < rival) => {
-                    *passed += record.size;
-                    *record = next;
-                    *number += 1;
-                    *highest = (*highest).max(next.time);
-                    counts.take(&next, *previous);
-                    *previous = Some(next.time);
-                    into.packets.push(packet(record, *passed, *number));
-                }
-                // A walker may have taken note of what it found: it is not to be looked at twice.
-                other => {
-                    *found = Some(other);
-                    break;
-                }
+            let next = match walker.record(rest) {
+                Some(next) => next,
+                // A walker may take note of what it finds: it is not to look at it twice.
+                None => match walker.step(rest, *number + 1) {
+                    Step::Packet(next) => next,
+                    other => {
+                        *found = Some(other);
+                        break;
+                    }
+                },
+            };
+            if rival.is_some_and(|rival| ((*highest).max(next.time), id.0) >= rival) {
+                *found = Some(Step::Packet(next));
+                break;
             }
+            *passed += record.size;
+            *record = next;
+            *number += 1;
+            *highest = (*highest).max(next.time);
+            counts.take(&next, *previous);
+            *previous = Some(next.time);
+            into.packets.push(packet(record, *passed, *number));
         }
         counts.add_to(input);
         counts.packets as usize

@@ -47,9 +47,7 @@ impl Index {
     /// What is probably the number under that hash. Only for having its flow in the cache when it is looked for.
     #[inline(always)]
     pub fn guess(&self, hash: u64) -> Option<u32> {
-        let mask = self.places.len().wrapping_sub(1);
-        let &entry = self.places.get(tag(hash) as usize & mask)?;
-        (entry != EMPTY).then(|| number(entry))
+        self.find(hash, |_| true)
     }
 
     /// Adds a number.

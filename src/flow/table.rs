@@ -288,6 +288,13 @@ impl<S: Default + Clone> Table<S> {
         self.index.guess(hash)
     }
 
+    /// The hash of the flow that will have to make room for a new one, if any will: of it too, everything can be at hand by then.
+    #[inline(always)]
+    pub fn guess_oldest(&self) -> Option<u64> {
+        let full = self.len() >= self.limits.flows.max(1) && self.lones.len() > self.limits.flows / 16;
+        self.lones.oldest().filter(|_| full).map(|(_, lone)| self.hash.hash_one(lone.key))
+    }
+
     /// Has in the processor's cache what an ordinary packet of a flow changes.
     #[inline(always)]
     pub fn touch(&self, number: u32) -> u64 {

@@ -221,6 +221,12 @@ impl Shard {
         self.table.guess(hash)
     }
 
+    /// See [`Table::guess_oldest`].
+    #[inline(always)]
+    pub fn guess_oldest(&self) -> Option<u64> {
+        self.table.guess_oldest()
+    }
+
     /// See [`Table::touch`].
     #[inline(always)]
     pub fn touch(&self, number: u32) -> u64 {

@@ -91,18 +91,26 @@ impl Shards<'_> {
         Some(Ready { at: packet.at, original: packet.original, plain, key, from, cell, hash, place })
     }
 
-    /// Reads what will be looked for and changed: first where each flow is, then what an ordinary packet of it changes.
+    /// Reads what will be looked for and changed: first where each flow is, then what an ordinary packet of it changes. Of a flow that seems
+    /// to be new, the same of the one that makes room for it.
     #[inline(always)]
     fn touch(&self, ready: &[Option<Ready<'_>>]) {
         let mut numbers: ArrayVec<(usize, u32), TOGETHER> = ArrayVec::new();
+        let mut oldest: ArrayVec<(usize, u64), TOGETHER> = ArrayVec::new();
         for ready in ready.iter().flatten() {
-            if let Some(number) = self.own.get(ready.place).and_then(|shard| shard.guess(ready.hash)) {
-                let _ = numbers.try_push((ready.place, number));
+            let Some(shard) = self.own.get(ready.place) else { continue };
+            match shard.guess(ready.hash) {
+                Some(number) => drop(numbers.try_push((ready.place, number))),
+                None => drop(shard.guess_oldest().map(|hash| oldest.try_push((ready.place, hash)))),
             }
         }
-        let word = numbers.iter().fold(0, |word, &(place, number)| {
-            word ^ self.own.get(place).map_or(0, |shard| shard.touch(number))
-        });
+        let mut word = 0;
+        for (place, number) in numbers {
+            word ^= self.own.get(place).map_or(0, |shard| shard.touch(number));
+        }
+        for (place, hash) in oldest {
+            word ^= self.own.get(place).and_then(|shard| shard.guess(hash)).map_or(0, u64::from);
+        }
         black_box(word);
     }
 }
