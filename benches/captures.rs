@@ -16,15 +16,15 @@ use spanaudit::model::Observed;
 use spanaudit::pipeline;
 
 fn observe(capture: &PathBuf, workers: usize) -> Observed {
-    let mut source =
-        capture::open(std::slice::from_ref(capture), &capture::Options::default()).unwrap();
+    let mut source = capture::open(std::slice::from_ref(capture), &capture::Options::default()).unwrap();
     let options = pipeline::Options { workers, ..pipeline::Options::default() };
     pipeline::run(&mut source, &options, &|_, _| ()).unwrap()
 }
 
 fn whole(c: &mut Criterion) {
     let named = std::env::var_os("SPANAUDIT_CAPTURES").unwrap_or_default();
-    let captures: Vec<PathBuf> = std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).collect();
+    let captures: Vec<PathBuf> =
+        std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).collect();
     if captures.is_empty() {
         println!("captures: passed over, since SPANAUDIT_CAPTURES names no recordings");
     }

@@ -8,7 +8,6 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use crate::model::Host;
 use crate::model::LinkType;
 use crate::model::MacAddr;
 use crate::model::Packet;
@@ -46,7 +45,22 @@ pub struct Plain<'a> {
     total: u16,
     source: u32,
     destination: u32,
-    body: Body<'a>,
+    carried: Carried,
+    payload: &'a [u8],
+    payload_length: u32,
+}
+
+/// The fields of the transport header; those of TCP alone are zero for UDP. Not a [`Body`], which has room for much that is not usual.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    tcp: bool,
+    flags: u8,
+    source: u16,
+    destination: u16,
+    window: u16,
+    checksum: u16,
+    sequence: u32,
+    acknowledgement: u32,
 }
 
 /// The most VLAN tags of a usual packet.
@@ -78,7 +92,7 @@ pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
     }
     let held = rest.get(..usize::from(total)).unwrap_or(rest);
     let payload = Part { bytes: held.get(20..)?, length: u32::from(total) - 20 };
-    let body = match ip[9] {
+    let (carried, payload, payload_length) = match ip[9] {
         TCP => tcp(payload)?,
         UDP => udp(payload)?,
         _ => return None,
@@ -92,7 +106,9 @@ pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
         total,
         source: u32::from_be_bytes([ip[12], ip[13], ip[14], ip[15]]),
         destination: u32::from_be_bytes([ip[16], ip[17], ip[18], ip[19]]),
-        body,
+        carried,
+        payload,
+        payload_length,
     })
 }
 
@@ -103,7 +119,7 @@ impl<'a> Plain<'a> {
         Frame {
             context: Context { ethernet: Some(self.ethernet()), vlans, tunnels: ArrayVec::new() },
             network: Some(self.network()),
-            body: self.body,
+            body: self.body(),
         }
     }
 
@@ -140,8 +156,30 @@ impl<'a> Plain<'a> {
 
     /// What it carries: TCP or UDP.
     #[inline(always)]
-    pub fn body(&self) -> &Body<'a> {
-        &self.body
+    pub fn body(&self) -> Body<'a> {
+        let Self { carried, payload, payload_length, .. } = *self;
+        let Carried { source, destination, checksum, .. } = carried;
+        if carried.tcp {
+            Body::Tcp(Tcp {
+                source,
+                destination,
+                sequence: carried.sequence,
+                acknowledgement: carried.acknowledgement,
+                flags: TcpFlags(carried.flags),
+                window: carried.window,
+                checksum,
+                payload,
+                payload_length,
+            })
+        } else {
+            Body::Udp(Udp { source, destination, checksum, payload, payload_length })
+        }
+    }
+
+    /// Source and destination port, and whether it is TCP; else it is UDP.
+    #[inline(always)]
+    pub fn ports(&self) -> (u16, u16, bool) {
+        (self.carried.source, self.carried.destination, self.carried.tcp)
     }
 
     /// As [`super::shard_of_pair`] of its two hosts.
@@ -149,36 +187,30 @@ impl<'a> Plain<'a> {
     pub fn shard(&self) -> u64 {
         shard::of_pair_v4(self.source, self.destination)
     }
-
-    /// Its two hosts.
-    pub fn hosts(&self) -> (Host, Host) {
-        let host = |bits| Host::Ip(IpAddr::V4(Ipv4Addr::from_bits(bits)));
-        (host(self.source), host(self.destination))
-    }
 }
 
 #[inline(always)]
-fn tcp(part: Part<'_>) -> Option<Body<'_>> {
+fn tcp(part: Part<'_>) -> Option<(Carried, &[u8], u32)> {
     let (h, _) = part.bytes.split_first_chunk::<20>()?;
     let length = u32::from(h[12] >> 4) * 4;
     if length < 20 || length > part.length {
         return None;
     }
-    Some(Body::Tcp(Tcp {
+    let carried = Carried {
+        tcp: true,
+        flags: h[13],
         source: u16::from_be_bytes([h[0], h[1]]),
         destination: u16::from_be_bytes([h[2], h[3]]),
-        sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
-        acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-        flags: TcpFlags(h[13]),
         window: u16::from_be_bytes([h[14], h[15]]),
         checksum: u16::from_be_bytes([h[16], h[17]]),
-        payload: part.bytes.get(length as usize..).unwrap_or_default(),
-        payload_length: part.length - length,
-    }))
+        sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+        acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+    };
+    Some((carried, part.bytes.get(length as usize..).unwrap_or_default(), part.length - length))
 }
 
 #[inline(always)]
-fn udp(part: Part<'_>) -> Option<Body<'_>> {
+fn udp(part: Part<'_>) -> Option<(Carried, &[u8], u32)> {
     let (h, rest) = part.bytes.split_first_chunk::<8>()?;
     let (source, destination) = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
     let length = u32::from(u16::from_be_bytes([h[4], h[5]]));
@@ -186,11 +218,7 @@ fn udp(part: Part<'_>) -> Option<Body<'_>> {
         return None;
     }
     let payload_length = (length - 8).min(part.length - 8);
-    Some(Body::Udp(Udp {
-        source,
-        destination,
-        checksum: u16::from_be_bytes([h[6], h[7]]),
-        payload: rest.get(..payload_length as usize).unwrap_or(rest),
-        payload_length,
-    }))
+    let checksum = u16::from_be_bytes([h[6], h[7]]);
+    let carried = Carried { source, destination, checksum, ..Carried::default() };
+    Some((carried, rest.get(..payload_length as usize).unwrap_or(rest), payload_length))
 }

@@ -70,13 +70,13 @@ const NOTHING: Set = Set {
     inputs: [InputId(u32::MAX); WAYS],
 };
 
-/// What of a packet tells copies: the innermost frame, by reference.
+/// What of a packet tells copies: its innermost frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     /// Its IP header.
     pub network: Option<Network>,
     /// What it carries.
-    pub body: &'a Body<'a>,
+    pub body: Body<'a>,
     /// Its MAC addresses.
     pub ethernet: Option<EthernetAddresses>,
     /// VLAN ids of all tags.
@@ -90,7 +90,7 @@ impl<'a> Seen<'a> {
     #[inline(always)]
     pub fn frame(frame: &'a Frame<'a>) -> Self {
         let Context { ethernet, vlans, tunnels } = &frame.context;
-        Self { network: frame.network, body: &frame.body, ethernet: *ethernet, vlans, tunnels }
+        Self { network: frame.network, body: frame.body, ethernet: *ethernet, vlans, tunnels }
     }
 
     /// Of a usual packet.
@@ -144,7 +144,7 @@ impl Recent {
     ///
     /// The payload of a TCP segment is not looked at: sequence number and checksum tell two apart that one sender can have sent
     /// within [`APART`]. Elsewhere checksums may be absent and identifications zero, so every byte counts.
-    #[inline]
+    #[inline(always)]
     fn digest(&self, key: u64, from: Half, seen: &Seen<'_>) -> u64 {
         let mut hasher = self.hash.build_hasher();
         let network = seen
@@ -158,24 +158,33 @@ impl Recent {
                     u64::from(tcp.checksum) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.flags.0);
                 hasher.write_u128(u128::from(place) << 64 | u128::from(rest));
             }
-            Body::Udp(udp) => {
-                hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
-                hasher.write(udp.payload);
-            }
-            Body::Icmp(icmp) => {
-                hasher.write_u16(u16::from_be_bytes([icmp.kind, icmp.code]));
-                hasher.write(icmp.body);
-            }
-            Body::Sctp { payload, .. } | Body::Ip { payload, .. } | Body::Ethernet { payload, .. } => {
-                hasher.write(payload)
-            }
-            Body::Arp(arp) => hasher.write(arp.bytes),
-            Body::Fragment(fragment) => {
-                hasher.write_u64(u64::from(fragment.identification) << 32 | u64::from(fragment.offset));
-                hasher.write(fragment.payload);
-            }
+            _ => write_all(&mut hasher, seen),
         }
         hasher.finish()
+    }
+}
+
+/// Every byte that copies share of what is not TCP.
+#[inline(never)]
+fn write_all(hasher: &mut impl Hasher, seen: &Seen<'_>) {
+    match seen.body {
+        Body::Tcp(_) => {}
+        Body::Udp(udp) => {
+            hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
+            hasher.write(udp.payload);
+        }
+        Body::Icmp(icmp) => {
+            hasher.write_u16(u16::from_be_bytes([icmp.kind, icmp.code]));
+            hasher.write(icmp.body);
+        }
+        Body::Sctp { payload, .. } | Body::Ip { payload, .. } | Body::Ethernet { payload, .. } => {
+            hasher.write(payload)
+        }
+        Body::Arp(arp) => hasher.write(arp.bytes),
+        Body::Fragment(fragment) => {
+            hasher.write_u64(u64::from(fragment.identification) << 32 | u64::from(fragment.offset));
+            hasher.write(fragment.payload);
+        }
     }
 }
 
@@ -243,7 +252,7 @@ fn may_repeat(seen: &Seen<'_>) -> bool {
             let bare = tcp.payload_length == 0 && !tcp.flags.syn() && !tcp.flags.fin() && !tcp.flags.rst();
             bare && !identified
         }
-        Body::Ethernet { kind, .. } => CYCLIC.contains(kind),
+        Body::Ethernet { kind, .. } => CYCLIC.contains(&kind),
         _ => false,
     }
 }

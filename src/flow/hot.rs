@@ -116,8 +116,8 @@ impl Hot {
             return false;
         }
         let taken = match (plain.body(), me.kind) {
-            (Body::Tcp(segment), Kind::Stream) => me.hear_segment(peer, segment, at),
-            (Body::Udp(datagram), Kind::Datagrams) => me.hear_datagram(peer, datagram, at),
+            (Body::Tcp(segment), Kind::Stream) => me.hear_segment(peer, &segment, at),
+            (Body::Udp(datagram), Kind::Datagrams) => me.hear_datagram(peer, &datagram, at),
             _ => false,
         };
         if taken {

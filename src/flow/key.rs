@@ -103,12 +103,8 @@ impl Key {
     #[inline(always)]
     pub fn of_plain(cell: CellId, plain: &Plain<'_>) -> (Self, Half) {
         let (source, destination) = plain.addresses();
-        let (from, to, kind) = match plain.body() {
-            Body::Tcp(tcp) => (tcp.source, tcp.destination, TCP),
-            Body::Udp(udp) => (udp.source, udp.destination, UDP),
-            // No other is plain.
-            _ => (0, 0, TCP),
-        };
+        let (from, to, tcp) = plain.ports();
+        let kind = if tcp { TCP } else { UDP };
         let end = |ip: u32, port: u16| u64::from(ip) << 16 | u64::from(port);
         let (source, destination) = (end(source, from), end(destination, to));
         let half = if source <= destination { Half::Low } else { Half::High };
