@@ -12,6 +12,7 @@ use pcap::Capture;
 use pcap::Device;
 use pcap::Error;
 use pcap::Precision;
+use pcap::TimestampType;
 
 use crate::capture::socket;
 use crate::capture::source::CaptureError;
@@ -60,6 +61,43 @@ pub struct LiveOptions {
     pub patient: bool,
     /// Which of how many rings this one is; `(0, 1)` is the only one.
     pub ring: (u32, u32),
+    /// Whose clock puts the time on packets.
+    pub stamps: Stamps,
+}
+
+/// Whose clock puts the time on packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamps {
+    /// The kernel's, as packets come in.
+    #[default]
+    Host,
+    /// The adapter's, held to the kernel's time.
+    Adapter,
+    /// The adapter's as it is: for those that something else keeps on time.
+    AdapterUnsynced,
+}
+
+impl Stamps {
+    /// PCAP_TSTAMP_HOST, PCAP_TSTAMP_ADAPTER and PCAP_TSTAMP_ADAPTER_UNSYNCED (pcap-tstamp(7)).
+    fn of_libpcap(self) -> TimestampType {
+        match self {
+            Self::Host => TimestampType::Host,
+            Self::Adapter => TimestampType::Adapter,
+            Self::AdapterUnsynced => TimestampType::AdapterUnsynced,
+        }
+    }
+
+    /// In libpcap's words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Adapter => "adapter",
+            Self::AdapterUnsynced => "adapter_unsynced",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Host, Self::Adapter, Self::AdapterUnsynced];
 }
 
 impl Default for LiveOptions {
@@ -75,6 +113,7 @@ impl Default for LiveOptions {
             stop: Arc::default(),
             patient: false,
             ring: (0, 1),
+            stamps: Stamps::Host,
         }
     }
 }
@@ -159,9 +198,18 @@ fn open_capture(options: &LiveOptions) -> Result<Capture<Active>, CaptureError> 
         .buffer_size(size(options.buffer))
         .timeout(TIMEOUT_MS)
         .precision(Precision::Nano)
+        .tstamp_type(options.stamps.of_libpcap())
         .open()
         .and_then(Capture::setnonblock)
         .map_err(|e| error(&e))?;
+    // libpcap takes a clock that the interface does not have for the host's, without a word.
+    if options.stamps != Stamps::Host && !clocks(&capture).contains(&options.stamps) {
+        let known: Vec<&str> = clocks(&capture).into_iter().map(Stamps::name).collect();
+        return Err(CaptureError::Live {
+            interface: options.interface.clone(),
+            why: format!("it has no {} time stamps, only {}", options.stamps.name(), known.join(", ")),
+        });
+    }
     if let Some(filter) = &options.filter {
         capture.filter(filter, true).map_err(|error| CaptureError::Filter {
             filter: filter.clone(),
@@ -172,6 +220,14 @@ fn open_capture(options: &LiveOptions) -> Result<Capture<Active>, CaptureError> 
         })?;
     }
     Ok(capture)
+}
+
+/// Whose clock may put the time on an interface's packets. One that offers no choice has the host's.
+fn clocks(capture: &Capture<Active>) -> Vec<Stamps> {
+    let told = socket::clocks(capture);
+    let known = Stamps::ALL.into_iter().filter(|stamps| told.contains(&(stamps.of_libpcap() as i32)));
+    let known: Vec<_> = known.collect();
+    if known.is_empty() { vec![Stamps::Host] } else { known }
 }
 
 /// What went wrong and what to do.
@@ -202,11 +258,13 @@ impl Live {
     pub fn about(&self) -> String {
         let LiveOptions { interface, filter, snaplen, buffer, promiscuous, .. } = &self.options;
         format!(
-            "{interface}: link type {}, {} MB ring, {snaplen} bytes a packet, {}promiscuous, {}{}{}",
+            "{interface}: link type {}, {} MB ring, {snaplen} bytes a packet, {}promiscuous, {}, {} time stamps in nanoseconds (of {}){}{}",
             self.link.0,
             buffer >> 20,
             if *promiscuous { "" } else { "not " },
             filter.as_ref().map_or("no filter".to_owned(), |filter| format!("filter '{filter}'")),
+            self.options.stamps.name(),
+            clocks(&self.capture).into_iter().map(Stamps::name).collect::<Vec<_>>().join(", "),
             if self.wire.state() == State::Up { "" } else { "; it is DOWN" },
             match self.wire.addresses() {
                 0 => "",

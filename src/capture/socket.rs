@@ -6,6 +6,8 @@ use std::io;
 use std::mem::size_of;
 
 use nix::libc;
+use pcap::Active;
+use pcap::Capture;
 
 /// Binds a capture socket to another interface, and asks for frames to other stations there.
 ///
@@ -73,6 +75,29 @@ pub fn share(socket: i32, group: Option<u16>, program: &[libc::sock_filter]) -> 
     told(done)?;
     // The lower half is the id.
     Ok(word as u16)
+}
+
+/// Who can put the time on an interface's packets, in the words of pcap-tstamp(7): numbers of PCAP_TSTAMP_*.
+pub fn clocks(capture: &Capture<Active>) -> Vec<i32> {
+    let mut list: *mut i32 = std::ptr::null_mut();
+    // SAFETY: the handle is open for as long as `capture` is borrowed; libpcap sets `list` to an array of as many numbers as it returns,
+    // or returns 0 or less and sets nothing that is read here (pcap_list_tstamp_types(3PCAP)).
+    let told = unsafe {
+        let count = pcap_list_tstamp_types(capture.as_ptr().cast(), &raw mut list);
+        match usize::try_from(count) {
+            Ok(count) if count > 0 && !list.is_null() => std::slice::from_raw_parts(list, count).to_vec(),
+            _ => Vec::new(),
+        }
+    };
+    // SAFETY: the array came from libpcap, is not used any more, and null is allowed.
+    unsafe { pcap_free_tstamp_types(list) };
+    told
+}
+
+// Not in the pcap crate, which links the library that has them.
+unsafe extern "C" {
+    fn pcap_list_tstamp_types(handle: *mut libc::c_void, list: *mut *mut i32) -> i32;
+    fn pcap_free_tstamp_types(list: *mut i32);
 }
 
 /// linux/if_packet.h: PACKET_FANOUT_CBPF, and PACKET_FANOUT_FLAG_UNIQUEID.

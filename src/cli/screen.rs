@@ -152,8 +152,11 @@ fn line(board: &Board, width: usize) -> String {
             1 => "1 finding open".to_owned(),
             open => format!("{open} findings open"),
         });
-        let counts = look.report.verdict_counts().into_iter().filter(|(_, count)| *count > 0);
-        parts.extend(counts.map(|(name, count)| format!("{count} {name}")));
+        let mut counts = look.report.verdict_counts();
+        counts.retain(|(_, count)| *count > 0);
+        // What someone has to act on comes first.
+        counts.sort_by_key(|(name, _)| !matches!(*name, "blocked" | "failed" | "violated"));
+        parts.extend(counts.into_iter().map(|(name, count)| format!("{count} {name}")));
     }
     fit(&parts, width)
 }

@@ -73,6 +73,10 @@ pub struct Arguments {
     #[arg(short = 'p', long, help_heading = "Input")]
     no_promiscuous: bool,
 
+    /// Whose clock puts the time on packets; --check says which ones an interface has
+    #[arg(long, value_name = "CLOCK", default_value = "host", value_parser = stamps(), help_heading = "Input")]
+    timestamps: String,
+
     #[command(flatten)]
     site: site::Arguments,
 
@@ -272,6 +276,10 @@ impl Arguments {
                 snaplen: self.snaplen,
                 buffer: self.buffer.saturating_mul(1 << 20),
                 promiscuous: !self.no_promiscuous,
+                stamps: capture::Stamps::ALL
+                    .into_iter()
+                    .find(|stamps| stamps.name() == self.timestamps)
+                    .unwrap_or_default(),
                 count: None,
                 // The loop itself ends on a signal, so that what waits in the ring is still read.
                 patient: true,
@@ -444,6 +452,10 @@ fn controls() -> Result<watch::Controls, Problem> {
 /// This machine's name, as the kernel has it: nobody is asked.
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+fn stamps() -> PossibleValuesParser {
+    PossibleValuesParser::new(capture::Stamps::ALL.map(|stamps| PossibleValue::new(stamps.name())))
 }
 
 fn formats() -> PossibleValuesParser {

@@ -26,6 +26,7 @@ use super::mirror::Mirror;
 use super::past::Past;
 use super::sink::Counts;
 use super::sink::Sink;
+use super::store;
 use super::store::Store;
 use super::tracker::Tracker;
 
@@ -263,7 +264,15 @@ impl Desk {
         // First what must not be lost is on disk, then it is told: a crash between the two tells it twice, never not at all.
         let arrived = self.arrived();
         if let Some(store) = &mut self.setup.store {
-            let saved = store.save(&self.memory, &self.exhibits, &events, arrived, report, now, last);
+            let saved = store.save(&store::Snapshot {
+                memory: &self.memory,
+                exhibits: &self.exhibits,
+                events: &events,
+                arrived,
+                report,
+                now,
+                last,
+            });
             if let Err(error) = &saved
                 && !self.store_fails
             {

@@ -65,6 +65,27 @@ const FILE: &str = "watch-1.redb";
 /// Capture time between two notes that the watch is alive.
 const ALIVE: i64 = 5_000_000_000;
 
+/// What there is to save.
+pub struct Snapshot<'a> {
+    /// What was told.
+    pub memory: &'a Memory,
+    /// The packets of open findings.
+    pub exhibits: &'a Exhibits,
+    /// Events about to be told.
+    pub events: &'a [Arc<Event>],
+    /// The number up to which every outlet has its events.
+    pub arrived: u64,
+    /// The latest report.
+    pub report: Option<&'a Report>,
+    /// Capture time.
+    pub now: Option<Timestamp>,
+    /// Whether the watch ends.
+    pub last: bool,
+}
+
+/// Entries by kind and id: packets of a conversation, the hash of anything else.
+type Entries = BTreeMap<(char, String), u64>;
+
 /// The store.
 pub struct Store {
     path: PathBuf,
@@ -79,7 +100,7 @@ pub struct Store {
     /// When entries were last saved, how long they may wait for the next time, and what each was then: packets of a conversation, the hash of anything else.
     grown: Option<Timestamp>,
     wait: i64,
-    entries: BTreeMap<(char, String), u64>,
+    entries: Entries,
 }
 
 impl Store {
@@ -179,17 +200,9 @@ impl Store {
         Ok(packets)
     }
 
-    /// Writes what changed. `arrived` is the number up to which every outlet has its events.
-    pub fn save(
-        &mut self,
-        memory: &Memory,
-        exhibits: &Exhibits,
-        events: &[Arc<Event>],
-        arrived: u64,
-        report: Option<&Report>,
-        now: Option<Timestamp>,
-        last: bool,
-    ) -> Result<(), redb::Error> {
+    /// Writes what changed.
+    pub fn save(&mut self, state: &Snapshot<'_>) -> Result<(), redb::Error> {
+        let &Snapshot { memory, exhibits, events, arrived, report, now, last } = state;
         let since = |before: Option<Timestamp>, span: i64| match (before, now) {
             (Some(before), Some(now)) => (now.as_nanos() - before.as_nanos()).abs() >= span,
             (_, now) => now.is_some(),
@@ -297,7 +310,7 @@ impl Store {
         report: &Report,
         grown: bool,
         table: &mut redb::Table<'_, (&'static str, &'static str), &'static [u8]>,
-    ) -> Result<(BTreeMap<(char, String), u64>, u64), redb::Error> {
+    ) -> Result<(Entries, u64), redb::Error> {
         let mut entries = BTreeMap::new();
         let mut written = 0;
         let mut save = |kind: char, id: &str, state: u64, bytes: &dyn Fn() -> Vec<u8>| {
