@@ -26,6 +26,7 @@ use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
 use super::view::Sight;
+use super::view::Tried;
 use super::view::View;
 
 /// What a rule asks of the payload.
@@ -149,7 +150,8 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     if server.packets == 0 && client.syn.count > 0 && client.payload_packets == 0 {
-        let sight = view.sight(flow.cell, flow.client.host, client, flow.server.host);
+        let tried = Tried::of(&client.syn, Transport::Tcp);
+        let sight = view.sight(flow.cell, flow.client.host, client, flow.server.host, tried);
         return State::Silent(Silence { series: client.syn, sight, transport: Transport::Tcp });
     }
     if let Some(state) = opening::return_path(flow, view) {
@@ -180,8 +182,7 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
     }
     match flow.outcome {
         Outcome::Unanswered => {
-            let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host);
-            State::Silent(Silence { series: flow.from_client.unanswered, sight, transport: flow.transport })
+            State::Silent(requests(flow, view))
         }
         Outcome::Observed if flow.from_client.packets == 0 => match payload::held_against(flow, want) {
             State::Works(..) => State::Works(
@@ -202,6 +203,46 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             Some("seen from one side".to_owned()),
         ),
         _ => State::Unclear("the capture shows no answer".to_owned()),
+    }
+}
+
+/// Requests that stayed without an answer, and whether one would have been seen.
+fn requests(flow: &FlowRecord, view: &View) -> Silence {
+    let series = flow.from_client.unanswered;
+    let tried = Tried::of(&series, flow.transport);
+    let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host, tried);
+    Silence { series, sight, transport: flow.transport }
+}
+
+/// Protocols of which every request is answered, so that requests after the last answer tell something (RFC 5905 section 8, RFC 1035
+/// section 4.2.1, RFC 3416 section 4.2).
+const ALWAYS_ANSWERED: [&str; 3] = ["ntp", "dns", "snmp"];
+
+/// What a flow of datagrams that was answered comes to after the last answer: clients may keep one port for hours, and the later state decides.
+pub fn later(flow: &FlowRecord, view: &View) -> Option<Attempt> {
+    let series = flow.from_client.unanswered;
+    let answered = flow.from_server.payload_packets > 0 && flow.from_client.packets > 0;
+    let asks = flow.classification.protocol.is_some_and(|protocol| ALWAYS_ANSWERED.contains(&protocol));
+    if flow.transport == Transport::Tcp || !answered || !asks || series.count == 0 {
+        return None;
+    }
+    Some(Attempt {
+        first: series.first?,
+        last: series.last?,
+        ends: (flow.client.host, Some(flow.server.host)),
+        place: (flow.cell, flow.vlans.clone()),
+        state: State::Silent(requests(flow, view)),
+    })
+}
+
+/// Lowers a grade where the mirror only likely carries the way back, and says why.
+pub fn cap_by_sight(grade: Grade, sight: &Sight, reason: &mut String) -> Grade {
+    match sight {
+        Sight::Likely(why) if grade < Grade::C => {
+            reason.push_str(&format!("; grade {} lowered to C, since {why}", grade.name()));
+            Grade::C
+        }
+        _ => grade,
     }
 }
 

@@ -147,11 +147,11 @@ fn in_one_cell(
 fn who<'a>(view: &'a View, source: &'a Party, target: &'a Party, end: Option<End>) -> Who<'a> {
     let (heard, others, down) = match end {
         Some((cell, client, server, port)) => (
-            view.heard(cell, server),
+            view.heard_between(cell, server),
             view.others_answered(cell, server, port, client),
             view.down(cell, server),
         ),
-        None => (false, false, None),
+        None => (None, None, None),
     };
     Who { source: &source.label, target: &target.label, target_heard: heard, others_answered: others, down }
 }

@@ -131,6 +131,9 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
                     let judged = in_window(ground, judge(ground, &matched.flow, entry));
                     let known = tries.entry(place).or_default();
                     known.attempts.push(judged);
+                    known.attempts.extend(
+                        attempt::later(&matched.flow, ground.view).map(|later| in_window(ground, later)),
+                    );
                     known.conversations.insert(*key);
                     let flow = &matched.flow;
                     known.last_end = Some((flow.cell, flow.client.host, flow.server.host, flow.server.port));

@@ -12,6 +12,7 @@ use crate::model::Mechanism;
 use crate::model::PacketRef;
 use crate::model::Phase;
 use crate::model::Proofs;
+use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::model::Verdict;
 
@@ -22,6 +23,7 @@ use super::attempt::SYN_SPAN;
 use super::attempt::SYNS_OF_ONE;
 use super::attempt::Silence;
 use super::attempt::State;
+use super::view::AROUND;
 use super::view::Down;
 use super::view::Sight;
 use super::view::View;
@@ -44,12 +46,19 @@ pub struct Who<'a> {
     pub source: &'a str,
     /// The machine or name that is tried.
     pub target: &'a str,
-    /// Whether the target was heard sending anything.
-    pub target_heard: bool,
-    /// Whether other clients of the same service get answers.
-    pub others_answered: bool,
+    /// From when to when the target was heard sending anything.
+    pub target_heard: Option<(Timestamp, Timestamp)>,
+    /// When another client of the same service last got an answer.
+    pub others_answered: Option<Timestamp>,
     /// How it shows that the target is off, where it does.
     pub down: Option<&'a Down>,
+}
+
+impl Who<'_> {
+    /// Whether the target was heard around that time.
+    fn is_alive(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.target_heard.is_some_and(|(from, until)| from <= last.plus(AROUND) && until >= first.minus(AROUND))
+    }
 }
 
 /// What the attempts come to.
@@ -182,7 +191,8 @@ fn stopped(silent: &[(&Attempt, &Silence)], view: &View) -> Option<String> {
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
     let (_, latest) = silent.last()?;
     let needed = if latest.transport == Transport::Tcp { DOUBTFUL_SYNS } else { REQUESTS };
-    let settled = silent.iter().any(|(_, silence)| !view.end_is_near(&silence.series));
+    let settled = silent.iter().any(|(_, silence)| view.is_settled(&silence.series, needed))
+        || silent.iter().any(|(_, silence)| !view.end_is_near(&silence.series));
     (total >= needed && settled).then(|| format!("{total} unanswered tries"))
 }
 
@@ -235,7 +245,10 @@ fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<S
     if let Some(down) = who.down {
         return Ok(host_down(down, who.target));
     }
-    let sight = &latest.sight;
+    // What was tried where no answer would have been seen adds nothing to the rest.
+    let clear: Vec<_> = silent.iter().filter(|(_, silence)| silence.sight == Sight::Clear).copied().collect();
+    let (silent, sight) =
+        if clear.is_empty() { (silent, &latest.sight) } else { (clear.as_slice(), &Sight::Clear) };
     if let Sight::None(why) = sight {
         return Err(format!("no answer, but {why}"));
     }
@@ -289,7 +302,9 @@ fn syns_unanswered(
                     .is_some_and(|last| !view.ends_too_soon(last.time, silence.series.longest_gap))
         })
         .collect();
-    let together = repeated.len() >= SILENT_ATTEMPTS && who.target_heard;
+    let (first, last) = span(silent);
+    let alive = who.is_alive(first.time, last.time);
+    let together = repeated.len() >= SILENT_ATTEMPTS && alive;
     if !alone && !together {
         return Err(format!(
             "{} SYN{} without an answer is too little to tell a block from loss or a slow start ({SYNS_OF_ONE} of one attempt over {:.1} s are needed, and the capture has to go on after them)",
@@ -301,21 +316,24 @@ fn syns_unanswered(
     if let Some(why) = view.loss_explains(total) {
         return Err(why);
     }
-    let (first, last) = span(silent);
     let evidence = Proofs::new(first, format!("the first SYN of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} SYNs, none of them answered"));
-    let alive = who.target_heard;
-    let grade = if alive && *sight == Sight::Clear { Grade::B } else { Grade::C };
+    let grade = if alive { Grade::B } else { Grade::C };
     let tries = silent.len();
     let mut reason = format!(
         "{total} SYNs in {tries} attempt{} went unanswered{}",
         if tries == 1 { "" } else { "s" },
-        if alive {
-            ", while the target is alive"
-        } else {
-            "; the target was never heard: filtered, or it is off"
+        match who.target_heard {
+            _ if alive => ", while the target is alive".to_owned(),
+            Some((_, until)) if until < first.time => format!(
+                "; the target was last heard {} s before: filtered, or it went off",
+                first.time.since(until).as_secs()
+            ),
+            Some(_) => "; the target was not heard at that time: filtered, or it was off".to_owned(),
+            None => "; the target was never heard: filtered, or it is off".to_owned(),
         },
     );
+    let grade = attempt::cap_by_sight(grade, sight, &mut reason);
     let grade = attempt::cap(grade, view, &mut reason);
     let failure = Failure { mechanism: Mechanism::Dropped, grade, by: None, evidence };
     Ok(State::Fails(Fault::Blocked, failure, reason))
@@ -337,6 +355,9 @@ fn requests_unanswered(
             if total == 1 { "" } else { "s" }
         ));
     }
+    if let Sight::Likely(why) = sight {
+        return Err(format!("{total} requests without an answer, but {why}"));
+    }
     // A poller's own period is no retransmission timer: a second of capture after the last request suffices there.
     if view.ends_too_soon(last.time, gap.min(Duration::from_secs(5))) {
         return Err("the capture ends too soon after the last request".to_owned());
@@ -346,7 +367,7 @@ fn requests_unanswered(
     }
     let evidence = Proofs::new(first, format!("the first request of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} requests, none of them answered"));
-    let control = who.others_answered && *sight == Sight::Clear;
+    let control = who.others_answered.is_some_and(|latest| latest >= first.time);
     let (fault, grade, mut reason) = if control {
         (
             Fault::Blocked,

@@ -14,6 +14,7 @@ use crate::model::Role;
 use crate::model::SideRecord;
 
 use crate::audit::view::Sight;
+use crate::audit::view::Tried;
 use crate::audit::view::View;
 
 use super::Fault;
@@ -120,8 +121,10 @@ fn stall(
     if let Some(why) = view.loss_explains(series.count) {
         return Some(State::Unclear(why));
     }
+    let tried = Tried::of(&series, flow.transport);
     if role == Role::Client
-        && let Sight::None(why) = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host)
+        && let Sight::None(why) =
+            view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host, tried)
     {
         return Some(State::Unclear(why));
     }

@@ -20,6 +20,9 @@ const AMQP_NOT_LET_IN: [&str; 3] = ["403 ", "530 ", "amqp:unauthorized-access"];
 /// forbids (RFC 7725).
 const PORTAL: [(&str, Grade); 3] = [("407", Grade::A), ("511", Grade::A), ("451", Grade::B)];
 
+/// An answer that services give as well: it is a proxy's where the answer itself names one.
+const FORBIDDEN: &str = "403";
+
 /// What the service said, where it was no.
 pub(super) fn by_the_service(flow: &FlowRecord) -> Option<State> {
     amqp(flow).or_else(|| portal(flow))
@@ -80,9 +83,15 @@ fn portal(flow: &FlowRecord) -> Option<State> {
     {
         return None;
     }
-    let (status, grade) = facts.iter().filter(|fact| fact.key == "http.status").find_map(|fact| {
-        PORTAL.iter().find(|(code, _)| fact.value == *code).map(|(_, grade)| (fact, *grade))
-    })?;
+    let proxy = facts.get("http.refused_by");
+    let graded = |value: &str| {
+        let known = PORTAL.iter().find(|(code, _)| value == *code).map(|(_, grade)| *grade);
+        known.or((value == FORBIDDEN && proxy.is_some()).then_some(Grade::B))
+    };
+    let (status, grade) = facts
+        .iter()
+        .filter(|fact| fact.key == "http.status")
+        .find_map(|fact| Some((fact, graded(&fact.value)?)))?;
     let server = flow.server.host;
     let evidence = Proofs::new(
         status.at.unwrap_or(flow.last),
@@ -91,8 +100,9 @@ fn portal(flow: &FlowRecord) -> Option<State> {
     .and_maybe(flow.from_client.first_payload, "the request");
     let by = Some(Culprit { who: server.to_string(), kind: "proxy" });
     let reason = format!(
-        "the request is answered {} in the name of {server}: a proxy or portal on the way says no",
-        status.value
+        "the request is answered {} in the name of {server}: a proxy or portal on the way says no{}",
+        status.value,
+        proxy.map_or(String::new(), |named| format!(" ({named})"))
     );
     let failure = Failure { mechanism: Mechanism::ProxyDenied, grade, by, evidence };
     Some(State::Fails(Fault::Blocked, failure, reason))
