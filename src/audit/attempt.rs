@@ -181,9 +181,7 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     match flow.outcome {
-        Outcome::Unanswered => {
-            State::Silent(requests(flow, view))
-        }
+        Outcome::Unanswered => State::Silent(requests(flow, view)),
         Outcome::Observed if flow.from_client.packets == 0 => match payload::held_against(flow, want) {
             State::Works(..) => State::Works(
                 Proofs::new(

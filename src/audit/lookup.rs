@@ -116,9 +116,8 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
 /// Queries that nobody answered.
 fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
     if let Some((lookup, answer)) = empty(group) {
-        let evidence =
-            Proofs::new(answer.at, format!("{} answers without any address", lookup.server))
-                .and_maybe(lookup.asked, "the query");
+        let evidence = Proofs::new(answer.at, format!("{} answers without any address", lookup.server))
+            .and_maybe(lookup.asked, "the query");
         let by = Some(Culprit { who: lookup.server.to_string(), kind: "dns" });
         let reason = format!(
             "the name server {} answers for {} without any address, so no connection is tried",

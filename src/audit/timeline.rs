@@ -57,7 +57,8 @@ pub struct Who<'a> {
 impl Who<'_> {
     /// Whether the target was heard around that time.
     fn is_alive(&self, first: Timestamp, last: Timestamp) -> bool {
-        self.target_heard.is_some_and(|(from, until)| from <= last.plus(AROUND) && until >= first.minus(AROUND))
+        self.target_heard
+            .is_some_and(|(from, until)| from <= last.plus(AROUND) && until >= first.minus(AROUND))
     }
 }
 

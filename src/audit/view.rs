@@ -284,17 +284,17 @@ impl View {
                 }
             }
             let marks = self.marks.entry((flow.cell, sender)).or_default();
-            if let Some(mac) = side.mac {
-                if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
-                    if forwarded && segment(sender) != segment(receiver) {
-                        let leaving = self.leaving.entry((flow.cell, sender)).or_default();
-                        leaving.spans.add(since, until);
-                        leaving.ways.insert((mac, side.neighbour));
-                    }
-                    marks.on_link.insert(mac);
-                    if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
-                        marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
-                    }
+            if let Some(mac) = side.mac
+                && side.ttl.is_some_and(|ttl| hops(ttl) == 0)
+            {
+                if forwarded && segment(sender) != segment(receiver) {
+                    let leaving = self.leaving.entry((flow.cell, sender)).or_default();
+                    leaving.spans.add(since, until);
+                    leaving.ways.insert((mac, side.neighbour));
+                }
+                marks.on_link.insert(mac);
+                if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
+                    marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
                 }
             }
             if let Some(reset) = side.reset
