@@ -135,6 +135,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
     }
     if works {
         return refusal::by_the_service(flow)
+            .or_else(|| payload::answer_is_no_tls(flow))
             .or_else(|| cut::later(flow, view))
             .unwrap_or_else(|| payload::held_against(flow, want));
     }
@@ -181,6 +182,12 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     match flow.outcome {
+        Outcome::Unanswered if let Some((from, at)) = view.answered_from(flow) => State::Works(
+            Proofs::new(at, format!("{from} answers the port that asked {}", flow.server.host)),
+            Some(format!(
+                "answered from another address, {from}: a server with several takes the one it answers by"
+            )),
+        ),
         Outcome::Unanswered => State::Silent(requests(flow, view)),
         Outcome::Observed if flow.from_client.packets == 0 => match payload::held_against(flow, want) {
             State::Works(..) => State::Works(

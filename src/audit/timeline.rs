@@ -117,6 +117,7 @@ pub fn sort(attempts: &mut [Attempt]) {
 
 /// Weighs attempts, which must come in their order.
 pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
+    let endured = endured(attempts);
     let mut decided: Vec<Decided> = Vec::new();
     let mut silent: Vec<(&Attempt, &Silence)> = Vec::new();
     let mut unclear = None;
@@ -125,7 +126,7 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
             State::Unclear(why) => unclear = Some(why.clone()),
             State::Silent(silence) => {
                 silent.push((attempt, silence));
-                match weigh(&silent, who, view) {
+                match weigh(&silent, endured, who, view) {
                     Ok(state) => {
                         push(&mut decided, silent.first().map_or(attempt, |(first, _)| first), state)
                     }
@@ -157,7 +158,7 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
     }
     let history: Vec<Phase> = decided.iter().map(|one| one.phase.clone()).collect();
     if let Some(Decided { state: State::Works(..) | State::Open(..), .. }) = decided.last()
-        && let Some(why) = stopped(&silent, view)
+        && let Some(why) = stopped(&silent, endured, view)
     {
         let reason = format!("worked, but what was tried since stays unanswered: {}", unclear.unwrap_or(why));
         return Settled { verdict: Verdict::Undecided, reason, history };
@@ -168,6 +169,8 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
     };
     let mut reason = match &last.state {
         State::Works(_, note) => match note {
+            // Whether it arrives is not known: "works" would say so.
+            Some(note) if note.starts_with("sent") => note.clone(),
             Some(note) => format!("works; {note}"),
             None => "works".to_owned(),
         },
@@ -187,14 +190,33 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
     Settled { verdict, reason, history }
 }
 
+/// How many datagrams without an answer are nothing unusual between these two: a server that answers now and then only had as many, more
+/// than once, before it answered the next.
+fn endured(attempts: &[Attempt]) -> u32 {
+    let mut ended: Vec<u32> = Vec::new();
+    let mut silent = 0_u32;
+    for attempt in attempts {
+        match &attempt.state {
+            State::Silent(silence) if silence.transport != Transport::Tcp => {
+                silent = silent.saturating_add(silence.series.count);
+            }
+            State::Works(..) => ended.push(std::mem::take(&mut silent)),
+            _ => {}
+        }
+    }
+    ended.sort_unstable_by(|a, b| b.cmp(a));
+    // The longest may have been an outage that is over; what happened twice is how it goes here.
+    ended.get(1).copied().unwrap_or_default()
+}
+
 /// Whether what is tried since the last success goes unanswered often enough to put that success in doubt.
-fn stopped(silent: &[(&Attempt, &Silence)], view: &View) -> Option<String> {
+fn stopped(silent: &[(&Attempt, &Silence)], endured: u32, view: &View) -> Option<String> {
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
     let (_, latest) = silent.last()?;
     let needed = if latest.transport == Transport::Tcp { DOUBTFUL_SYNS } else { REQUESTS };
     let settled = silent.iter().any(|(_, silence)| view.is_settled(&silence.series, needed))
         || silent.iter().any(|(_, silence)| !view.end_is_near(&silence.series));
-    (total >= needed && settled).then(|| format!("{total} unanswered tries"))
+    (total >= needed && total > endured && settled).then(|| format!("{total} unanswered tries"))
 }
 
 /// How the present state came about, where it was another before.
@@ -241,7 +263,7 @@ fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
 }
 
 /// What silence since the last decided state comes to: a failure, or why it is not enough for one.
-fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<State, String> {
+fn weigh(silent: &[(&Attempt, &Silence)], endured: u32, who: Who<'_>, view: &View) -> Result<State, String> {
     let Some((_, latest)) = silent.last() else { return Err(String::new()) };
     if let Some(down) = who.down {
         return Ok(host_down(down, who.target));
@@ -254,6 +276,11 @@ fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<S
         return Err(format!("no answer, but {why}"));
     }
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
+    if latest.transport != Transport::Tcp && total <= endured {
+        return Err(format!(
+            "{total} unanswered requests in a row, and as many were followed by an answer before"
+        ));
+    }
     if latest.transport == Transport::Tcp {
         syns_unanswered(silent, total, sight, who, view)
     } else {

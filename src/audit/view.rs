@@ -155,9 +155,16 @@ pub struct View {
     marks: BTreeMap<(CellId, IpAddr), Marks>,
     /// MAC addresses given for an address by address resolution.
     announced: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
+    /// Datagrams from a server to a port that never asked this server, by that port and the server's.
+    strays: BTreeMap<Asking, (IpAddr, crate::model::PacketRef)>,
+    /// Whom a port asked in vain.
+    in_vain: BTreeMap<Asking, IpAddr>,
     /// Clients that a service answered, and when it last did, for the positive control.
     answered: BTreeMap<(CellId, Host, Option<u16>), BTreeMap<Host, Timestamp>>,
 }
+
+/// Who asks from which port, and for which port: what an answer from another address of the server has as well.
+type Asking = (CellId, IpAddr, Option<u16>, Option<u16>);
 
 /// A host's own frames to other segments.
 #[derive(Debug, Default)]
@@ -204,6 +211,8 @@ impl View {
             answers_of: BTreeMap::new(),
             loss: loss(observed),
             unseen_answers: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            in_vain: BTreeMap::new(),
             received: BTreeMap::new(),
             leaving: BTreeMap::new(),
             heard: observed
@@ -263,6 +272,7 @@ impl View {
 
     fn learn(&mut self, flow: &FlowRecord) {
         self.count_answers(flow);
+        self.pair_up(flow);
         // Routers speak ICMP for themselves: seeing that shows nothing of what they forward.
         let forwarded = matches!(flow.transport, Transport::Tcp | Transport::Udp);
         for role in [Role::Client, Role::Server] {
@@ -303,6 +313,37 @@ impl View {
                 marks.reset_ttls.push(reset.ttl);
             }
         }
+    }
+
+    /// Remembers datagrams that ask in vain, and those that answer nothing that their sender was asked.
+    fn pair_up(&mut self, flow: &FlowRecord) {
+        let (Some(client), Some(server)) = (flow.client.host.ip(), flow.server.host.ip()) else { return };
+        if flow.transport != Transport::Udp {
+            return;
+        }
+        let asking = (flow.cell, client, flow.client.port, flow.server.port);
+        if flow.from_client.packets == 0 {
+            self.strays.entry(asking).or_insert((server, flow.first));
+        } else if flow.from_server.packets == 0 {
+            self.in_vain.entry(asking).or_insert(server);
+        }
+    }
+
+    /// The other address that answers what a port asked in vain, and the first such answer: a server with several addresses takes the one of the
+    /// interface by which it answers.
+    pub fn answered_from(&self, flow: &FlowRecord) -> Option<(IpAddr, crate::model::PacketRef)> {
+        let asking = (flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port);
+        self.strays.get(&asking).copied().filter(|(from, at)| {
+            Some(*from) != flow.server.host.ip() && at.time.plus(Duration::from_millis(5)) >= flow.first.time
+        })
+    }
+
+    /// Whom the client of such an answer had asked.
+    pub fn asked_of(&self, flow: &FlowRecord) -> Option<IpAddr> {
+        let asking = (flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port);
+        (flow.transport == Transport::Udp && flow.from_client.packets == 0)
+            .then(|| self.in_vain.get(&asking).copied())
+            .flatten()
     }
 
     /// Counts connections whose client acknowledges what the server sent, by whether the mirror showed it.

@@ -50,8 +50,21 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
             return Some(state);
         }
     }
-    if let Some(fin) = server.fin.filter(|_| client.payload_packets > 0 && server.payload_packets == 0)
-        && client.payload_acknowledged > 0
+    let unanswered =
+        client.payload_packets > 0 && server.payload_packets == 0 && client.payload_acknowledged > 0;
+    let gave_up = client.fin.or(client.reset.map(|reset| reset.at));
+    if unanswered && let Some(gave_up) = gave_up.filter(|at| server.fin.is_none_or(|fin| *at < fin)) {
+        let asked = client.last_payload.unwrap_or(flow.first);
+        return Some(State::Unclear(format!(
+            "{} acknowledges the {} and never answers it; {} gives up {:.0} s later (packet {}): what runs there hangs, or its answer is held back on the way",
+            flow.server.host,
+            if tls { "ClientHello" } else { "first request" },
+            flow.client.host,
+            gave_up.time.since(asked.time).as_secs_f64(),
+            gave_up.number()
+        )));
+    }
+    if let Some(fin) = server.fin.filter(|_| unanswered)
         && view.loss_explains(1).is_none()
     {
         let evidence = Proofs::new(fin, format!("{} closes without a word", flow.server.host))
@@ -165,16 +178,24 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
             Role::Client => (flow.client.host, flow.server.host),
             Role::Server => (flow.server.host, flow.client.host),
         };
+        let tried = Tried { repeats_until_answered: false, ..Tried::of(&series, flow.transport) };
+        if let Sight::None(why) | Sight::Likely(why) = view.sight(flow.cell, sender, side, receiver, tried) {
+            return Some(State::Open(format!(
+                "worked, then {sender} repeats its data or keep-alives {} times from packet {} on without an answer, but {why}",
+                series.count,
+                first.number()
+            )));
+        }
         if !view.heard_after(flow.cell, receiver, last.time) {
             return Some(State::Open(format!(
-                "worked, then {sender} repeats its data {} times from packet {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
+                "worked, then {sender} repeats its data or keep-alives {} times from packet {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
                 series.count,
                 first.number()
             )));
         }
         let evidence = Proofs::new(
             first,
-            format!("data of {sender}, sent {} times and never acknowledged", series.count),
+            format!("data or keep-alive of {sender}, sent {} times and never acknowledged", series.count),
         )
         .and(last, "its last repetition")
         .and_maybe(other.last, "the last packet of the other end in this session");

@@ -13,6 +13,8 @@ use super::State;
 
 /// A protocol header of AMQP (0-9-1 section 4.2.2): all that a server says to a client whose header it does not take.
 const AMQP_HEADER: u64 = 8;
+/// An alert in the clear: five bytes of record header and two of alert (RFC 8446 sections 5.1 and 6).
+const TLS_ALERT: u64 = 7;
 /// Reply codes of a broker that does not let a client in (0-9-1 section 1.2): ACCESS_REFUSED, NOT_ALLOWED; the error condition
 /// of 1.0 (section 2.8.15).
 const AMQP_NOT_LET_IN: [&str; 3] = ["403 ", "530 ", "amqp:unauthorized-access"];
@@ -56,7 +58,8 @@ fn amqp(flow: &FlowRecord) -> Option<State> {
     let opened_here =
         matches!(flow.outcome, Outcome::Established | Outcome::Cut) || flow.from_client.syn.count > 0;
     let refuses_header = flow.classification.protocol == Some("amqp")
-        && facts.get("amqp.version").is_some_and(|version| version != "1.0")
+        && (facts.get("amqp.version").is_some_and(|version| version != "1.0")
+            || facts.all("amqp.version").count() > 1)
         && facts.get("amqp.start").is_none()
         && opened_here
         && (1..=AMQP_HEADER).contains(&said);
@@ -64,13 +67,22 @@ fn amqp(flow: &FlowRecord) -> Option<State> {
         return None;
     }
     let at = flow.from_server.first_payload.unwrap_or(flow.last);
-    let evidence = Proofs::new(at, format!("{server} answers with its own protocol header and nothing more"))
+    let what = if said < AMQP_HEADER { "few bytes that are no AMQP" } else { "its own protocol header" };
+    let evidence = Proofs::new(at, format!("{server} answers with {what} and nothing more"))
         .and_maybe(ended, "and ends the connection")
         .and_maybe(flow.from_client.first_payload, "what the client began with");
-    let reason = format!(
-        "the broker {server} is reached, but does not take what {} begins with: it answers with the protocol version that it speaks",
-        flow.client.host
-    );
+    let reason = if said < AMQP_HEADER {
+        format!(
+            "{server} is reached, but answers what {} begins with by {said} bytes that are no AMQP{}",
+            flow.client.host,
+            if said == TLS_ALERT { ": a TLS alert is that long, so this port may want TLS" } else { "" }
+        )
+    } else {
+        format!(
+            "the broker {server} is reached, but does not take what {} begins with: it answers with the protocol version that it speaks",
+            flow.client.host
+        )
+    };
     Some(failed(evidence, reason))
 }
 
