@@ -67,6 +67,8 @@ impl Fault {
 pub enum State {
     /// It worked. The note says what remains unproven.
     Works(Proofs, Option<String>),
+    /// It worked, with a reason why that is not enough to take an earlier failure back.
+    Doubtful(Proofs, Option<String>, String),
     /// Sent by a protocol that has no answers, and no error came back. The note says what that is worth.
     Sent(Proofs, String),
     /// It gets through, but whether as documented is not shown, and why.
@@ -134,15 +136,26 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     if works {
-        return refusal::by_the_service(flow)
+        let ended =
+            || icmp::ends_it(flow).or_else(|| cut::torn(flow, view)).or_else(|| cut::later(flow, view));
+        let unheard = || cut::is_unheard(flow).then(|| cut::at_first(flow, view)).flatten();
+        let state = refusal::by_the_service(flow)
             .or_else(|| payload::answer_is_no_tls(flow))
-            .or_else(|| cut::later(flow, view))
+            .or_else(unheard)
+            .or_else(ended)
             .unwrap_or_else(|| payload::held_against(flow, want));
+        return match (state, cut::doubtful(flow)) {
+            (State::Works(proofs, note), Some(why)) => State::Doubtful(proofs, note, why),
+            (state, _) => state,
+        };
     }
     if let Some(state) = icmp::policy(flow) {
         return state;
     }
+    // Whoever acknowledges a SYN-ACK, or sends data, was let in, captured or not.
+    let opened = client.first_ack.is_some() || client.payload_packets > 0;
     if flow.outcome == Outcome::Refused
+        && !opened
         && let Some(reset) = &server.reset
     {
         return opening::refused(flow, reset, view);

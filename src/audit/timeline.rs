@@ -133,6 +133,19 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
                     Err(why) => unclear = Some(why),
                 }
             }
+            State::Doubtful(proofs, note, why) => {
+                let failing = matches!(
+                    decided.last(),
+                    Some(Decided { state: State::Fails(Fault::Blocked | Fault::Failed, ..), .. })
+                );
+                silent.clear();
+                let state = if failing {
+                    State::Open(format!("it failed before, and whether it works since is not shown: {why}"))
+                } else {
+                    State::Works(proofs.clone(), note.clone())
+                };
+                push(&mut decided, attempt, state);
+            }
             State::Sent(proofs, note) => {
                 // Errors are rationed (RFC 1812 section 4.3.2.8): that one is missing does not take back the one before it.
                 let refuted = decided.last().is_some_and(|last| {
@@ -175,7 +188,9 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
             None => "works".to_owned(),
         },
         State::Open(reason) | State::Fails(_, _, reason) => reason.clone(),
-        State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => String::new(),
+        State::Doubtful(..) | State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => {
+            String::new()
+        }
     };
     reason.push_str(&told_change(&history));
     let verdict = match last.state {
@@ -183,9 +198,12 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
         State::Fails(Fault::Violated, failure, _) => Verdict::Violated(failure),
         State::Fails(Fault::Blocked, failure, _) => Verdict::Blocked(failure),
         State::Fails(Fault::Failed, failure, _) => Verdict::Failed(failure),
-        State::Open(_) | State::Opened(_) | State::Sent(..) | State::Silent(_) | State::Unclear(_) => {
-            Verdict::Undecided
-        }
+        State::Open(_)
+        | State::Doubtful(..)
+        | State::Opened(_)
+        | State::Sent(..)
+        | State::Silent(_)
+        | State::Unclear(_) => Verdict::Undecided,
     };
     Settled { verdict, reason, history }
 }
@@ -200,7 +218,7 @@ fn endured(attempts: &[Attempt]) -> u32 {
             State::Silent(silence) if silence.transport != Transport::Tcp => {
                 silent = silent.saturating_add(silence.series.count);
             }
-            State::Works(..) => ended.push(std::mem::take(&mut silent)),
+            State::Works(..) | State::Doubtful(..) => ended.push(std::mem::take(&mut silent)),
             _ => {}
         }
     }
@@ -243,7 +261,9 @@ fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
         State::Works(..) => ("satisfied", None),
         State::Open(..) => ("undecided", None),
         State::Fails(fault, failure, _) => (fault.name(), Some(failure.mechanism.name())),
-        State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => return,
+        State::Doubtful(..) | State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => {
+            return;
+        }
     };
     match decided.last_mut() {
         // A connection that does not show everything takes nothing from what others showed, as long as it gets through.
@@ -269,9 +289,23 @@ fn weigh(silent: &[(&Attempt, &Silence)], endured: u32, who: Who<'_>, view: &Vie
         return Ok(host_down(down, who.target));
     }
     // What was tried where no answer would have been seen adds nothing to the rest.
-    let clear: Vec<_> = silent.iter().filter(|(_, silence)| silence.sight == Sight::Clear).copied().collect();
-    let (silent, sight) =
-        if clear.is_empty() { (silent, &latest.sight) } else { (clear.as_slice(), &Sight::Clear) };
+    let those = |wanted: fn(&Sight) -> bool| -> Vec<_> {
+        silent.iter().filter(|(_, silence)| wanted(&silence.sight)).copied().collect()
+    };
+    let count = |of: &[(&Attempt, &Silence)]| {
+        of.iter().fold(0, |sum: u32, (_, one)| sum.saturating_add(one.series.count))
+    };
+    let clear = those(|sight| *sight == Sight::Clear);
+    let visible = those(|sight| !matches!(sight, Sight::None(_)));
+    let likely =
+        visible.iter().rev().map(|(_, silence)| &silence.sight).find(|sight| **sight != Sight::Clear);
+    let enough = !clear.is_empty() && (latest.transport == Transport::Tcp || count(&clear) >= REQUESTS);
+    let (silent, sight) = match likely {
+        _ if enough => (clear.as_slice(), &Sight::Clear),
+        Some(likely) => (visible.as_slice(), likely),
+        None if !clear.is_empty() => (clear.as_slice(), &Sight::Clear),
+        None => (silent, &latest.sight),
+    };
     if let Sight::None(why) = sight {
         return Err(format!("no answer, but {why}"));
     }
@@ -383,9 +417,6 @@ fn requests_unanswered(
             if total == 1 { "" } else { "s" }
         ));
     }
-    if let Sight::Likely(why) = sight {
-        return Err(format!("{total} requests without an answer, but {why}"));
-    }
     // A poller's own period is no retransmission timer: a second of capture after the last request suffices there.
     if view.ends_too_soon(last.time, gap.min(Duration::from_secs(5))) {
         return Err("the capture ends too soon after the last request".to_owned());
@@ -395,7 +426,7 @@ fn requests_unanswered(
     }
     let evidence = Proofs::new(first, format!("the first request of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} requests, none of them answered"));
-    let control = who.others_answered.is_some_and(|latest| latest >= first.time);
+    let control = who.others_answered.is_some_and(|latest| latest >= first.time) && *sight == Sight::Clear;
     let (fault, grade, mut reason) = if control {
         (
             Fault::Blocked,

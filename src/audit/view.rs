@@ -459,7 +459,10 @@ impl View {
                 "nothing sent to {client} was ever captured, so its answers would not be seen either"
             ));
         }
-        if self.heard.contains_key(&(cell, server)) {
+        // A datagram's answer may take another way than what was heard, unless the target's own port is mirrored.
+        let marks = self.marks.get(&(cell, server_ip));
+        let own_port = marks.is_some_and(|marks| marks.on_link.len() == 1);
+        if self.heard.contains_key(&(cell, server)) && (own_port || tried.repeats_until_answered) {
             return Sight::Likely(format!(
                 "{server} was heard speaking to others only, never to {client} or its like"
             ));
@@ -653,7 +656,7 @@ fn segment(ip: IpAddr) -> IpAddr {
 }
 
 /// How many routers a packet passed, were its initial time to live the next of the usual 32, 64, 128, 255.
-fn hops(ttl: u8) -> u8 {
+pub fn hops(ttl: u8) -> u8 {
     [32, 64, 128, 255].into_iter().find(|initial| ttl <= *initial).unwrap_or(255) - ttl
 }
 

@@ -47,6 +47,16 @@ pub(super) fn policy(flow: &FlowRecord) -> Option<State> {
     })
 }
 
+/// A policy that ends a session which had worked: an error quotes what one end sends, and nothing of the other end was heard since.
+pub(super) fn ends_it(flow: &FlowRecord) -> Option<State> {
+    let first = flow
+        .errors
+        .iter()
+        .find(|error| error.fits && matches!(meaning(error), Unreachable::Prohibited(_)))?;
+    let other = flow.side(first.quotes.other());
+    other.last.is_none_or(|last| last <= first.at).then(|| policy(flow)).flatten()
+}
+
 /// Port unreachable from the target itself: nothing listens there.
 fn port_closed(flow: &FlowRecord, error: &IcmpError) -> State {
     let evidence = Proofs::new(error.at, format!("ICMP port unreachable from {} itself", error.from))

@@ -35,7 +35,9 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     };
     let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the fatal alert {words}"))
         .and_maybe(facts.fact("tls.client_hello").and_then(|fact| fact.at), "the ClientHello");
-    let mismatch = MISMATCH.iter().any(|code| alert.value.contains(code));
+    // Once a ServerHello chose both, the same numbers speak of something else: a certificate that is missing, say.
+    let agreed = facts.get("tls.server_hello").is_some();
+    let mismatch = !agreed && MISMATCH.iter().any(|code| alert.value.contains(code));
     let (fault, mechanism) =
         if mismatch { (Fault::Violated, Mechanism::WeakTls) } else { (Fault::Failed, Mechanism::TlsAlert) };
     let reason = if mismatch {
