@@ -402,7 +402,8 @@ mod tests {
     #[test]
     fn cef_has_a_key_for_each_kind_of_host_and_its_own_times() {
         let keys = ["src", "c6a2", "shost"];
-        let told = ["10.0.0.1", "fe80::1", "ldap.plant.example", "10.0.0.1@cell-2"].map(|host| host_key(host, keys));
+        let told =
+            ["10.0.0.1", "fe80::1", "ldap.plant.example", "10.0.0.1@cell-2"].map(|host| host_key(host, keys));
         assert_eq!(told, ["src", "c6a2", "shost", "shost"]);
         assert_eq!(epoch_millis("2026-11-22T01:51:40.065126000Z").as_deref(), Some("1795312300065"));
     }
