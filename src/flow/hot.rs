@@ -248,6 +248,11 @@ impl Ready {
         if advances && (later(acknowledgement, peer.next) || self.marks & ACKNOWLEDGED_PAYLOAD == 0) {
             return false;
         }
+        // One before what is due: it asks whether the other end is still there.
+        let probes = segment.sequence.wrapping_add(1) == self.next && self.acknowledged == self.next;
+        if probes && length == 0 {
+            return false;
+        }
         if length > 0 {
             if segment.sequence != self.next || self.marks & (MANY | PAYLOAD) != PAYLOAD {
                 return false;

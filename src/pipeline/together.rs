@@ -43,6 +43,8 @@ pub struct Ready<'a> {
 pub struct Shards<'a> {
     /// The shards.
     pub own: &'a mut [Shard],
+    /// The number of the first of them.
+    pub first: usize,
     /// How many workers there are.
     pub every: usize,
     /// Which address space a packet belongs to.
@@ -80,13 +82,19 @@ impl Shards<'_> {
         }
     }
 
-    /// Reads a usual packet; `None` for any other.
+    /// Reads a usual packet that counts here; `None` for any other.
     #[inline(always)]
     fn ready<'p>(&self, packet: &Packet<'p>) -> Option<Ready<'p>> {
         let plain = decode::plain(packet)?;
         let cell = self.cells.within(plain.vlans(), &[], packet.interface);
         let (key, from) = Key::of_plain(cell, &plain);
-        let place = dispatch::home(plain.shard()) / self.every;
+        let home = dispatch::home(plain.shard());
+        // One worker has them all: no division then.
+        let place = match self.every {
+            1 => home,
+            every if home % every == self.first => home / every,
+            _ => return None,
+        };
         let hash = self.own.get(place)?.hash(&key);
         Some(Ready { at: packet.at, original: packet.original, plain, key, from, cell, hash, place })
     }

@@ -83,7 +83,8 @@ fn together(
             handles.push(scope.spawn(move || {
                 let mut shards: Vec<Shard> =
                     (worker..SHARDS).step_by(workers).map(|_| Shard::new(bounds, hosts.clone())).collect();
-                let mut own = Shards { own: &mut shards, every: workers, cells: &options.cells };
+                let mut own =
+                    Shards { own: &mut shards, first: worker, every: workers, cells: &options.cells };
                 work(&batches, &mut own, |batch| {
                     // A full or closed way back only means that the reader has batches enough.
                     let _ = give_back.try_send(batch);

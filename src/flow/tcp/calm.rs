@@ -26,7 +26,11 @@ impl TcpSide {
     pub fn calm(&self) -> Option<Calm> {
         let (next, acknowledged) = (self.next?, self.acknowledged?);
         let over = self.fin.is_some() || self.fin_at.is_some() || self.reset.is_some();
-        let odd = !self.holes.is_empty() || self.owed || self.window_closed || self.base.is_none();
+        let odd = !self.holes.is_empty()
+            || self.owed
+            || self.window_closed
+            || self.base.is_none()
+            || self.probes.is_some();
         if over || odd || self.spoken == 0 || next.wrapping_sub(acknowledged) >= FARTHEST {
             return None;
         }
