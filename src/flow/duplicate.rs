@@ -125,9 +125,7 @@ impl Recent {
     pub fn meet(&mut self, key: u64, from: Half, seen: &Seen<'_>, at: PacketRef) -> Appearance {
         let digest = self.digest(key, from, seen);
         let look = look(seen);
-        // Which packets are forgotten first must not depend on this run's key.
-        let index = (rough(seen) >> 32) as usize % SETS;
-        let Some(set) = self.sets.get_mut(index) else { return Appearance::New };
+        let Some(set) = self.sets.get_mut(place(seen)) else { return Appearance::New };
         if set.digests.contains(&digest)
             && let Some(appearance) = set.compare(digest, look, seen, at)
         {
@@ -138,6 +136,13 @@ impl Recent {
         });
         set.put(oldest, digest, look, at);
         Appearance::New
+    }
+
+    /// Has in the processor's cache what a packet will be compared with, and what it will be written to.
+    #[inline(always)]
+    pub fn touch(&self, seen: &Seen<'_>) -> u64 {
+        let set = self.sets.get(place(seen));
+        set.map_or(0, |set| set.digests[0] ^ set.times[3].as_nanos() as u64 ^ u64::from(set.inputs[3].0))
     }
 
     /// All that every copy of a packet shares.
@@ -255,6 +260,12 @@ fn may_repeat(seen: &Seen<'_>) -> bool {
         Body::Ethernet { kind, .. } => CYCLIC.contains(&kind),
         _ => false,
     }
+}
+
+/// The set in which a packet is remembered. Which packets are forgotten first must not depend on this run's key.
+#[inline(always)]
+fn place(seen: &Seen<'_>) -> usize {
+    (rough(seen) >> 32) as usize % SETS
 }
 
 /// A cheap fixed mix of fields that copies share, to choose where a packet is remembered.

@@ -7,6 +7,7 @@ use crate::classify::Carrier;
 use crate::decode::Body;
 use crate::decode::Frame;
 use crate::decode::Piece;
+use crate::decode::Plain;
 use crate::flow::Appearance;
 use crate::flow::Arrival;
 use crate::flow::ErrorSeen;
@@ -219,6 +220,12 @@ impl Shard {
     #[inline(always)]
     pub fn guess(&self, hash: u64) -> Option<u32> {
         self.table.guess(hash)
+    }
+
+    /// See [`Recent::touch`].
+    #[inline(always)]
+    pub fn touch_recent(&self, plain: &Plain<'_>) -> u64 {
+        self.recent.touch(&Seen::plain(plain))
     }
 
     /// See [`Table::guess_oldest`].

@@ -99,20 +99,21 @@ impl Shards<'_> {
         Some(Ready { at: packet.at, original: packet.original, plain, key, from, cell, hash, place })
     }
 
-    /// Reads what will be looked for and changed: first where each flow is, then what an ordinary packet of it changes. Of a flow that seems
+    /// Reads what will be looked for and changed: first what copies are looked for in and where each flow is, then what an ordinary packet of it changes. Of a flow that seems
     /// to be new, the same of the one that makes room for it.
     #[inline(always)]
     fn touch(&self, ready: &[Option<Ready<'_>>]) {
         let mut numbers: ArrayVec<(usize, u32), TOGETHER> = ArrayVec::new();
         let mut oldest: ArrayVec<(usize, u64), TOGETHER> = ArrayVec::new();
+        let mut word = 0;
         for ready in ready.iter().flatten() {
             let Some(shard) = self.own.get(ready.place) else { continue };
+            word ^= shard.touch_recent(&ready.plain);
             match shard.guess(ready.hash) {
                 Some(number) => drop(numbers.try_push((ready.place, number))),
                 None => drop(shard.guess_oldest().map(|hash| oldest.try_push((ready.place, hash)))),
             }
         }
-        let mut word = 0;
         for (place, number) in numbers {
             word ^= self.own.get(place).map_or(0, |shard| shard.touch(number));
         }
