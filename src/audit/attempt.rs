@@ -16,6 +16,7 @@ use crate::model::Failure;
 use crate::model::FlowRecord;
 use crate::model::Grade;
 use crate::model::Host;
+use crate::model::MacAddr;
 use crate::model::Mechanism;
 use crate::model::Outcome;
 use crate::model::PacketRef;
@@ -25,6 +26,7 @@ use crate::model::Transport;
 use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
+use super::view;
 use super::view::Sight;
 use super::view::Tried;
 use super::view::View;
@@ -105,6 +107,8 @@ pub struct Attempt {
     pub ends: (Host, Option<Host>),
     /// Where: the cell, and the VLANs of its first packet.
     pub place: (CellId, Vec<u16>),
+    /// The MAC address from which its client's packets came, where they had passed no router.
+    pub maker: Option<MacAddr>,
     /// What became of it.
     pub state: State,
 }
@@ -125,6 +129,7 @@ pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt 
         last: flow.last,
         ends: (flow.client.host, Some(flow.server.host)),
         place: (flow.cell, flow.vlans.clone()),
+        maker: view::maker(&flow.from_client),
         state,
     }
 }
@@ -249,6 +254,7 @@ pub fn later(flow: &FlowRecord, view: &View) -> Option<Attempt> {
         last: series.last?,
         ends: (flow.client.host, Some(flow.server.host)),
         place: (flow.cell, flow.vlans.clone()),
+        maker: view::maker(&flow.from_client),
         state: State::Silent(requests(flow, view)),
     })
 }

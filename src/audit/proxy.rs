@@ -52,6 +52,7 @@ pub fn requests_by_place(
                                 last: flow.last,
                                 ends,
                                 place: (flow.cell, flow.vlans.clone()),
+                                maker: None,
                                 state: state.clone(),
                             };
                             found((at, source, target), attempt, *key);
