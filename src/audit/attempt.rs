@@ -70,7 +70,7 @@ pub enum State {
     /// It worked. The note says what remains unproven.
     Works(Proofs, Option<String>),
     /// It worked, with a reason why that is not enough to take an earlier failure back.
-    Doubtful(Proofs, Option<String>, String),
+    Doubtful(Proofs, Option<String>, Doubt),
     /// Sent by a protocol that has no answers, and no error came back. The note says what that is worth.
     Sent(Proofs, String),
     /// It gets through, but whether as documented is not shown, and why.
@@ -83,6 +83,15 @@ pub enum State {
     Silent(Silence),
     /// The capture can't tell, and why.
     Unclear(String),
+}
+
+/// Why a success is not enough to take an earlier failure back.
+#[derive(Clone, Debug)]
+pub struct Doubt {
+    /// In plain words.
+    pub why: String,
+    /// Whether what would tell was not captured. Else the attempt was not over: it takes nothing back at all (evidence 3.3.4).
+    pub holes: bool,
 }
 
 /// Requests or SYNs without any answer.
@@ -150,7 +159,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             .or_else(ended)
             .unwrap_or_else(|| payload::held_against(flow, want));
         return match (state, cut::doubtful(flow)) {
-            (State::Works(proofs, note), Some(why)) => State::Doubtful(proofs, note, why),
+            (State::Works(proofs, note), Some(doubt)) => State::Doubtful(proofs, note, doubt),
             (state, _) => state,
         };
     }
