@@ -13,8 +13,7 @@ use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use crate::model::EtherKind;
 use crate::model::Facts;
 
@@ -424,21 +423,20 @@ impl Protocol for Bacnet {
             };
             message.map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()))
         };
-        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
-        let proof = walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
-            let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (_, Some(true)) | (Some(false), None) => Some(End::Second),
-                _ => None,
-            };
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
-        });
-        settle(seen, prospects, proof)
+        probe(seen, cut, |walks| {
+            // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
+            walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
+                let mut facts = Facts::new();
+                walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
+                let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (_, Some(true)) | (Some(false), None) => Some(End::Second),
+                    _ => None,
+                };
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
     }
 }
 

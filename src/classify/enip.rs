@@ -14,8 +14,7 @@ use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Found;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises EtherNet/IP.
@@ -269,27 +268,27 @@ impl Protocol for Enip {
             (Carrier::Udp, _) => io(bytes).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len())),
             (_, cut) => cut,
         };
-        let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        // A command without data is mostly zeros: it must end where its segment does, or have company.
-        let proves = |walk: &Walk<Message<'_>>| {
-            let sure = |found: &Found<Message<'_>>| {
-                found.message.proves() && (found.message.length > 0 || found.flush || walk.found.len() >= 2)
+        probe(seen, whole, |walks| {
+            // A command without data is mostly zeros: it must end where its segment does, or have company.
+            let proves = |walk: &Walk<Message<'_>>| {
+                let sure = |found: &Found<Message<'_>>| {
+                    found.message.proves()
+                        && (found.message.length > 0 || found.flush || walk.found.len() >= 2)
+                };
+                walk.found.iter().any(sure)
             };
-            walk.found.iter().any(sure)
-        };
-        let proof = walks.iter().any(proves).then(|| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
-            let asks = |walk: &Walk<Message<'_>>| walk.messages().find_map(Message::asks);
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (_, Some(true)) | (Some(false), None) => Some(End::Second),
-                _ => None,
-            };
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
-        });
-        settle(seen, prospects, proof)
+            walks.iter().any(proves).then(|| {
+                let mut facts = Facts::new();
+                walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
+                let asks = |walk: &Walk<Message<'_>>| walk.messages().find_map(Message::asks);
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (_, Some(true)) | (Some(false), None) => Some(End::Second),
+                    _ => None,
+                };
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
     }
 }
 

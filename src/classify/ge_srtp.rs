@@ -12,8 +12,7 @@ use super::Protocol;
 use super::Seen;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises GE-SRTP over TCP and UDP.
@@ -180,30 +179,25 @@ impl Protocol for GeSrtp {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        let whole = |bytes| match (seen.carrier, cut(bytes)) {
-            (Carrier::Udp, Cut::Whole(_, length)) if length != bytes.len() => Cut::Wrong,
-            (_, cut) => cut,
-        };
-        let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = is_proved(&walks).then(|| {
-            let mut facts = Facts::new();
-            let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
-            for service in services {
-                facts.add("srtp.service", service_name(service));
-                if let Some(access) = access(service) {
-                    facts.add("srtp.access", access);
+        probe(seen, cut, |walks| {
+            is_proved(walks).then(|| {
+                let mut facts = Facts::new();
+                let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
+                for service in services {
+                    facts.add("srtp.service", service_name(service));
+                    if let Some(access) = access(service) {
+                        facts.add("srtp.access", access);
+                    }
                 }
-            }
-            let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (Some(false), _) | (None, Some(true)) => Some(End::Second),
-                (None, None) => None,
-            };
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
-        });
-        settle(seen, prospects, proof)
+                let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (Some(false), _) | (None, Some(true)) => Some(End::Second),
+                    (None, None) => None,
+                };
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
     }
 }
 

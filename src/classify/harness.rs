@@ -389,7 +389,7 @@ pub fn classify(seen: &Seen<'_>) -> Vec<(&'static str, Proof)> {
 pub fn proof(protocol: &dyn Protocol, seen: &Seen<'_>) -> Option<Proof> {
     match protocol.probe(seen) {
         Probe::Proven(proof) => Some(proof),
-        Probe::No | Probe::NeedMore => None,
+        Probe::No | Probe::NeedMore | Probe::NeedFrom(_) => None,
     }
 }
 

@@ -12,8 +12,7 @@ use super::Protocol;
 use super::Seen;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises Modbus/TCP, and the same messages in UDP datagrams.
@@ -324,22 +323,16 @@ impl Protocol for Modbus {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        let whole = |bytes| match (seen.carrier, cut(bytes)) {
-            // A datagram holds one ADU.
-            (Carrier::Udp, Cut::Whole(_, length)) if length != bytes.len() => Cut::Wrong,
-            (_, cut) => cut,
-        };
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = judge(&walks).map(|client| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
-        });
-        settle(seen, prospects, proof)
+        probe(seen, cut, |walks| {
+            judge(walks).map(|client| {
+                let mut facts = Facts::new();
+                walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
     }
 }
 

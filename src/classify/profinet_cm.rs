@@ -13,8 +13,7 @@ use super::dce_rpc;
 use super::dce_rpc::Pdu;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises PROFINET IO context management.
@@ -101,33 +100,32 @@ impl Protocol for ProfinetCm {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
         }
-        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let named = walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()));
-        let proof = named.then(|| {
-            let mut facts = Facts::new();
-            for (pdu, name) in walks.iter().flat_map(Walk::messages) {
-                let name = name.unwrap_or("endpoint-mapper");
-                facts.add("profinet.interface", name);
-                if let Some((_, operation)) = pdu.called {
-                    facts.add("profinet.operation", operation_name(name, operation));
-                    match (name, operation) {
-                        ("endpoint-mapper", _) => {}
-                        (_, 2 | 5) => facts.add("profinet.access", "read"),
-                        (_, 3) => facts.add("profinet.access", "write"),
-                        _ => {}
+        probe(seen, cut, |walks| {
+            let named = walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()));
+            named.then(|| {
+                let mut facts = Facts::new();
+                for (pdu, name) in walks.iter().flat_map(Walk::messages) {
+                    let name = name.unwrap_or("endpoint-mapper");
+                    facts.add("profinet.interface", name);
+                    if let Some((_, operation)) = pdu.called {
+                        facts.add("profinet.operation", operation_name(name, operation));
+                        match (name, operation) {
+                            ("endpoint-mapper", _) => {}
+                            (_, 2 | 5) => facts.add("profinet.access", "read"),
+                            (_, 3) => facts.add("profinet.access", "write"),
+                            _ => {}
+                        }
                     }
                 }
-            }
-            let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
-            Proof {
-                layers: vec!["dce-rpc", ABOUT.name],
-                client: dce_rpc::client(asks(&walks[0]), asks(&walks[1])),
-                facts,
-                open: prospects.iter().any(|side| !side.spent),
-            }
-        });
-        settle(seen, prospects, proof)
+                let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
+                Proof {
+                    layers: vec!["dce-rpc", ABOUT.name],
+                    client: dce_rpc::client(asks(&walks[0]), asks(&walks[1])),
+                    facts,
+                    ..Proof::default()
+                }
+            })
+        })
     }
 }
 

@@ -4,14 +4,10 @@
 //! and the published analyses.
 
 use super::About;
-use super::Carrier;
 use super::Probe;
-use super::Proof;
 use super::Protocol;
 use super::Seen;
-use super::framed::settle;
 use super::tpkt;
-use super::tpkt::Talk;
 use crate::model::Facts;
 
 /// Recognises S7comm.
@@ -145,36 +141,18 @@ impl Protocol for S7comm {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        if seen.carrier != Carrier::Tcp {
-            return Probe::No;
-        }
-        let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
-        let mut proof = None::<Proof>;
-        let mut asker = None;
-        for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
-            for (nth, user) in talk.messages.iter().enumerate() {
-                let Some(message) = Message::of(user) else {
-                    // The first message of a stream decides; in a stream met midway it may be the rest of a fragmented one.
-                    talk.prospect.out |= nth == 0 && side.from_start;
-                    continue;
-                };
-                let proof = proof.get_or_insert_default();
-                message.tell(&mut proof.facts);
-                asker = asker.or(message.asks().map(|asks| if asks { end } else { end.other() }));
-            }
-        }
-        let [first, second] = &talks;
-        if let Some(proof) = &mut proof {
-            proof.client = tpkt::caller(first, second).or(asker);
-            proof.open = !(first.prospect.spent && second.prospect.spent);
-        }
-        settle(seen, [first.prospect, second.prospect], proof)
+        tpkt::probe(seen, |user, facts| {
+            let message = Message::of(user)?;
+            message.tell(facts);
+            Some(message.asks())
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Carrier;
     use crate::classify::End;
     use crate::classify::Side;
 

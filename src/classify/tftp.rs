@@ -63,10 +63,7 @@ impl Protocol for Tftp {
             return Probe::Proven(Proof { client, facts, open, ..Proof::default() });
         }
         let dead = |half: &Option<Vec<Packet<'_>>>, side: &Side<'_>| half.is_none() || side.complete;
-        match (dead(&first, &seen.first), dead(&second, &seen.second)) {
-            (true, true) => Probe::No,
-            _ => Probe::NeedMore,
-        }
+        Probe::unless_over([dead(&first, &seen.first), dead(&second, &seen.second)])
     }
 }
 

@@ -270,7 +270,7 @@ impl Judgement {
                     }
                     match protocol.probe(&seen) {
                         Probe::No => excluded |= 1 << index,
-                        Probe::NeedMore => {}
+                        Probe::NeedMore | Probe::NeedFrom(_) => {}
                         Probe::Proven(proof) => {
                             proven = Some((index, proof));
                             break;
