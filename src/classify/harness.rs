@@ -130,6 +130,11 @@ impl Flow {
         Seen { carrier: self.carrier, first, second: Side::default() }
     }
 
+    /// Only what one end sent, in its place.
+    pub fn heard_from(&self, end: End) -> Seen<'_> {
+        self.seen_sides(end == End::First, end == End::Second)
+    }
+
     fn cut(&self, counts: [usize; 2], complete: bool) -> Seen<'_> {
         let side = |index: usize| {
             let sent = &self.sent[index];
