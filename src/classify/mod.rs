@@ -78,6 +78,7 @@ pub mod profinet_rt;
 mod prp;
 mod ptp;
 mod quic;
+mod quic_initial;
 mod radius;
 mod rdp;
 mod rip;
