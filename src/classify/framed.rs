@@ -12,6 +12,9 @@ use super::Side;
 /// The most messages of a side that are looked at: proof takes one to three.
 pub const MOST_MESSAGES: usize = 24;
 
+/// The most messages of one payload that are looked at.
+const MOST_IN_PAYLOAD: usize = 8;
+
 /// What lies at the front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut<T> {
@@ -66,6 +69,20 @@ pub fn conclude(proof: Option<Proof>, over: [bool; 2]) -> Probe {
         Some(proof) => Probe::Proven(Proof { open: over != [true; 2], ..proof }),
         None => Probe::unless_over(over),
     }
+}
+
+/// Shows each message of a payload that holds whole messages and nothing else; of any other none, which may begin in the middle of one.
+pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mut show: impl FnMut(T)) {
+    let mut rest = payload;
+    let mut found = ArrayVec::<T, MOST_IN_PAYLOAD>::new();
+    while !rest.is_empty() {
+        let Cut::Whole(message, length) = cut(rest) else { return };
+        if found.try_push(message).is_err() {
+            break;
+        }
+        rest = rest.get(length.max(1)..).unwrap_or_default();
+    }
+    found.into_iter().for_each(&mut show);
 }
 
 /// Cuts a side into messages.

@@ -12,6 +12,7 @@ use super::Protocol;
 use super::Seen;
 use super::framed::Cut;
 use super::framed::Walk;
+use super::framed::each_whole;
 use super::framed::probe;
 use crate::model::Facts;
 
@@ -199,6 +200,12 @@ impl Protocol for GeSrtp {
             })
         })
     }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        each_whole(payload, cut, |message: Message| {
+            message.service.and_then(access).into_iter().for_each(&mut *tell);
+        });
+    }
 }
 
 #[cfg(test)]
@@ -243,9 +250,9 @@ mod tests {
         for (at, value) in [(31, 0xc1), (4, 1), (40, 0), (40, 2), (42, 0x70), (6, 1), (0, 4), (1, 1)] {
             let mut wrong = request();
             wrong[at] = value;
-            assert_eq!(probe_both(&GeSrtp, Carrier::Tcp, &[&wrong], &[]), Probe::No, "{at}");
+            assert!(probe_both(&GeSrtp, Carrier::Tcp, &[&wrong], &[]).proof().is_none(), "{at}");
         }
-        assert_eq!(probe_both(&GeSrtp, Carrier::Udp, &[&request()[..55]], &[]), Probe::No);
+        assert!(probe_both(&GeSrtp, Carrier::Udp, &[&request()[..55]], &[]).proof().is_none());
     }
 
     #[test]

@@ -392,10 +392,7 @@ pub fn classify(seen: &Seen<'_>) -> Vec<(&'static str, Proof)> {
 
 /// The proof of one protocol, where it has one.
 pub fn proof(protocol: &dyn Protocol, seen: &Seen<'_>) -> Option<Proof> {
-    match protocol.probe(seen) {
-        Probe::Proven(proof) => Some(proof),
-        Probe::No | Probe::NeedMore | Probe::NeedFrom(_) => None,
-    }
+    protocol.probe(seen).proof()
 }
 
 /// Datagrams as one side of a UDP flow: the bytes and their ends.

@@ -14,6 +14,7 @@ use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Walk;
+use super::framed::each_whole;
 use super::framed::probe;
 use crate::model::Facts;
 
@@ -327,6 +328,12 @@ impl Protocol for Melsec {
                 Proof { client, facts, ..Proof::default() }
             })
         })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        each_whole(payload, cut, |message: Message| {
+            message.command.and_then(access).into_iter().for_each(&mut *tell);
+        });
     }
 }
 

@@ -106,6 +106,7 @@ mod tls;
 mod tls_hello;
 mod tls_record;
 pub mod tpkt;
+mod tunnel;
 mod vnc;
 pub mod weigh;
 mod ws_discovery;
@@ -240,6 +241,14 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// The proof, where there is one.
+    pub fn proof(self) -> Option<Proof> {
+        match self {
+            Self::Proven(proof) => Some(proof),
+            Self::No | Self::NeedMore | Self::NeedFrom(_) => None,
+        }
+    }
+
     /// The answer where nothing is proved yet, given whether first and second end are over: nothing that they may still send adds to a proof.
     pub fn unless_over(over: [bool; 2]) -> Self {
         match over {
@@ -264,6 +273,8 @@ pub struct Proof {
     /// Whether further bytes may add facts or layers (a ServerHello still to come, a STARTTLS still possible).
     /// While true and the prefix grows, this protocol alone is asked again and its newer proof replaces the older.
     pub open: bool,
+    /// Whether nothing that was said asks for an answer although the protocol knows answers (a trap, a broadcast): silence means nothing then.
+    pub unasked: bool,
 }
 
 /// What a protocol says about itself.
@@ -293,6 +304,13 @@ pub trait Protocol: Sync {
     /// one end that speaks something else is no reason for a `No` while the other may still prove the flow.
     fn probe(&self, seen: &Seen<'_>) -> Probe;
 
+    /// Says what the messages of a later segment or datagram do to the machine, in the words of its `.access` fact: a write in the tenth
+    /// minute counts as much as one at the beginning. Shown every payload of a proven flow, so it looks at whole messages' heads
+    /// and allocates nothing; what is split over segments it does not see.
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        let _ = (carrier, payload, tell);
+    }
+
     /// Whether every further message of a proven flow is to be shown to [`Protocol::hear`].
     fn listens(&self) -> bool {
         false
@@ -302,6 +320,11 @@ pub trait Protocol: Sync {
     fn hear(&self, carrier: Carrier, message: &[u8], heard: &mut Vec<Statement>) {
         let _ = (carrier, message, heard);
     }
+}
+
+/// The fact that says what a protocol's messages do to a machine (`modbus.access`), where it states one.
+pub fn access_fact(protocol: &dyn Protocol) -> Option<&'static str> {
+    protocol.about().facts.iter().map(|(key, _)| *key).find(|key| key.ends_with(".access"))
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.

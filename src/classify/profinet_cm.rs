@@ -81,6 +81,16 @@ fn operation_name(interface: &str, operation: u16) -> String {
     .into()
 }
 
+/// What an operation does to the records of a device.
+fn access(interface: &str, pdu: &Pdu<'_>) -> Option<&'static str> {
+    match (interface, pdu.called?.1) {
+        ("endpoint-mapper", _) => None,
+        (_, 2 | 5) => Some("read"),
+        (_, 3) => Some("write"),
+        _ => None,
+    }
+}
+
 /// A datagram and who is called; `None` for the endpoint mapper where nothing names PROFINET, which its answer may yet do.
 fn cut(bytes: &[u8]) -> Cut<(Pdu<'_>, Option<&'static str>)> {
     let Some(pdu) = dce_rpc::connectionless(bytes) else { return Cut::Wrong };
@@ -109,12 +119,9 @@ impl Protocol for ProfinetCm {
                     facts.add("profinet.interface", name);
                     if let Some((_, operation)) = pdu.called {
                         facts.add("profinet.operation", operation_name(name, operation));
-                        match (name, operation) {
-                            ("endpoint-mapper", _) => {}
-                            (_, 2 | 5) => facts.add("profinet.access", "read"),
-                            (_, 3) => facts.add("profinet.access", "write"),
-                            _ => {}
-                        }
+                    }
+                    if let Some(access) = access(name, pdu) {
+                        facts.add("profinet.access", access);
                     }
                 }
                 let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
@@ -126,6 +133,12 @@ impl Protocol for ProfinetCm {
                 }
             })
         })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        if let Cut::Whole((pdu, Some(name)), _) = cut(payload) {
+            access(name, &pdu).into_iter().for_each(tell);
+        }
     }
 }
 
@@ -174,7 +187,7 @@ mod tests {
     #[test]
     fn other_interfaces_and_lengths_are_not_it() {
         for bytes in [CONNECT.replace("dea00001", "dea00009"), CONNECT.replace("0004 0000", "0005 0000")] {
-            assert_eq!(probe_both(&ProfinetCm, Carrier::Udp, &[&hex(&bytes)], &[]), Probe::No);
+            assert!(probe_both(&ProfinetCm, Carrier::Udp, &[&hex(&bytes)], &[]).proof().is_none());
         }
     }
 }

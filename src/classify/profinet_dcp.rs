@@ -200,7 +200,7 @@ mod tests {
             "fefe 05 00 0300bf9a 0001 000c 0202",
             "8001 05 00 0300bf9a 0001 0000",
         ] {
-            assert_eq!(probe_both(&ProfinetDcp, CARRIER, &[&hex(bytes)], &[]), Probe::No, "{bytes}");
+            assert!(probe_both(&ProfinetDcp, CARRIER, &[&hex(bytes)], &[]).proof().is_none(), "{bytes}");
         }
     }
 }

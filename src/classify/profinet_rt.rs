@@ -186,14 +186,16 @@ mod tests {
         let mut alarm = vec![0xfc, 0x01, 0, 1, 0, 2, 0x11, 0x01, 0xff, 0xff, 0xff, 0xfe, 0, 2, 9, 9];
         assert!(matches!(probe_both(&ProfinetRt, CARRIER, &[&alarm], &[]), Probe::Proven(_)));
         alarm[6] = 0x15;
-        assert_eq!(probe_both(&ProfinetRt, CARRIER, &[&alarm], &[]), Probe::No);
+        assert!(probe_both(&ProfinetRt, CARRIER, &[&alarm], &[]).proof().is_none());
     }
 
     #[test]
     fn a_transfer_status_or_another_identifier_is_not_it() {
         for frame in [frame(0x8001, 64, 0x35, 1), frame(0x8001, 64, 0x75, 0), frame(0xff00, 64, 0x35, 0)] {
-            assert_eq!(probe_both(&ProfinetRt, CARRIER, &[&frame], &[]), Probe::No);
+            assert!(probe_both(&ProfinetRt, CARRIER, &[&frame], &[]).proof().is_none());
         }
-        assert_eq!(probe_both(&ProfinetRt, CARRIER, &[&frame(0x8001, 64, 0x35, 0)[..40]], &[]), Probe::No);
+        assert!(
+            probe_both(&ProfinetRt, CARRIER, &[&frame(0x8001, 64, 0x35, 0)[..40]], &[]).proof().is_none()
+        );
     }
 }

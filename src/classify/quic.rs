@@ -66,8 +66,8 @@ impl Protocol for Quic {
             layers = vec![ABOUT.name, "tls"];
         }
         let told = greeted.is_some_and(|(_, answered)| answered);
-        let open = !told && !(seen.first.complete && seen.second.complete);
-        Probe::Proven(Proof { layers, client, facts, open })
+        let open = !(told || seen.first.complete && seen.second.complete);
+        Probe::Proven(Proof { layers, client, facts, open, ..Proof::default() })
     }
 }
 

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_wrong_trailer_or_another_protocol_is_not_it() {
-        assert_eq!(probe(&message(1, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 2, 0, 0])), Probe::No);
-        assert_eq!(probe(&message(4, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 4, 0, 0])), Probe::No);
+        assert!(probe(&message(1, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 2, 0, 0])).proof().is_none());
+        assert!(probe(&message(4, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 4, 0, 0])).proof().is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! What one flow proves to be: its payload shown to the protocols until one of them knows, or all have said no.
 
+use crate::classify;
 use crate::classify::Carrier;
 use crate::classify::End;
 use crate::classify::PROTOCOLS;
@@ -36,6 +37,13 @@ enum Stage {
     Closed,
 }
 
+/// The fact under which a protocol states what its messages do to a machine, and the value told last.
+#[derive(Clone, Copy, Debug)]
+struct Access {
+    key: &'static str,
+    last: &'static str,
+}
+
 /// What is known of one flow's payload.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
@@ -46,6 +54,10 @@ pub struct Judgement {
     protocol: Option<usize>,
     classification: Option<Box<Classification>>,
     client: Option<Half>,
+    /// Whether nothing that was said asks for an answer.
+    unasked: bool,
+    /// What the protocol's messages do to a machine, as last told; none where it states no such fact.
+    access: Option<Access>,
     /// What each end sent first, while someone may still ask for it.
     prefixes: Option<Box<Pair<Option<Prefix>>>>,
     /// DNS questions waiting for their answers.
@@ -72,10 +84,12 @@ impl Judgement {
                 false => self.hear_kept(flow, from, carrier, payload, heard),
             };
             if listening.is_some() {
+                self.glance(carrier, payload);
                 self.listen(carrier, from, payload.at, payload.bytes, heard);
             }
             return copied;
         }
+        self.glance(carrier, payload);
         self.listen(carrier, from, payload.at, payload.bytes, heard);
         0
     }
@@ -98,7 +112,7 @@ impl Judgement {
 
     /// Whether a proved protocol reads every message.
     pub fn listens(&self) -> bool {
-        self.protocol().is_some_and(|protocol| protocol.listens())
+        self.access.is_some() || self.protocol().is_some_and(|protocol| protocol.listens())
     }
 
     /// Whether segments of either end wait for one before them.
@@ -144,7 +158,7 @@ impl Judgement {
 
     /// The result, and the end that the payload says is the client.
     pub fn tell(&mut self) -> (Classification, Option<Half>, bool) {
-        let answers = self.protocol().is_some_and(|protocol| protocol.about().answers);
+        let answers = !self.unasked && self.protocol().is_some_and(|protocol| protocol.about().answers);
         (
             self.classification.take().map(|classification| *classification).unwrap_or_default(),
             self.client,
@@ -325,6 +339,9 @@ impl Judgement {
         classification.facts.learn(&proof.facts, at);
         classification.proven.get_or_insert(at);
         self.protocol = Some(index);
+        self.unasked = proof.unasked;
+        self.access =
+            self.access.or_else(|| Some(Access { key: classify::access_fact(*protocol)?, last: "" }));
         if let Some(client) = proof.client {
             self.client = Some(match client {
                 End::First => foremost,
@@ -347,6 +364,21 @@ impl Judgement {
         if let Some((half, payload)) = fresh {
             self.listen(carrier, half, payload.at, payload.bytes, heard);
         }
+    }
+
+    /// Takes in what a payload's messages do to a machine: facts that no prefix bounds.
+    fn glance(&mut self, carrier: Carrier, payload: &Payload<'_>) {
+        let (Some(access), Some(protocol), Some(classification)) =
+            (&mut self.access, self.protocol.and_then(|at| PROTOCOLS.get(at)), &mut self.classification)
+        else {
+            return;
+        };
+        protocol.glance(carrier, payload.bytes, &mut |does| {
+            if access.last != does {
+                access.last = does;
+                classification.facts.learn_one(access.key, does, payload.at);
+            }
+        });
     }
 
     fn listen(&self, carrier: Carrier, from: Half, at: PacketRef, message: &[u8], heard: &mut Vec<Heard>) {
