@@ -1,9 +1,12 @@
 //! The cast: which machines play which role at this site.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::model::CellId;
 use crate::model::FlowRecord;
@@ -18,9 +21,10 @@ use crate::rules::Site;
 
 use super::names;
 use super::names::Names;
+use super::patterns::Patterns;
 
 /// One way to recognise a machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Member {
     /// By address, in one cell or in all.
     Address(IpAddr, Option<CellId>),
@@ -64,12 +68,6 @@ impl Party {
         }
     }
 
-    /// Whether the server of this flow is one of its members, by address or by the name known for it.
-    pub fn serves(&self, flow: &FlowRecord) -> bool {
-        self.is(flow.cell, flow.server.host)
-            || self.patterns().any(|pattern| names::of_flow(flow).iter().any(|name| pattern.covers(name)))
-    }
-
     /// The names by which it is bound.
     pub fn patterns(&self) -> impl Iterator<Item = &HostPattern> {
         self.members.iter().filter_map(|member| match member {
@@ -93,19 +91,40 @@ impl fmt::Display for Party {
     }
 }
 
+/// A role of one ruleset, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleId(u32);
+
+/// A role, and who plays it; the site's own roles stand under every ruleset.
+#[derive(Debug)]
+struct Role {
+    ruleset: usize,
+    name: String,
+    /// Whether it is a product's own.
+    component: bool,
+    players: Arc<[Party]>,
+}
+
+/// A part that an address or a name plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    role: RoleId,
+    /// The place among the role's players.
+    player: usize,
+    /// Where an address is meant in one cell only.
+    cell: Option<CellId>,
+}
+
 /// Everybody who plays something.
 #[derive(Debug, Default)]
 pub struct Cast {
-    /// Players by ruleset and role; the site's own roles stand under every ruleset.
-    parties: BTreeMap<(usize, String), Vec<Party>>,
-    /// Roles by address, for the quick question.
-    by_address: BTreeMap<IpAddr, BTreeSet<(usize, String)>>,
-    /// Roles by layer-2 address.
-    by_mac: BTreeMap<MacAddr, BTreeSet<(usize, String)>>,
-    /// Roles bound by name.
-    by_name: Vec<(HostPattern, (usize, String))>,
-    /// Which of them are components.
-    components: BTreeSet<(usize, String)>,
+    roles: Vec<Role>,
+    /// The roles of each ruleset.
+    by_role: Vec<HashMap<String, RoleId, RandomState>>,
+    by_address: HashMap<IpAddr, Vec<Part>, RandomState>,
+    /// By layer-2 address.
+    by_mac: HashMap<MacAddr, Vec<Part>, RandomState>,
+    by_name: Patterns<Part>,
 }
 
 impl Cast {
@@ -114,89 +133,157 @@ impl Cast {
         let present = addresses_present(observed);
         let mut cast = Self::default();
         let rulesets = site.rulesets.len().max(1);
-        for at in 0..rulesets {
-            let ruleset = site.rulesets.get(at);
-            for (role, bindings) in &site.roles {
-                let mut parties: Vec<Party> = bindings
-                    .iter()
-                    .flat_map(|binding| bind(binding, site, observed, names, &present))
-                    .collect();
-                parties.iter_mut().for_each(|party| party.translate(&site.nat));
-                cast.add(at, role, parties);
+        cast.by_role.resize_with(rulesets, HashMap::default);
+        for (role, bindings) in &site.roles {
+            let mut parties: Vec<Party> =
+                bindings.iter().flat_map(|binding| bind(binding, site, observed, names, &present)).collect();
+            parties.iter_mut().for_each(|party| party.translate(&site.nat));
+            let parties: Arc<[Party]> = parties.into();
+            for at in 0..rulesets {
+                cast.add(at, role, parties.clone());
             }
-            for (role, defined) in ruleset.into_iter().flat_map(|ruleset| &ruleset.roles) {
-                if defined.kind == RoleKind::Component {
-                    cast.components.insert((at, role.clone()));
-                }
+        }
+        for (at, ruleset) in site.rulesets.iter().enumerate() {
+            for (role, defined) in &ruleset.roles {
                 if !site.roles.contains_key(role) && !defined.hosts.is_empty() {
-                    let parties =
+                    let parties: Vec<Party> =
                         defined.hosts.iter().flat_map(|pattern| by_pattern(pattern, names)).collect();
-                    cast.add(at, role, parties);
+                    cast.add(at, role, parties.into());
+                }
+                if defined.kind == RoleKind::Component {
+                    let id = cast.number(at, role);
+                    if let Some(role) = cast.role_mut(id) {
+                        role.component = true;
+                    }
                 }
             }
+        }
+        for parts in cast.by_address.values_mut().chain(cast.by_mac.values_mut()) {
+            parts.sort_unstable();
         }
         cast
     }
 
-    fn add(&mut self, ruleset: usize, role: &str, parties: Vec<Party>) {
-        let key = (ruleset, role.to_owned());
-        for member in parties.iter().flat_map(|party| &party.members) {
-            match member {
-                Member::Address(ip, _) => {
-                    self.by_address.entry(*ip).or_default().insert(key.clone());
+    fn add(&mut self, ruleset: usize, name: &str, parties: Arc<[Party]>) {
+        let id = self.number(ruleset, name);
+        for (player, party) in parties.iter().enumerate() {
+            for member in &party.members {
+                let part = Part { role: id, player, cell: None };
+                match member {
+                    Member::Address(ip, cell) => {
+                        self.by_address.entry(*ip).or_default().push(Part { cell: *cell, ..part });
+                    }
+                    Member::Mac(mac) => self.by_mac.entry(*mac).or_default().push(part),
+                    Member::Name(pattern) => self.by_name.add(pattern, part),
                 }
-                Member::Mac(mac) => {
-                    self.by_mac.entry(*mac).or_default().insert(key.clone());
-                }
-                Member::Name(pattern) => self.by_name.push((pattern.clone(), key.clone())),
             }
         }
-        self.parties.entry(key).or_default().extend(parties);
+        if let Some(role) = self.role_mut(id) {
+            role.players = parties;
+        }
+    }
+
+    /// The number of a role, which it gets here where it has none.
+    fn number(&mut self, ruleset: usize, name: &str) -> RoleId {
+        if let Some(known) = self.role(ruleset, name) {
+            return known;
+        }
+        let id = RoleId(u32::try_from(self.roles.len()).unwrap_or(u32::MAX));
+        self.roles.push(Role { ruleset, name: name.to_owned(), component: false, players: Arc::default() });
+        if let Some(known) = self.by_role.get_mut(ruleset) {
+            known.insert(name.to_owned(), id);
+        }
+        id
+    }
+
+    fn role_mut(&mut self, id: RoleId) -> Option<&mut Role> {
+        self.roles.get_mut(id.0 as usize)
+    }
+
+    fn known(&self, id: RoleId) -> Option<&Role> {
+        self.roles.get(id.0 as usize)
+    }
+
+    /// A role by its name; `None` where nobody plays it and no component is meant.
+    pub fn role(&self, ruleset: usize, name: &str) -> Option<RoleId> {
+        self.by_role.get(ruleset)?.get(name).copied()
+    }
+
+    /// The ruleset of a role.
+    pub fn ruleset(&self, role: RoleId) -> Option<usize> {
+        Some(self.known(role)?.ruleset)
     }
 
     /// The players of a role.
     pub fn players(&self, ruleset: usize, role: &str) -> &[Party] {
-        self.parties.get(&(ruleset, role.to_owned())).map_or(&[], Vec::as_slice)
+        let role = self.role(ruleset, role).and_then(|id| self.known(id));
+        role.map_or(&[], |role| &role.players)
     }
 
-    /// The roles of a host, by address alone.
-    pub fn roles_of(&self, cell: CellId, host: Host) -> BTreeSet<(usize, &str)> {
-        let keys = match host {
+    /// The parts of a host in a cell, in the order of roles and players.
+    fn parts(&self, cell: CellId, host: Host) -> impl Iterator<Item = Part> {
+        let parts = match host {
             Host::Ip(ip) => self.by_address.get(&ip),
             Host::Mac(mac) => self.by_mac.get(&mac),
         };
-        keys.into_iter()
-            .flatten()
-            .filter(|(ruleset, role)| self.players(*ruleset, role).iter().any(|party| party.is(cell, host)))
-            .map(|(ruleset, role)| (*ruleset, role.as_str()))
-            .collect()
+        let here = move |part: &Part| part.cell.is_none_or(|wanted| wanted == cell);
+        parts.into_iter().flatten().copied().filter(here)
     }
 
-    /// The roles of a flow's server, by address and by the names known for it.
-    pub fn server_roles(&self, flow: &FlowRecord) -> BTreeSet<(usize, &str)> {
-        let mut roles = self.roles_of(flow.cell, flow.server.host);
+    /// The roles of a host, by address alone, each once.
+    pub fn roles_of(&self, cell: CellId, host: Host) -> impl Iterator<Item = RoleId> {
+        let mut last = None;
+        self.parts(cell, host).map(|part| part.role).filter(move |role| last.replace(*role) != Some(*role))
+    }
+
+    /// The roles that names stand for; one may come twice.
+    pub fn roles_named<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = RoleId> {
+        names.iter().flat_map(|name| self.by_name.covering(name)).map(|part| part.role)
+    }
+
+    /// The places among a role's players of those that are this host.
+    pub fn players_at(&self, role: RoleId, cell: CellId, host: Host) -> Vec<usize> {
+        let mut found: Vec<usize> =
+            self.parts(cell, host).filter(|part| part.role == role).map(|part| part.player).collect();
+        found.dedup();
+        found
+    }
+
+    /// The places among a role's players of those that are the server of a flow, by address or by a name known for it.
+    pub fn serving(&self, role: RoleId, flow: &FlowRecord) -> Vec<usize> {
+        let mut found = self.players_at(role, flow.cell, flow.server.host);
         let shown = names::of_flow(flow);
-        for (pattern, (ruleset, role)) in &self.by_name {
-            if shown.iter().any(|name| pattern.covers(name)) {
-                roles.insert((*ruleset, role));
-            }
-        }
-        roles
+        let named = shown.iter().flat_map(|name| self.by_name.covering(name));
+        found.extend(named.filter(|part| part.role == role).map(|part| part.player));
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
-    /// Whether one of these roles is a product's own.
-    pub fn has_component(&self, roles: &BTreeSet<(usize, &str)>) -> bool {
-        roles.iter().any(|(ruleset, role)| self.components.contains(&(*ruleset, (*role).to_owned())))
+    /// Whether a role goes by this name, under whatever ruleset.
+    pub fn is_called(&self, role: RoleId, name: &str) -> bool {
+        self.known(role).is_some_and(|role| role.name == name)
+    }
+
+    /// Whether a role is a product's own.
+    pub fn is_component(&self, role: RoleId) -> bool {
+        self.known(role).is_some_and(|role| role.component)
     }
 
     /// Whether any component is bound at all.
     pub fn has_any_component(&self) -> bool {
-        self.components.iter().any(|key| self.parties.get(key).is_some_and(|parties| !parties.is_empty()))
+        self.roles.iter().any(|role| role.component && !role.players.is_empty())
     }
 
-    /// The names under which roles are bound.
-    pub fn bound_names(&self) -> impl Iterator<Item = &HostPattern> {
-        self.by_name.iter().map(|(pattern, _)| pattern)
+    /// Whether a role is bound to this name.
+    pub fn binds(&self, name: &str) -> bool {
+        self.by_name.cover(name)
+    }
+
+    /// Whether somebody plays a role by name.
+    pub fn is_named(&self, role: RoleId) -> bool {
+        self.known(role)
+            .is_some_and(|role| role.players.iter().any(|party| party.patterns().next().is_some()))
     }
 }
 
@@ -245,11 +332,12 @@ fn bind(
         }
         Binding::Prefix { net, cell } => {
             let wanted = cell_id(site, cell.as_deref());
-            let bound: BTreeSet<IpAddr> = present
-                .iter()
-                .filter(|(ip, seen)| net.contains(ip) && wanted.is_none_or(|wanted| wanted == *seen))
+            let mut bound: Vec<IpAddr> = present
+                .range((net.network(), CellId(0))..=(net.broadcast(), CellId(u16::MAX)))
+                .filter(|(_, seen)| wanted.is_none_or(|wanted| wanted == *seen))
                 .map(|(ip, _)| *ip)
                 .collect();
+            bound.dedup();
             bound
                 .into_iter()
                 .map(|ip| Party {

@@ -19,14 +19,14 @@ use crate::model::Outcome;
 use crate::model::Sweep;
 use crate::model::Timestamp;
 use crate::model::Transport;
-use crate::rules::SiteRule;
+use crate::rules::Waiver;
 
 use super::condition;
 use super::id;
 use super::lookup;
 use super::matching::Matched;
 use super::names;
-use super::own_rules;
+use super::own_rules::OwnRules;
 use super::proxy;
 use super::requirement::Ground;
 use super::spread::spread;
@@ -63,7 +63,18 @@ pub fn all(
     workers: Option<NonZeroUsize>,
 ) -> Vec<Judged> {
     let asked = questions(ground);
-    let context = Context { ground, asked, now: ground.observed.vantage.last.unwrap_or(Timestamp::MIN) };
+    let now = ground.observed.vantage.last.unwrap_or(Timestamp::MIN);
+    let valid = |waiver: &&Waiver| waiver.until.is_none_or(|until| now <= until);
+    let waivers: Vec<&Waiver> =
+        ground.site.waivers.iter().filter(valid).filter(|waiver| waiver.matching.is_some()).collect();
+    let context = Context {
+        ground,
+        asked,
+        allowed: OwnRules::of(&ground.site.allow),
+        forbidden: OwnRules::of(&ground.site.forbid),
+        waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
+        waivers,
+    };
     spread(conversations, workers, |conversation| {
         let matched = ground.matched.get(&conversation.key).map_or(&[][..], Vec::as_slice);
         context.judge(conversation, matched)
@@ -74,7 +85,11 @@ struct Context<'a> {
     ground: Ground<'a>,
     /// Names asked for, by client and name server.
     asked: BTreeMap<(Host, Host), BTreeSet<&'a str>>,
-    now: Timestamp,
+    allowed: OwnRules<'a>,
+    forbidden: OwnRules<'a>,
+    /// The waivers that have not expired and say what they match, and that.
+    waivers: Vec<&'a Waiver>,
+    waived: OwnRules<'a>,
 }
 
 /// A verdict with its rule and reason.
@@ -177,18 +192,15 @@ impl<'a> Context<'a> {
     }
 
     fn rule(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
-        let site = self.ground.site;
-        let hit = |rules: &'a [SiteRule]| {
-            rules.iter().find(|rule| own_rules::covers(self.ground, rule, conversation, matched))
-        };
-        if let Some(rule) = hit(&site.forbid) {
+        let hit = |own: &OwnRules<'a>| Some(own.first(self.ground, conversation, matched)?.1);
+        if let Some(rule) = hit(&self.forbidden) {
             return Ruling::new(
                 ConversationVerdict::Forbidden,
                 Some(rule.id.clone()),
                 format!("the site forbids it: {}", rule.reason),
             );
         }
-        if let Some(rule) = hit(&site.allow) {
+        if let Some(rule) = hit(&self.allowed) {
             return Ruling::new(
                 ConversationVerdict::Allowed,
                 Some(rule.id.clone()),
@@ -274,8 +286,7 @@ impl<'a> Context<'a> {
             return None;
         }
         let asked = self.asked.get(&(conversation.key.client, conversation.key.server))?;
-        let covered =
-            asked.iter().all(|name| self.ground.cast.bound_names().any(|pattern| pattern.covers(name)));
+        let covered = asked.iter().all(|name| self.ground.cast.binds(name));
         covered.then(|| {
             let names = asked.iter().copied().collect::<Vec<_>>().join(", ");
             Ruling::new(
@@ -293,7 +304,7 @@ impl<'a> Context<'a> {
         targets.peek()?;
         let named = |target: &str| {
             let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
-            self.ground.cast.bound_names().any(|pattern| pattern.covers(host))
+            self.ground.cast.binds(host)
         };
         targets.all(named).then(|| {
             Ruling::new(
@@ -307,17 +318,14 @@ impl<'a> Context<'a> {
     /// DNS or NTP of a component whose document says nothing of it.
     fn common_need(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
         let protocol = COMMON_NEEDS.into_iter().find(|need| conversation.protocols.contains(need))?;
-        let rulesets =
-            matched.iter().flat_map(|one| self.ground.cast.roles_of(one.flow.cell, one.flow.client.host));
-        let components: BTreeSet<usize> = rulesets
-            .filter(|role| self.ground.cast.has_component(&BTreeSet::from([*role])))
-            .map(|(ruleset, _)| ruleset)
+        let cast = self.ground.cast;
+        let components: BTreeSet<usize> = matched
+            .iter()
+            .flat_map(|one| cast.roles_of(one.flow.cell, one.flow.client.host))
+            .filter(|role| cast.is_component(*role))
+            .filter_map(|role| cast.ruleset(role))
             .collect();
-        let documented = |ruleset: &usize| {
-            self.ground.site.rulesets.get(*ruleset).is_some_and(|ruleset| {
-                ruleset.rules.iter().any(|rule| rule.protocol.iter().any(|accepted| accepted == protocol))
-            })
-        };
+        let documented = |ruleset: &usize| self.ground.catalogue.speaks(*ruleset, protocol);
         (!components.is_empty() && !components.iter().any(documented)).then(|| {
             let reason =
                 format!("undocumented infrastructure: the vendor's document says nothing of {protocol}");
@@ -440,20 +448,11 @@ impl<'a> Context<'a> {
     /// Whether a rule to a host name might cover this flow if its name were shown.
     fn could_be_named(&self, one: &Matched<'_>) -> bool {
         let flow = &one.flow;
-        let client = self.ground.cast.roles_of(flow.cell, flow.client.host);
-        self.ground.catalogue.entries.iter().any(|entry| {
+        let private = flow.server.host.ip().is_some_and(lookup::is_private);
+        self.ground.catalogue.covering_by_name(self.ground.cast, flow).any(|entry| {
             // Names that a document lists are names on the internet; a site may name machines of its own.
             let public = !self.ground.site.roles.contains_key(entry.to);
-            entry.missing.is_empty()
-                && entry.serves(flow)
-                && client.contains(&(entry.ruleset, entry.from))
-                && !(public && flow.server.host.ip().is_some_and(lookup::is_private))
-                && self
-                    .ground
-                    .cast
-                    .players(entry.ruleset, entry.to)
-                    .iter()
-                    .any(|party| party.patterns().next().is_some())
+            !(public && private)
         })
     }
 
@@ -466,28 +465,27 @@ impl<'a> Context<'a> {
             return true;
         }
         let cast = self.ground.cast;
-        let mut roles = cast.roles_of(key.cell, key.client);
-        roles.extend(cast.roles_of(key.cell, key.server));
-        roles.extend(matched.iter().flat_map(|one| cast.server_roles(&one.flow)));
-        let swept = conversation.sweep.iter().flat_map(|sweep| &sweep.servers).copied();
-        cast.has_component(&roles)
-            || swept
-                .into_iter()
-                .any(|server| in_net(server) || cast.has_component(&cast.roles_of(key.cell, server)))
+        let is_component = |host: Host| cast.roles_of(key.cell, host).any(|role| cast.is_component(role));
+        let is_named = |flow: &FlowRecord| {
+            let names = names::of_flow(flow);
+            let mut roles = cast.roles_of(flow.cell, flow.server.host).chain(cast.roles_named(&names));
+            roles.any(|role| cast.is_component(role))
+        };
+        is_component(key.client)
+            || is_component(key.server)
+            || matched.iter().any(|one| is_named(&one.flow))
+            || conversation
+                .sweep
+                .iter()
+                .flat_map(|sweep| &sweep.servers)
+                .any(|server| in_net(*server) || is_component(*server))
     }
 
     /// Who answers for it, where somebody does and the waiver has not expired.
     fn waived(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<String> {
-        self.ground
-            .site
-            .waivers
-            .iter()
-            .filter(|waiver| waiver.until.is_none_or(|until| self.now <= until))
-            .find_map(|waiver| {
-                let rule = waiver.matching.as_ref()?;
-                own_rules::covers(self.ground, rule, conversation, matched)
-                    .then(|| format!("waived by {}: {}", waiver.owner, waiver.reason))
-            })
+        let (at, _) = self.waived.first(self.ground, conversation, matched)?;
+        let waiver = self.waivers.get(at)?;
+        Some(format!("waived by {}: {}", waiver.owner, waiver.reason))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::rules::Carrier;
 use super::cast::Cast;
 use super::catalogue::Catalogue;
 use super::catalogue::Entry;
+use super::names;
 
 /// How the rules see one flow.
 #[derive(Debug)]
@@ -61,25 +62,22 @@ impl<'a> Matcher<'a> {
     }
 
     fn flow(&self, flow: &'a FlowRecord) -> Matched<'a> {
-        let forward = self.oriented(Cow::Borrowed(flow));
+        let names = names::of_flow(flow);
+        let covering = |client, server| self.catalogue.covering(self.cast, flow, (client, server), &names);
+        let forward = self.weighed(Cow::Borrowed(flow), covering(flow.client, flow.server));
         if forward.is_covered() || flow.role_basis < RoleBasis::Port {
             return forward;
         }
-        // Turned round, no rule covers it either where its server plays nothing: that is most of what a mirror shows.
-        if self.cast.roles_of(flow.cell, flow.server.host).is_empty() {
+        // Turned round, no rule covers it either in most cases: only what one does cover is worth a copy.
+        let back = covering(flow.server, flow.client);
+        if back.is_empty() {
             return forward;
         }
-        let back = self.oriented(Cow::Owned(flow.clone().turned_round()));
+        let back = self.weighed(Cow::Owned(flow.clone().turned_round()), back);
         if back.is_covered() { back } else { forward }
     }
 
-    fn oriented(&self, flow: Cow<'a, FlowRecord>) -> Matched<'a> {
-        let client = self.cast.roles_of(flow.cell, flow.client.host);
-        let covering = if client.is_empty() {
-            Vec::new()
-        } else {
-            self.catalogue.covering(&flow, &client, &self.cast.server_roles(&flow))
-        };
+    fn weighed(&self, flow: Cow<'a, FlowRecord>, covering: Vec<usize>) -> Matched<'a> {
         let mut matched = Matched {
             flow,
             accepting: Vec::new(),
@@ -118,8 +116,7 @@ impl<'a> Matcher<'a> {
             return true;
         }
         let rpc = flow.classification.layers.contains(&"dce-rpc");
-        let first = entry.document.rules.iter().find(|rule| Some(&rule.id) == entry.rule.follows.as_ref());
-        rpc && first.is_some_and(|first| {
+        rpc && self.catalogue.first_of(entry).is_some_and(|first| {
             first.readings.iter().flat_map(|reading| &reading.services).any(|service| {
                 let transport = match service.carrier {
                     Carrier::Tcp => Transport::Tcp,

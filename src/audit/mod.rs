@@ -21,8 +21,11 @@ mod matching;
 mod names;
 mod own_rules;
 mod party;
+mod patterns;
+mod ports;
 mod proxy;
 mod requirement;
+mod silent;
 mod spread;
 mod summary;
 #[cfg(test)]
@@ -74,7 +77,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let view = View::of(observed);
     let cast = Cast::of(site, observed, &names);
     let features = Features::of(site);
-    let catalogue = Catalogue::of(site, &features);
+    let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
     let conversations: Vec<&Conversation> = observed.conversations.values().collect();
     let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(one)))

@@ -31,12 +31,12 @@ pub fn settle(
     attempts: &[Attempt],
     end: Option<End>,
 ) -> Settled {
-    let mut cells: BTreeMap<(CellId, &[u16]), Vec<Attempt>> = BTreeMap::new();
+    let mut cells: BTreeMap<(CellId, &[u16]), Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
         let (cell, vlans) = (attempt.place.0, attempt.place.1.as_slice());
         let cloned = |host: Host| view.is_cloned(cell, host, vlans);
         let apart = cloned(attempt.ends.0) || attempt.ends.1.is_some_and(cloned);
-        cells.entry((cell, if apart { vlans } else { &[] })).or_default().push(attempt.clone());
+        cells.entry((cell, if apart { vlans } else { &[] })).or_default().push(attempt);
     }
     if cells.len() < 2 {
         return in_one_cell(view, source, target, attempts, end);
@@ -52,7 +52,8 @@ pub fn settle(
                 }
                 (cell, _) => format!("in cell {cell}"),
             };
-            (place, in_one_cell(view, source, target, tries, end))
+            let tries: Vec<Attempt> = tries.iter().copied().cloned().collect();
+            (place, in_one_cell(view, source, target, &tries, end))
         })
         .collect();
     let rank = |one: &Settled| match one.verdict {

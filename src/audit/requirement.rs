@@ -33,6 +33,7 @@ use super::lookup;
 use super::matching::MatchedConversations;
 use super::party;
 use super::proxy;
+use super::silent::Silent;
 use super::timeline;
 use super::unseen;
 use super::view::View;
@@ -110,15 +111,11 @@ pub fn all(ground: Ground<'_>) -> Vec<Bound> {
 /// The places in the catalogue at which both ends of a flow are players.
 fn places(ground: Ground<'_>, at: usize, flow: &FlowRecord) -> Vec<Place> {
     let Some(entry) = ground.catalogue.get(at) else { return Vec::new() };
-    let sources = ground.cast.players(entry.ruleset, entry.from);
-    let targets = ground.cast.players(entry.ruleset, entry.to);
-    let mut found = Vec::new();
-    for (source, _) in sources.iter().enumerate().filter(|(_, party)| party.is(flow.cell, flow.client.host)) {
-        for (target, _) in targets.iter().enumerate().filter(|(_, party)| party.serves(flow)) {
-            found.push((at, source, target));
-        }
-    }
-    found
+    let role = |name| ground.cast.role(entry.ruleset, name);
+    let (Some(from), Some(to)) = (role(entry.from), role(entry.to)) else { return Vec::new() };
+    let targets = ground.cast.serving(to, flow);
+    let sources = ground.cast.players_at(from, flow.cell, flow.client.host);
+    sources.iter().flat_map(|source| targets.iter().map(|target| (at, *source, *target))).collect()
 }
 
 fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
@@ -269,7 +266,6 @@ fn silent_pairs(
     done: &mut BTreeSet<String>,
     bound: &mut Vec<Bound>,
 ) {
-    let between = |a: &str, b: &str| tried.iter().any(|(s, t, _)| (s == a && t == b) || (s == b && t == a));
     let mut players_missing: Vec<&Entry<'_>> = Vec::new();
     let mut foldable: Vec<(&Entry<'_>, usize, Verdict, String)> = Vec::new();
     let mut any = false;
@@ -285,22 +281,9 @@ fn silent_pairs(
         if entry.reading.kind != ReadingKind::Printed && !is_main_reading(entry) {
             continue;
         }
-        let mut never = Vec::new();
-        for source in sources {
-            for target in targets {
-                if same_machine(source, target) || between(&source.label, &target.label) {
-                    continue;
-                }
-                let others =
-                    entry.rule.any_caller && tried.iter().any(|(_, t, works)| *t == target.label && *works);
-                if others {
-                    continue;
-                }
-                never.push((source, target));
-            }
-        }
+        let silent = Silent::of(entry, sources, targets, tried);
         if entry.rule.need == Need::Required && !entry.rule.any_caller {
-            for (source, target) in never {
+            for (source, target) in silent.pairs() {
                 let (verdict, reason) = unseen::host_down(ground, entry, source, target)
                     .unwrap_or_else(|| unseen::silence(ground, entry, source));
                 let requirement = requirement(entry, &source.label, &target.label, verdict, reason);
@@ -308,9 +291,9 @@ fn silent_pairs(
                     bound.push(requirement);
                 }
             }
-        } else if let Some((source, _)) = never.first() {
+        } else if let Some((source, _)) = silent.pairs().next() {
             let (verdict, reason) = unseen::silence(ground, entry, source);
-            foldable.push((entry, never.len(), verdict, reason));
+            foldable.push((entry, silent.count(), verdict, reason));
         }
     }
     if let Some((entry, _, verdict, reason)) = foldable.first() {
@@ -377,9 +360,7 @@ fn tried<'a>(ground: Ground<'a>, tries: &'a Tries) -> impl Iterator<Item = &'a F
 
 /// When a party was last heard saying anything.
 fn heard_until(ground: Ground<'_>, party: &Party) -> Option<Timestamp> {
-    let hosts: BTreeSet<Host> = party.addresses().map(Host::Ip).collect();
-    let heard = ground.observed.vantage.heard.iter().filter(|((_, host), _)| hosts.contains(host));
-    heard.map(|(_, heard)| heard.last.time).max()
+    party.addresses().filter_map(|ip| ground.view.last_heard(Host::Ip(ip))).max()
 }
 
 /// Whether what satisfied a row was not encrypted.
@@ -436,22 +417,16 @@ fn folded(entry: &Entry<'_>, verdict: Verdict, reason: String, matters: bool, mi
     bound
 }
 
-/// Whether two parties are one machine: a role that plays both ends asks nothing of itself.
-fn same_machine(a: &Party, b: &Party) -> bool {
-    a.members.iter().any(|member| b.members.contains(member))
-}
-
 /// Rows that are alternatives of each other: where one works, silence of the other between the same machines is no debt.
 fn forgive_alternatives(ground: Ground<'_>, bound: &mut [Bound]) {
-    let group_of = |told: &Requirement| {
-        ground
-            .catalogue
-            .entries
-            .iter()
-            .find(|entry| entry.document.id == told.ruleset && entry.rule.id == told.rule)
-            .and_then(|entry| entry.rule.alternative.clone())
+    let mut groups = BTreeMap::new();
+    for entry in &ground.catalogue.entries {
+        groups.entry((entry.document.id.as_str(), entry.rule.id.as_str())).or_insert(&entry.rule.alternative);
+    }
+    let group_of = |told: &Requirement| -> Option<&str> {
+        groups.get(&(told.ruleset.as_str(), told.rule.as_str()))?.as_deref()
     };
-    let working: BTreeSet<(String, String)> = bound
+    let working: BTreeSet<(String, &str)> = bound
         .iter()
         .filter(|one| matches!(one.told.verdict, Verdict::Satisfied(_)))
         .filter_map(|one| Some((one.told.ruleset.clone(), group_of(&one.told)?)))

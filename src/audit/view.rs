@@ -98,6 +98,8 @@ pub struct View {
     /// Hosts whose own frames to other segments are seen before any router: at their own port, or at their gateway's.
     leaving: BTreeSet<(CellId, IpAddr)>,
     heard: BTreeMap<(CellId, Host), (Timestamp, Timestamp)>,
+    /// The same over all cells.
+    heard_anywhere: BTreeMap<Host, (Timestamp, Timestamp)>,
     /// How often a client's opened connections showed answers, by client and by pair.
     answers: BTreeMap<(CellId, IpAddr), Answers>,
     answers_of: BTreeMap<(CellId, IpAddr, IpAddr), Answers>,
@@ -133,10 +135,15 @@ impl View {
                 .iter()
                 .map(|(key, heard)| (*key, (heard.first.time, heard.last.time)))
                 .collect(),
+            heard_anywhere: BTreeMap::new(),
             marks: BTreeMap::new(),
             announced: BTreeMap::new(),
             answered: BTreeMap::new(),
         };
+        for (&(_, host), &(first, last)) in &view.heard {
+            let known = view.heard_anywhere.entry(host).or_insert((first, last));
+            *known = (known.0.min(first), known.1.max(last));
+        }
         view.learn_resolutions(observed);
         for conversation in observed.conversations.values() {
             for flow in conversation.attempts() {
@@ -336,11 +343,13 @@ impl View {
 
     /// For how long a host was heard, from its first to its last packet; in any cell.
     pub fn heard_for(&self, host: Host) -> Option<Duration> {
-        let times: Vec<_> =
-            self.heard.iter().filter(|((_, heard), _)| *heard == host).map(|(_, span)| span).collect();
-        let first = times.iter().map(|(first, _)| *first).min()?;
-        let last = times.iter().map(|(_, last)| *last).max()?;
-        Some(last.since(first))
+        let (first, last) = self.heard_anywhere.get(&host)?;
+        Some(last.since(*first))
+    }
+
+    /// When a host was last heard, in any cell.
+    pub fn last_heard(&self, host: Host) -> Option<Timestamp> {
+        Some(self.heard_anywhere.get(&host)?.1)
     }
 
     /// Whether another client of the same service got answers.

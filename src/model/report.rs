@@ -60,29 +60,25 @@ impl Report {
 
     /// How many requirements have each verdict, in the order of [`Verdict::NAMES`].
     pub fn verdict_counts(&self) -> Vec<(&'static str, u64)> {
-        Verdict::NAMES
-            .iter()
-            .map(|&name| {
-                (
-                    name,
-                    self.requirements.iter().filter(|requirement| requirement.verdict.name() == name).count()
-                        as u64,
-                )
-            })
-            .collect()
+        let mut counts = Verdict::NAMES.map(|name| (name, 0));
+        for requirement in &self.requirements {
+            let name = requirement.verdict.name();
+            if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == name) {
+                *count += 1;
+            }
+        }
+        counts.to_vec()
     }
 
     /// How many conversations have each verdict, in the order of [`ConversationVerdict::ALL`].
     pub fn conversation_counts(&self) -> Vec<(&'static str, u64)> {
-        ConversationVerdict::ALL
-            .iter()
-            .map(|&verdict| {
-                (
-                    verdict.name(),
-                    self.conversations.iter().filter(|told| told.verdict == verdict).count() as u64,
-                )
-            })
-            .collect()
+        let mut counts = ConversationVerdict::ALL.map(|verdict| (verdict, 0));
+        for told in &self.conversations {
+            if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == told.verdict) {
+                *count += 1;
+            }
+        }
+        counts.map(|(verdict, count)| (verdict.name(), count)).to_vec()
     }
 }
 

@@ -17,7 +17,7 @@ use super::FlowList;
 use super::Style;
 use super::community_id::community_id;
 use super::json_writer::write_line;
-use super::time::rfc3339;
+use super::time::Moment;
 
 /// One JSON object a line.
 pub struct Json;
@@ -60,8 +60,8 @@ struct FlowLine<'a> {
     reason: Option<&'a str>,
     packets: Sides,
     bytes: Sides,
-    first: String,
-    last: String,
+    first: Moment,
+    last: Moment,
     cell: Option<&'a str>,
     vlan: &'a [u16],
     tunnel: &'a [String],
@@ -94,8 +94,8 @@ impl<'a> FlowLine<'a> {
             reason: flow.reason.as_deref(),
             packets: Sides { client: flow.from_client.packets, server: flow.from_server.packets },
             bytes: Sides { client: flow.from_client.bytes, server: flow.from_server.bytes },
-            first: rfc3339(flow.first.time),
-            last: rfc3339(flow.last.time),
+            first: Moment(flow.first.time),
+            last: Moment(flow.last.time),
             cell: list.cell_name(flow),
             vlan: &flow.vlans,
             tunnel: &flow.tunnels,

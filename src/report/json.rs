@@ -13,7 +13,6 @@ use crate::model::PacketRef;
 use crate::model::Report;
 use crate::model::Requirement;
 use crate::model::SiteSummary;
-use crate::model::Timestamp;
 use crate::model::Vantage;
 
 use super::Format;
@@ -22,7 +21,7 @@ use super::flows_json::Totals;
 use super::json_writer::Each;
 use super::json_writer::Map;
 use super::json_writer::write_page;
-use super::time::rfc3339;
+use super::time::Moment;
 
 /// One JSON object.
 pub struct Json;
@@ -91,8 +90,8 @@ struct Tool {
 struct InputView<'a> {
     file: &'a str,
     packets: u64,
-    first: Option<String>,
-    last: Option<String>,
+    first: Option<Moment>,
+    last: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vantage: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,8 +117,8 @@ impl<'a> InputView<'a> {
         Self {
             file: &input.name,
             packets: input.packets,
-            first: input.first.map(rfc3339),
-            last: input.last.map(rfc3339),
+            first: input.first.map(Moment),
+            last: input.last.map(Moment),
             vantage: input.vantage.as_deref(),
             sha256: input.sha256.as_deref(),
             format: &input.format,
@@ -138,8 +137,8 @@ impl<'a> InputView<'a> {
 
 #[derive(Serialize)]
 struct VantageView<'a> {
-    first: Option<String>,
-    last: Option<String>,
+    first: Option<Moment>,
+    last: Option<Moment>,
     /// The share of acknowledged TCP bytes that were never captured; null says too little traffic to tell.
     loss: Option<f64>,
     unseen_bytes: u64,
@@ -176,8 +175,8 @@ impl<'a> VantageView<'a> {
             last: At::of(heard.last, report),
         });
         Self {
-            first: vantage.first.map(rfc3339),
-            last: vantage.last.map(rfc3339),
+            first: vantage.first.map(Moment),
+            last: vantage.last.map(Moment),
             loss: vantage.loss(),
             unseen_bytes: vantage.unseen_bytes,
             acknowledged_bytes: vantage.acknowledged_bytes,
@@ -271,8 +270,8 @@ struct RequirementView<'a> {
     addressee: Option<&'static str>,
     reason: &'a str,
     flows: u64,
-    first: Option<String>,
-    last: Option<String>,
+    first: Option<Moment>,
+    last: Option<Moment>,
     history: Vec<PhaseView<'a>>,
     conversations: &'a [String],
     evidence: Vec<EvidenceView<'a>>,
@@ -318,8 +317,8 @@ impl<'a> RequirementView<'a> {
             addressee: failure.map(|failure| failure.addressee().name()),
             reason: &told.reason,
             flows: told.flows,
-            first: told.first.map(|at| rfc3339(at.time)),
-            last: told.last.map(|at| rfc3339(at.time)),
+            first: told.first.map(|at| Moment(at.time)),
+            last: told.last.map(|at| Moment(at.time)),
             history: told
                 .history
                 .iter()
@@ -354,8 +353,8 @@ struct ConversationView<'a> {
     flows: u64,
     packets: u64,
     bytes: u64,
-    first: String,
-    last: String,
+    first: Moment,
+    last: Moment,
     outcomes: Map<&'static str, u64>,
     verdict: &'static str,
     rule: Option<&'a str>,
@@ -388,8 +387,8 @@ impl<'a> ConversationView<'a> {
             flows: told.flows,
             packets: told.packets,
             bytes: told.bytes,
-            first: rfc3339(told.first.time),
-            last: rfc3339(told.last.time),
+            first: Moment(told.first.time),
+            last: Moment(told.last.time),
             outcomes: Map(told.outcomes.iter().map(|(outcome, &flows)| (outcome.name(), flows)).collect()),
             verdict: told.verdict.name(),
             rule: told.rule.as_deref(),
@@ -452,18 +451,13 @@ impl<'a> EvidenceView<'a> {
 struct At<'a> {
     file: &'a str,
     packet: u64,
-    #[serde(serialize_with = "as_rfc3339")]
-    time: Timestamp,
+    time: Moment,
 }
 
 impl<'a> At<'a> {
     fn of(at: PacketRef, report: &'a Report) -> Self {
-        Self { file: report.input_name(at), packet: at.number(), time: at.time }
+        Self { file: report.input_name(at), packet: at.number(), time: Moment(at.time) }
     }
-}
-
-fn as_rfc3339<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(*time))
 }
 
 #[cfg(test)]

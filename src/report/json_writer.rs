@@ -1,6 +1,7 @@
 //! JSON that is safe to look at: hostile characters are written as `\uXXXX`, which every parser reads back as what they are.
 
 use std::io;
+use std::io::Write as _;
 
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
@@ -10,16 +11,60 @@ use serde_json::ser::Serializer;
 
 use super::escape::is_hostile;
 
+/// Bytes gathered before they are passed on.
+const GATHERED: usize = 64 * 1024;
+
 /// Writes a value on one line and ends the line.
 pub fn write_line(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    value.serialize(&mut Serializer::with_formatter(&mut *out, Safe(CompactFormatter)))?;
-    out.write_all(b"\n")
+    let mut line = Vec::with_capacity(1024);
+    value.serialize(&mut Serializer::with_formatter(&mut line, Safe(CompactFormatter)))?;
+    line.push(b'\n');
+    out.write_all(&line)
 }
 
 /// Writes a value over many lines, indented, and ends the last.
 pub fn write_page(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
-    value.serialize(&mut Serializer::with_formatter(&mut *out, Safe(PrettyFormatter::new())))?;
-    out.write_all(b"\n")
+    let mut gather = Gather { bytes: Vec::with_capacity(GATHERED), out };
+    value.serialize(&mut Serializer::with_formatter(&mut gather, Safe(PrettyFormatter::new())))?;
+    gather.write_all(b"\n")?;
+    gather.pass_on()
+}
+
+/// Gathers the many small pieces of a page, so that each is a few bytes copied and no call through a trait object.
+struct Gather<'a> {
+    bytes: Vec<u8>,
+    out: &'a mut dyn io::Write,
+}
+
+impl Gather<'_> {
+    #[cold]
+    fn pass_on(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+impl io::Write for Gather<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            self.pass_on()?;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
+        self.out.flush()
+    }
 }
 
 /// A formatter that looks after the text and leaves the layout to another.
@@ -32,6 +77,10 @@ impl<F: Formatter> Formatter for Safe<F> {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Nearly all text is printable ASCII.
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut told = 0;
         for (at, c) in fragment.char_indices().filter(|&(_, c)| is_hostile(c)) {
             writer.write_all(fragment.get(told..at).unwrap_or_default().as_bytes())?;
