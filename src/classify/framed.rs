@@ -10,7 +10,7 @@ use super::Seen;
 use super::Side;
 
 /// The most messages of a side that are looked at: proof takes one to three.
-pub const MOST_MESSAGES: usize = 24;
+const MOST_MESSAGES: usize = 24;
 
 /// The most messages of one payload that are looked at.
 const MOST_IN_PAYLOAD: usize = 8;
@@ -38,13 +38,17 @@ pub struct Found<T> {
 /// The messages of one side, in order.
 #[derive(Clone, Debug)]
 pub struct Walk<T> {
-    /// The first messages.
-    pub found: ArrayVec<Found<T>, MOST_MESSAGES>,
+    /// The first messages. Of a side that is something else there are none, and nothing is allocated.
+    pub found: Vec<Found<T>>,
     /// Whether nothing that this side may still send adds to them.
     pub over: bool,
 }
 
 impl<T> Walk<T> {
+    fn is_full(&self) -> bool {
+        self.found.len() >= MOST_MESSAGES
+    }
+
     /// The messages alone.
     pub fn messages(&self) -> impl Iterator<Item = &T> {
         self.found.iter().map(|found| &found.message)
@@ -90,12 +94,12 @@ pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mu
 /// Datagrams are one message each, and a side that begins with a few others is over. A stream is cut from its start;
 /// where its start was not captured, from the first segment start at which a message fits.
 pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
-    let mut walk = Walk { found: ArrayVec::new(), over: side.complete };
+    let mut walk = Walk { found: Vec::new(), over: side.complete };
     match carrier {
         Carrier::Tcp => walk_stream(side, cut, &mut walk),
         Carrier::Udp | Carrier::Ethernet(_) => walk_datagrams(side, cut, &mut walk),
     }
-    walk.over |= walk.found.is_full();
+    walk.over |= walk.is_full();
     walk
 }
 
@@ -104,7 +108,7 @@ fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk
     for datagram in side.messages().filter(|datagram| !datagram.is_empty()).take(MOST_MESSAGES) {
         match cut(datagram) {
             Cut::Whole(message, length) if length == datagram.len() => {
-                let _ = walk.found.try_push(Found { message, flush: true });
+                walk.found.push(Found { message, flush: true });
             }
             Cut::Whole(..) | Cut::Short | Cut::Wrong => strangers += 1,
         }
@@ -119,7 +123,7 @@ fn walk_stream<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &
     let mut waiting = false;
     for start in side.starts() {
         let mut at = start;
-        while !walk.found.is_full() {
+        while !walk.is_full() {
             let Some(rest) = side.bytes.get(at..).filter(|rest| !rest.is_empty()) else { return };
             match cut(rest) {
                 Cut::Whole(message, length) => {

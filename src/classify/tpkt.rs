@@ -4,8 +4,6 @@
 
 use std::borrow::Cow;
 
-use arrayvec::ArrayVec;
-
 use super::Carrier;
 use super::End;
 use super::Probe;
@@ -13,7 +11,6 @@ use super::Proof;
 use super::Seen;
 use super::Side;
 use super::framed::Cut;
-use super::framed::MOST_MESSAGES;
 use super::framed::conclude;
 use super::framed::walk;
 use crate::model::Facts;
@@ -126,7 +123,7 @@ pub struct Talk<'a> {
     /// Its connection confirm, which only a server sends.
     pub confirm: Option<Connect<'a>>,
     /// The user's messages (TSDUs), those over several TPDUs joined. An unfinished last one is left out.
-    pub messages: ArrayVec<Cow<'a, [u8]>, MOST_MESSAGES>,
+    pub messages: Vec<Cow<'a, [u8]>>,
     /// Whether nothing that this side may still send adds to them.
     pub over: bool,
 }
@@ -153,7 +150,7 @@ impl<'a> Talk<'a> {
                         }
                     };
                     if last {
-                        let _ = talk.messages.try_push(joined);
+                        talk.messages.push(joined);
                     } else {
                         begun = Some(joined);
                     }
