@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("evidence", &["model", "capture", "decode", "report"]),
     ("explain", &["model", "report"]),
     ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
-    ("watch", &["model", "capture", "pipeline", "rules", "audit", "report"]),
+    ("watch", &["model", "capture", "pipeline", "rules", "audit", "report", "evidence"]),
     (
         "cli",
         &[
