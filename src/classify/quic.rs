@@ -28,7 +28,7 @@ static ABOUT: About = About {
         ("quic.version", "each version: 1, 2, draft-NN, Q043 and the like, else its number in hexadecimal"),
         (
             "quic.packet",
-            "each long-header packet type: initial, 0-rtt, handshake, retry, version-negotiation",
+            "each long-header packet type until both hellos are seen: initial, 0-rtt, handshake, retry, version-negotiation",
         ),
     ],
 };
