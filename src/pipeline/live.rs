@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 
 use crate::capture::CaptureError;
 use crate::capture::Source;
@@ -40,6 +41,7 @@ use super::shard::MOST_ENDPOINTS;
 use super::shard::MOST_LOOKUPS;
 use super::shard::SHARDS;
 use super::vantage::Hosts;
+use super::vantage::mark;
 
 /// How long what is silent is remembered, and how much of it.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,8 @@ pub struct Live {
     copied: Arc<AtomicU64>,
     retention: Retention,
     keep_flows: bool,
+    /// The most addresses remembered as heard.
+    most_hosts: usize,
     swept: Option<Timestamp>,
 }
 
@@ -150,7 +154,8 @@ impl Live {
         options: &Options,
         retention: Retention,
     ) -> Self {
-        Self { hands, hosts, recent, copied, retention, keep_flows: options.keep_flows, swept: None }
+        let (keep_flows, most_hosts) = (options.keep_flows, options.hosts.max(1));
+        Self { hands, hosts, recent, copied, retention, keep_flows, most_hosts, swept: None }
     }
 
     /// Takes in one packet. Rings of a spread pipeline bring their own.
@@ -208,7 +213,29 @@ impl Live {
         if due {
             self.swept = Some(now);
             self.forget(now);
+        } else if self.hosts.len() > self.most_hosts / 2 {
+            self.thin_hosts();
         }
+    }
+
+    /// Forgets the hosts that said least, so that those who speak all the time are not lost in a flood of forged addresses.
+    fn thin_hosts(&mut self) {
+        let keep = self.most_hosts / 4;
+        let mut said: Vec<(u64, Timestamp)> =
+            self.hosts.iter().map(|heard| (heard.packets, heard.last.time)).collect();
+        if said.len() > keep {
+            let at = said.len() - keep;
+            let (_, &mut least, _) = said.select_nth_unstable(at);
+            self.hosts.retain(|_, heard| (heard.packets, heard.last.time) >= least);
+        }
+        self.forget_hosts();
+    }
+
+    /// Tells the shards which hosts are still known.
+    fn forget_hosts(&mut self) {
+        let left: HashSet<u64, FixedState> = self.hosts.iter().map(|heard| mark(heard.key())).collect();
+        let left = Arc::new(left);
+        self.hands.each(move |engine| engine.shards.iter_mut().for_each(|shard| shard.forget_hosts(&left)));
     }
 
     /// How much there is to do.
@@ -279,6 +306,7 @@ impl Live {
                 shard.forget(since, answered);
             }
         });
+        self.forget_hosts();
     }
 }
 
@@ -511,6 +539,25 @@ mod tests {
             .write(&mut bytes, &[1, 2, 3, 4])
             .unwrap();
         bytes
+    }
+
+    #[test]
+    fn forged_addresses_push_nobody_out_who_speaks_all_the_time() {
+        let options = Options { hosts: 4096, ..Options::default() };
+        let mut live = Live::new(&options, Retention::default());
+        for number in 0..40_000_u32 {
+            let talker = if number % 10 == 0 { 7 } else { number };
+            let time = Timestamp::from_nanos(i64::from(number) * 400_000_000);
+            let at = PacketRef::new(time, InputId(0), u64::from(number) + 1);
+            let bytes = question(talker);
+            let original = bytes.len() as u32;
+            live.take(&Packet { at, link: LinkType::ETHERNET, interface: 0, original, bytes: &bytes });
+            live.tick(time);
+        }
+        let told = live.observe(&Wire, None).join();
+        assert!(told.vantage.heard.len() <= 4096, "{}", told.vantage.heard.len());
+        let talker = Host::Ip(std::net::IpAddr::from([10, 0, 0, 7]));
+        assert!(told.vantage.heard.keys().any(|(_, host)| *host == talker));
     }
 
     #[test]

@@ -65,6 +65,11 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         if number == super::dispatch::RESOLVER {
             resolver = shard.resolver;
         }
+        let turned_away = shard.view.turned_away();
+        if turned_away > 0 {
+            *left_out.entry("flows whose ends were not noted as heard, for want of room").or_default() +=
+                turned_away;
+        }
         shard.sweeps.add_to(&mut sweeps);
         shard.view.add_to(&mut vantage);
     }

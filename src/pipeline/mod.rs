@@ -76,6 +76,8 @@ pub struct Options {
     /// The most single SYNs of one client, in one of the 64 shards, that are each a conversation though nothing answered; more are a
     /// sweep. Whoever prints flows prints as many.
     pub tries: usize,
+    /// The most addresses remembered as heard, over all shards. A live pipeline forgets those with the fewest packets once it is near.
+    pub hosts: usize,
     /// Bounds on incomplete datagrams.
     pub fragments: FragmentBounds,
     /// Bytes for the beginnings of the latest packets, which a live pipeline keeps for evidence.
@@ -93,6 +95,7 @@ impl Default for Options {
             conversations: 128 * 1024,
             records: 256 * 1024,
             tries: 256,
+            hosts: 2 << 20,
             fragments: FragmentBounds::default(),
             recent_bytes: 0,
         }
@@ -112,6 +115,7 @@ impl Options {
                 tries: self.tries,
             },
             keep_flows: self.keep_flows,
+            hosts: share(self.hosts),
         }
     }
 }

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
 use crate::classify::Carrier;
 use crate::decode::Body;
 use crate::decode::Frame;
@@ -77,6 +80,8 @@ pub struct Bounds {
     pub prefixes: usize,
     /// For conversations.
     pub room: Room,
+    /// The most hosts that it tells of, and the most pairs of hosts that it remembers.
+    pub hosts: usize,
     /// Whether every flow is kept for printing.
     pub keep_flows: bool,
 }
@@ -161,7 +166,7 @@ impl Shard {
                 left_out: BTreeMap::new(),
                 resolver: Resolver::default(),
                 sweeps: Sweeps::default(),
-                view: View::new(hosts),
+                view: View::new(hosts, bounds.hosts),
             },
             heard: Vec::new(),
         }
@@ -272,7 +277,11 @@ impl Shard {
         for key in learnt.conversations.keys() {
             learnt.sweeps.know(key);
         }
-        learnt.view.forget();
+    }
+
+    /// Makes room for other hosts than those whose marks these are.
+    pub fn forget_hosts(&mut self, left: &HashSet<u64, FixedState>) {
+        self.learnt.view.forget(left);
     }
 
     /// What it has learnt so far.

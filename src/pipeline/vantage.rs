@@ -23,10 +23,6 @@ use crate::model::Host;
 use crate::model::Transport;
 use crate::model::Vantage;
 
-/// The most hosts that one shard tells of; a flood of forged addresses must not fill memory.
-const MOST_HOSTS: usize = 32_768;
-/// The most pairs of hosts that one shard remembers.
-const MOST_PAIRS: usize = 32_768;
 /// The most ways of wrapping that one shard counts apart.
 const MOST_WRAPPINGS: usize = 1024;
 
@@ -43,10 +39,19 @@ struct PairSeen {
     due: bool,
 }
 
+/// What stands for a host among those told of.
+pub fn mark(key: &(CellId, Host)) -> u64 {
+    FixedState::default().hash_one(key)
+}
+
 /// One shard's part.
 #[derive(Clone)]
 pub struct View {
     hosts: Hosts,
+    /// The most hosts that this shard tells of, and the most pairs that it remembers: a flood of forged addresses must not fill memory.
+    most: usize,
+    /// How often a host was not told of for want of room.
+    turned_away: u64,
     /// Which hosts this shard told of, as hashes: the bound must not depend on what other shards did.
     told: HashSet<u64, FixedState>,
     pairs: HashMap<(CellId, Host, Host), PairSeen, RandomState>,
@@ -61,9 +66,11 @@ pub struct View {
 
 impl View {
     /// A view that tells of hosts to this inventory.
-    pub fn new(hosts: Hosts) -> Self {
+    pub fn new(hosts: Hosts, most: usize) -> Self {
         Self {
             hosts,
+            most,
+            turned_away: 0,
             told: HashSet::default(),
             pairs: HashMap::default(),
             wrappings: Vec::new(),
@@ -79,12 +86,17 @@ impl View {
         self.hosts = hosts;
     }
 
-    /// Makes room for hosts and pairs that were not there before: those that were are told of again when they speak.
-    pub fn forget(&mut self) {
-        self.told.clear();
-        if self.pairs.len() >= MOST_PAIRS {
+    /// Makes room for hosts and pairs that were not there before, once hosts have left the inventory: `left` are the marks of the others.
+    pub fn forget(&mut self, left: &HashSet<u64, FixedState>) {
+        self.told.retain(|mark| left.contains(mark));
+        if self.pairs.len() >= self.most {
             self.pairs.clear();
         }
+    }
+
+    /// How often a host was not told of for want of room.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away
     }
 
     /// Counts the wrappings of one packet.
@@ -139,9 +151,10 @@ impl View {
     }
 
     fn hear(&mut self, key: (CellId, Host), heard: Heard) {
-        let mark = FixedState::default().hash_one(key);
+        let mark = mark(&key);
         if !self.told.contains(&mark) {
-            if self.told.len() >= MOST_HOSTS {
+            if self.told.len() >= self.most {
+                self.turned_away += 1;
                 return;
             }
             self.told.insert(mark);
@@ -165,7 +178,7 @@ impl View {
         };
         let due = (low && high) || acknowledges(Half::Low) || acknowledges(Half::High);
         let key = (flow.cell, flow.ends.low.host, flow.ends.high.host);
-        if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains_key(&key) {
+        if self.pairs.len() >= self.most && !self.pairs.contains_key(&key) {
             return;
         }
         let known = self.pairs.entry(key).or_default();
