@@ -9,7 +9,8 @@ use crate::model::PacketRef;
 
 /// The most bytes of a stream that are kept of each end.
 pub const MOST_STREAM: usize = 8 * 1024;
-/// The most segments of a stream that are taken in: asking about each byte anew would cost a trickling flow too much.
+/// The most segments of a stream that are told apart, and after each of which it is news. What comes in smaller pieces than that is
+/// taken in all the same, and is news whenever it has grown by an eighth: asking about each byte anew would cost a trickling flow too much.
 pub const MOST_SEGMENTS: usize = 64;
 /// The most segments held that came before their turn.
 const MOST_HELD: usize = 8;
@@ -42,6 +43,8 @@ pub struct Prefix {
     /// Whether it begins with the first byte that this end ever sent.
     from_start: bool,
     complete: bool,
+    /// How many bytes there were when it was last news.
+    told: usize,
     copied: u64,
 }
 
@@ -129,7 +132,7 @@ impl Prefix {
         true
     }
 
-    /// Adds a segment; `true` where the contiguous prefix grew.
+    /// Adds a segment; `true` where the contiguous prefix grew by enough to be news.
     pub fn add_segment(&mut self, piece: &Payload<'_>) -> bool {
         if self.complete || (piece.bytes.is_empty() && !piece.cut) {
             return false;
@@ -139,7 +142,7 @@ impl Prefix {
         if self.held.is_empty() && (behind as usize) < piece.bytes.len() {
             let fresh = piece.bytes.get(behind as usize..).unwrap_or_default();
             self.extend(fresh, piece.cut, piece.at);
-            return true;
+            return self.is_news();
         }
         let ahead = piece.sequence.wrapping_sub(next);
         let past = behind < 1 << 31 && behind as usize >= piece.bytes.len();
@@ -217,7 +220,7 @@ impl Prefix {
                 self.held.remove(turn);
             }
             self.extend(&fresh, cut, at);
-            grew = true;
+            grew |= self.is_news();
             if self.complete {
                 self.held.clear();
                 break;
@@ -237,9 +240,23 @@ impl Prefix {
         let room = MOST_STREAM.saturating_sub(self.bytes.len());
         let kept = fresh.get(..room).unwrap_or(fresh);
         self.append(kept);
-        self.close_message(at);
+        if self.ends.len() < MOST_SEGMENTS {
+            self.close_message(at);
+        } else if let Some(last) = self.ends.last_mut() {
+            *last = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
+        }
         self.next = self.next.map(|next| next.wrapping_add(u32::try_from(fresh.len()).unwrap_or(u32::MAX)));
-        self.complete = cut || self.bytes.len() >= MOST_STREAM || self.ends.len() >= MOST_SEGMENTS;
+        self.complete = cut || self.bytes.len() >= MOST_STREAM;
+    }
+
+    /// Whether there is enough that nobody was asked about yet.
+    fn is_news(&mut self) -> bool {
+        let trickles = self.ends.len() >= MOST_SEGMENTS && !self.complete;
+        let news = !trickles || self.bytes.len() >= self.told + self.told / 8;
+        if news {
+            self.told = self.bytes.len();
+        }
+        news
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -345,6 +362,23 @@ mod tests {
         assert_eq!(datagrams.ends().len(), MOST_DATAGRAMS);
         assert_eq!(datagrams.bytes().len(), MOST_DATAGRAMS * MOST_OF_DATAGRAM);
         assert_eq!(datagrams.messages().count(), MOST_DATAGRAMS);
+    }
+
+    #[test]
+    fn a_stream_that_trickles_is_kept_whole_and_asked_about_seldom() {
+        let whole: Vec<u8> = (0..10_000u32).map(|at| at as u8).collect();
+        let mut prefix = Prefix::stream(Some(0));
+        let mut asked = 0;
+        for (byte, sequence) in whole.chunks(1).zip(0..) {
+            let piece = Payload { at: at(u64::from(sequence) + 1), sequence, bytes: byte, cut: false };
+            asked += usize::from(prefix.add_segment(&piece));
+        }
+        assert_eq!(prefix.bytes(), &whole[..MOST_STREAM]);
+        assert!(prefix.is_complete());
+        assert_eq!(prefix.ends().len(), MOST_SEGMENTS);
+        assert_eq!(prefix.ends().last().copied(), Some(MOST_STREAM as u16));
+        assert_eq!(prefix.messages().count(), MOST_SEGMENTS);
+        assert!(asked < 2 * MOST_SEGMENTS, "{asked}");
     }
 
     proptest::proptest! {
