@@ -202,7 +202,7 @@ fn tunnel(
         proof.layers = vec!["http", "tls"];
         proof.open = inner.open;
         for fact in inner.facts.iter() {
-            proof.facts.add(fact.key, fact.value.clone());
+            proof.facts.add(fact.key, fact.value.as_str());
         }
     }
 }

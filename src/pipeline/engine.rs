@@ -11,7 +11,6 @@ use super::shard::Bounds;
 use super::shard::Learnt;
 use super::shard::SHARDS;
 use super::shard::Shard;
-use super::vantage::Hosts;
 use super::worker::captured;
 use super::worker::put_together;
 
@@ -24,9 +23,9 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has seen nothing.
-    pub fn new(options: &Options, bounds: Bounds, hosts: Hosts) -> Self {
+    pub fn new(options: &Options, bounds: Bounds) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::new(bounds, hosts.clone())).collect(),
+            shards: (0..SHARDS).map(|_| Shard::new(bounds)).collect(),
             dispatcher: Dispatcher::new(options.fragments),
             cells: options.cells.clone(),
         }

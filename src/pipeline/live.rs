@@ -5,11 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
-
-use dashmap::DashMap;
-use foldhash::fast::FixedState;
 
 use crate::capture::Source;
 use crate::model::CellId;
@@ -30,7 +26,6 @@ use super::shard::Learnt;
 use super::shard::MOST_ENDPOINTS;
 use super::shard::MOST_LOOKUPS;
 use super::shard::SHARDS;
-use super::vantage::Hosts;
 
 /// How long what is silent is remembered, and how much of it.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +54,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// A pipeline over a capture that goes on.
 pub struct Live {
     engine: Engine,
-    hosts: Hosts,
     retention: Retention,
     keep_flows: bool,
     swept: Option<Timestamp>,
@@ -69,7 +63,6 @@ pub struct Live {
 pub struct Snapshot {
     shards: Vec<Learnt>,
     read: Tally,
-    hosts: Hosts,
     source: Told,
     until: Option<Timestamp>,
     keep_flows: bool,
@@ -78,9 +71,8 @@ pub struct Snapshot {
 impl Live {
     /// A pipeline that has seen nothing. `workers` is not heeded: everything is done in the calling thread.
     pub fn new(options: &Options, retention: Retention) -> Self {
-        let hosts: Hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
-        let engine = Engine::new(options, options.bounds(), hosts.clone());
-        Self { engine, hosts, retention, keep_flows: options.keep_flows, swept: None }
+        let engine = Engine::new(options, options.bounds());
+        Self { engine, retention, keep_flows: options.keep_flows, swept: None }
     }
 
     /// Takes in one packet.
@@ -125,11 +117,9 @@ impl Live {
 
     /// What a run would tell if the capture ended now. `now` is capture time where it is known to be later than the last packet.
     pub fn observe(&self, source: &dyn Source, now: Option<Timestamp>) -> Snapshot {
-        let hosts: Hosts = Arc::new(DashMap::clone(&self.hosts));
         Snapshot {
-            shards: self.engine.shards.iter().map(|shard| shard.observe(hosts.clone())).collect(),
+            shards: self.engine.shards.iter().map(super::shard::Shard::observe).collect(),
             read: self.engine.dispatcher.tally(),
-            hosts,
             source: Told::of(source),
             until: now,
             keep_flows: self.keep_flows,
@@ -147,7 +137,6 @@ impl Live {
 
     fn forget(&mut self, now: Timestamp) {
         let since = now.minus(self.retention.keep);
-        self.hosts.retain(|_, heard| heard.last.time >= since);
         let answered = now.minus(ANSWERED);
         self.settle(answered);
         for shard in &mut self.engine.shards {
@@ -159,7 +148,7 @@ impl Live {
 impl Snapshot {
     /// Joins it.
     pub fn join(self) -> Observed {
-        let mut observed = merge::merge(self.shards, self.read, &self.hosts, self.source, self.keep_flows);
+        let mut observed = merge::merge(self.shards, self.read, self.source, self.keep_flows);
         // Silence that was listened to is silence, though no packet says so.
         observed.vantage.last =
             observed.vantage.last.map(|last| self.until.map_or(last, |now| last.max(now)));

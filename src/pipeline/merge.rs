@@ -19,10 +19,11 @@ use crate::model::Vantage;
 use super::names;
 use super::names::Names;
 use super::resolve::Resolver;
+use super::shard::Conversations;
 use super::shard::Learnt;
 use super::shard::Room;
 use super::shard::fold;
-use super::vantage::Hosts;
+use super::vantage::Inventory;
 
 /// What a source says of itself.
 pub struct Told {
@@ -39,12 +40,14 @@ impl Told {
 }
 
 /// Joins the shards, in the order of their numbers, with what the reader counted.
-pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep_flows: bool) -> Observed {
+pub fn merge(shards: Vec<Learnt>, read: Tally, source: Told, keep_flows: bool) -> Observed {
     let mut observed =
         Observed { tally: read, inputs: source.inputs, names: source.names, ..Observed::default() };
     let mut vantage = Vantage::default();
+    let mut heard = Inventory::default();
     let mut learned: Vec<(CellId, Host, u16)> = Vec::new();
-    let mut conversations = Vec::new();
+    let mut conversations = Conversations::default();
+    conversations.reserve(shards.iter().map(|shard| shard.conversations.len()).sum());
     let mut unsettled = Vec::new();
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut resolver = Resolver::default();
@@ -65,27 +68,27 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
             resolver = shard.resolver;
         }
         shard.sweeps.add_to(&mut sweeps);
-        shard.view.add_to(&mut vantage);
+        shard.view.add_to(&mut vantage, &mut heard);
     }
 
-    // One tree built at once: joining trees one by one would go through all of them each time.
-    observed.conversations = conversations.into_iter().collect();
     let learned: BTreeSet<_> = learned.into_iter().collect();
-    unsettled.sort_by_key(|record: &FlowRecord| record.first);
+    unsettled.sort_by_key(|record| record.first);
     for mut record in unsettled {
         settle(&mut record, &learned);
         if keep_flows {
-            observed.flows.push(record.clone());
+            observed.flows.push((*record).clone());
         }
         // Few enough by their own bound to need no other.
         fold(
-            &mut observed.conversations,
+            &mut conversations,
             record,
             &Room { conversations: usize::MAX, records: usize::MAX, tries: usize::MAX },
             &mut 0,
             &mut left_out,
         );
     }
+    // One tree built at once: joining trees one by one would go through all of them each time.
+    observed.conversations = conversations.into_iter().collect();
 
     observed.lookups.sort_by(|a, b| {
         (names::order(a), a.client, a.server, &a.name, a.kind).cmp(&(
@@ -105,7 +108,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     observed.flows.sort_by_key(|flow| flow.first);
 
     (observed.resolutions, vantage.overlapping) = resolver.finish();
-    vantage.heard = hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect();
+    vantage.heard = heard.into_iter().collect();
     for ((cell, client), sweep) in sweeps {
         // What was folded was not told to the inventory one by one.
         if let Some(client) = client.filter(|client| !client.is_group()) {
@@ -116,7 +119,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
             known.last = known.last.max(heard.last);
         }
         let conversation = sweep.conversation(cell, client);
-        observed.conversations.insert(conversation.key, conversation);
+        observed.conversations.insert(conversation.key, Box::new(conversation));
     }
     vantage.first = observed.inputs.iter().filter_map(|input| input.first).min();
     vantage.last = observed.inputs.iter().filter_map(|input| input.last).max();
@@ -155,15 +158,18 @@ pub fn settle(record: &mut FlowRecord, learned: &BTreeSet<(CellId, Host, u16)>) 
 /// Gives servers the names that DNS answers gave their addresses.
 fn name(observed: &mut Observed) {
     let names = Names::of(&observed.lookups);
+    if names.is_empty() {
+        return;
+    }
     for flow in &mut observed.flows {
         names.add_to(flow);
     }
     for conversation in observed.conversations.values_mut() {
-        let known: Vec<String> = names
-            .before(conversation.key.cell, conversation.key.server, conversation.last)
-            .map(str::to_owned)
-            .collect();
-        conversation.hosts.extend(known);
+        let (key, last) = (conversation.key, conversation.last);
+        if !names.knows(key.cell, key.server) && !names.knows(key.cell, key.client) {
+            continue;
+        }
+        conversation.hosts.extend(names.before(key.cell, key.server, last).map(str::to_owned));
         for flow in conversation.attempts_mut() {
             names.add_to(flow);
         }

@@ -21,11 +21,6 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
-use dashmap::DashMap;
-use foldhash::fast::FixedState;
-
 use crate::capture::CaptureError;
 use crate::capture::Source;
 use crate::decode::FragmentBounds;
@@ -107,7 +102,6 @@ pub fn run(
     options: &Options,
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<Observed, CaptureError> {
-    let hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
-    let (shards, read) = worker::drive(source, options, options.bounds(), &hosts, progress)?;
-    Ok(merge::merge(shards, read, &hosts, Told::of(source), options.keep_flows))
+    let (shards, read) = worker::drive(source, options, options.bounds(), progress)?;
+    Ok(merge::merge(shards, read, Told::of(source), options.keep_flows))
 }
