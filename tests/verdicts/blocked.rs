@@ -1,0 +1,201 @@
+//! What a firewall does to a connection, and that it is told as what it is.
+
+use super::Scenario;
+use super::bytes;
+use super::bytes::TLS12;
+use super::bytes::TLS13;
+use super::plant::Fate;
+use super::plant::MS;
+use super::plant::S;
+use super::scene::Scene;
+use super::talk::End::Client;
+use super::talk::End::Server;
+use super::talk::LINUX;
+use super::talk::REPEATS;
+use super::talk::Talk;
+use super::wire::ACK;
+use super::wire::SYN;
+
+pub const ALL: &[Scenario] = &[
+    ("Linux repeats a SYN", |v6| dropped(v6, &[10, 90], &LINUX)),
+    ("Linux since 6.5 repeats a SYN each second first", |v6| dropped(v6, &[10, 90], &[1, 2, 3, 4, 5, 7])),
+    ("an old stack begins at three seconds", |v6| dropped(v6, &[10, 90], &[3, 9])),
+    ("three attempts of two SYNs", |v6| dropped(v6, &[20, 50, 80], &[1])),
+    ("one attempt of three SYNs", |v6| dropped(v6, &[30], &[1, 3])),
+    ("the answers die on their way back", return_path),
+    ("administratively prohibited", |v6| refusal(v6, [(3, 13), (1, 1)], "blocked prohibited")),
+    ("prohibited by policy", |v6| refusal(v6, [(3, 9), (1, 5)], "blocked prohibited")),
+    ("the host is prohibited", |v6| refusal(v6, [(3, 10), (1, 1)], "blocked prohibited")),
+    ("rejected with port unreachable", |v6| refusal(v6, [(3, 3), (1, 4)], "blocked rejected")),
+    ("no route", |v6| refusal(v6, [(3, 0), (1, 0)], "failed unreachable")),
+    ("no such host", |v6| refusal(v6, [(3, 1), (1, 3)], "failed unreachable")),
+    ("only the first SYN gets an error", prohibited_once),
+    ("reset in the target's name", reset_by_firewall),
+    ("reset after two SYNs in silence", reset_late),
+    ("the ClientHello dies", hello_dies),
+    ("the ClientHello is reset on the way", hello_reset),
+    ("the server's flight dies", flight_dies),
+    ("the client's Finished dies", finished_dies),
+    ("the first request of a queue dies", request_dies),
+    ("the queue's second request dies", second_request_dies),
+    ("a session that worked dies", session_dies),
+    ("it worked, then it is dropped", worked_then_dropped),
+    ("two users, one of them dropped", one_of_two),
+];
+
+fn dropped(v6: bool, attempts: &[u64], repeated: &[u64]) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in attempts {
+        s.talk(s.sensor, s.site, 3006, *at).syns(repeated, Fate::Dies);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked dropped"]);
+    s
+}
+
+fn return_path(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        let mut talk = s.talk(s.sensor, s.site, 3006, at);
+        talk.syns(&[1, 3, 7], Fate::Passes);
+        for after in [0, 1, 3, 5, 7, 11] {
+            talk.packet(Server, SYN | ACK, &[], after * S + 600, Fate::Dies);
+        }
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked return-path"]);
+    s
+}
+
+fn refusal(v6: bool, what: [(u8, u8); 2], said: &'static str) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        let sent = s.talk(s.sensor, s.site, 3006, at).syns(&[1, 3], Fate::Dies);
+        for (syn, after) in sent.iter().zip([0, 1, 3]) {
+            s.plant.firewall_says((at + after) * S + 4 * MS, s.sensor, what[usize::from(v6)], syn);
+        }
+    }
+    s.expect(s.sensor, s.site, 3006, &[said]);
+    s
+}
+
+fn prohibited_once(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        let sent = s.talk(s.sensor, s.site, 3006, at).syns(&[1, 3, 7], Fate::Dies);
+        s.plant.firewall_says(at * S + 4 * MS, s.sensor, if v6 { (1, 1) } else { (3, 13) }, &sent[0]);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked prohibited"]);
+    s
+}
+
+fn reset_by_firewall(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 50, 90] {
+        s.talk(s.sensor, s.site, 3006, at).firewall_refuses();
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked reset-by-middlebox"]);
+    s
+}
+
+fn reset_late(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        let mut talk = s.talk(s.sensor, s.site, 3006, at);
+        talk.syns(&[1], Fate::Dies);
+        talk.waits(3 * S).firewall_refuses();
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked reset-by-middlebox", "blocked dropped"]);
+    s
+}
+
+fn hello_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let hello = bytes::client_hello("site.plant.example", &[TLS13, TLS12]);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().in_vain(Client, &hello, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked tls-cut"]);
+    s
+}
+
+fn hello_reset(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let hello = bytes::client_hello("site.plant.example", &[TLS13, TLS12]);
+    for at in [10, 50, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().loses(Client, &hello).firewall_resets();
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked tls-cut"]);
+    s
+}
+
+fn flight_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..1]).in_vain(Server, &said[1].1, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked tls-cut"]);
+    s
+}
+
+fn finished_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..2]).in_vain(Client, &said[2].1, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked tls-cut", "blocked cut"]);
+    s
+}
+
+fn request_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 5672, at).opens().in_vain(Client, bytes::AMQP, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 5672, &["blocked cut"]);
+    s
+}
+
+fn second_request_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let said = bytes::amqp();
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 5672, at).opens().exchange(&said[..2]).in_vain(Client, &said[2].1, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 5672, &["blocked cut"]);
+    s
+}
+
+fn session_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let repeats = [200, 600, 1_400, 3_000, 6_200, 12_600, 25_400];
+    let talk = s.talk(s.sensor, s.site, 5672, 5).opens().exchange(&bytes::amqp()).waits(60 * S);
+    talk.in_vain(Client, &bytes::amqp_close(200, "bye"), &repeats);
+    s.expect(s.sensor, s.site, 5672, &["blocked cut"]);
+    s
+}
+
+fn worked_then_dropped(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [5, 35] {
+        s.fine(s.sensor, s.site, 3006, at, &bytes::tls("site.plant.example", TLS13));
+    }
+    for at in [70, 100] {
+        s.talk(s.sensor, s.site, 3006, at).syns(&[1, 3, 7], Fate::Dies);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked dropped"]);
+    s
+}
+
+fn one_of_two(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let other = s.plant.machine(40, 34);
+    s.bind("user", format!("[\"{}\", \"{}\"]", s.user.ip, other.ip));
+    for at in [20, 100] {
+        let talk = Talk::new(&mut s.plant, other, s.manager, 443, at * S);
+        { talk }.syns(&[1, 3, 7], Fate::Dies);
+    }
+    s.expect(other, s.manager, 443, &["blocked dropped"]);
+    s.expect(s.user, s.manager, 443, &["satisfied"]);
+    s
+}

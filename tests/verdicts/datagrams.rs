@@ -1,0 +1,133 @@
+//! Questions in datagrams, and messages that have no answer.
+
+use super::Scenario;
+use super::bytes;
+use super::plant::Fate;
+use super::plant::Machine;
+use super::plant::S;
+use super::scene::Scene;
+use super::talk::datagram;
+
+pub const ALL: &[Scenario] = &[
+    ("NTP works", |v6| ntp(v6, |_| Some(Fate::Passes), &["satisfied"])),
+    ("NTP is never answered", |v6| ntp(v6, |_| None, &["failed no-reply"])),
+    ("NTP is never answered, but another client's is", other_client),
+    ("two requests are too little", too_little),
+    ("nothing listens for NTP", |v6| error(v6, 123, By::Target, "failed refused")),
+    ("NTP is rejected on the way", |v6| error(v6, 123, By::Firewall, "blocked rejected")),
+    ("nothing listens for syslog", |v6| error(v6, 514, By::Target, "failed refused")),
+    ("syslog is rejected on the way", |v6| error(v6, 514, By::Firewall, "blocked rejected")),
+    ("syslog has no answers", silent_syslog),
+    ("SNMP in either direction", snmp_either_way),
+];
+
+enum By {
+    Target,
+    Firewall,
+}
+
+fn request(s: &mut Scene, client: Machine, number: u64, fate: Fate) -> u16 {
+    let port = 33_000 + (s.plant.any() % 20_000) as u16;
+    let at = (5 + 8 * number) * S;
+    datagram(&mut s.plant, at, (client, s.dns), (port, 123), &bytes::ntp(false, number as u8), fate);
+    port
+}
+
+fn reply(s: &mut Scene, client: Machine, number: u64, port: u16, fate: Fate) {
+    let at = (5 + 8 * number) * S + 1_300;
+    datagram(&mut s.plant, at, (s.dns, client), (123, port), &bytes::ntp(true, number as u8), fate);
+}
+
+fn ntp(v6: bool, answered: fn(u64) -> Option<Fate>, said: &[&'static str]) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    for number in 0..16 {
+        let sensor = s.sensor;
+        match answered(number) {
+            Some(fate) => {
+                let port = request(&mut s, sensor, number, Fate::Passes);
+                reply(&mut s, sensor, number, port, fate);
+            }
+            None => {
+                request(&mut s, sensor, number, Fate::Dies);
+            }
+        }
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/123", said);
+    s
+}
+
+fn other_client(v6: bool) -> Scene {
+    let mut s = ntp(v6, |_| None, &["blocked no-reply"]);
+    let user = s.user;
+    for number in 0..16 {
+        let port = request(&mut s, user, number, Fate::Passes);
+        reply(&mut s, user, number, port, Fate::Passes);
+    }
+    s.unexpected(s.user, s.dns, "udp/123");
+    s
+}
+
+fn too_little(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    let sensor = s.sensor;
+    for number in [0, 8] {
+        request(&mut s, sensor, number, Fate::Dies);
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/123", &["undecided"]);
+    s
+}
+
+fn error(v6: bool, port: u16, by: By, said: &'static str) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    let what = if v6 { (1, 4) } else { (3, 3) };
+    for number in 0..6 {
+        let at = (5 + 16 * number) * S;
+        let payload = if port == 123 { bytes::ntp(false, number as u8) } else { bytes::syslog(number) };
+        let ends = (s.sensor, s.dns);
+        match by {
+            By::Target => {
+                let sent = datagram(&mut s.plant, at, ends, (40_123, port), &payload, Fate::Passes);
+                s.plant.machine_says(at + 1_300, (s.dns, s.sensor), what, &sent);
+            }
+            By::Firewall => {
+                let sent = datagram(&mut s.plant, at, ends, (40_123, port), &payload, Fate::Dies);
+                s.plant.firewall_says(at + 300, s.sensor, what, &sent);
+            }
+        }
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), &format!("udp/{port}"), &[said]);
+    s
+}
+
+fn silent_syslog(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    for number in 0..12 {
+        let ends = (s.sensor, s.dns);
+        datagram(&mut s.plant, (5 + 9 * number) * S, ends, (44_514, 514), &bytes::syslog(number), Fate::Dies);
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/514", &["satisfied"]);
+    s
+}
+
+/// The document has the sensor ask; managers poll, and both are right.
+fn snmp_either_way(v6: bool) -> Scene {
+    const GET: u8 = 0xa0;
+    const RESPONSE: u8 = 0xa2;
+    let mut s = Scene::defender(v6, &[]);
+    for (id, (client, server)) in [(1, (s.sensor, s.dns)), (2, (s.dns, s.sensor))] {
+        for at in [20, 60, 100] {
+            datagram(
+                &mut s.plant,
+                at * S,
+                (client, server),
+                (41_000, 161),
+                &bytes::snmp(GET, id),
+                Fate::Passes,
+            );
+            let answer = bytes::snmp(RESPONSE, id);
+            datagram(&mut s.plant, at * S + 1_300, (server, client), (161, 41_000), &answer, Fate::Passes);
+        }
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied"]);
+    s
+}

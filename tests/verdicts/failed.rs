@@ -1,0 +1,128 @@
+//! What the target itself does: refuse, close, answer with an alert, speak something else, be off.
+
+use super::Scenario;
+use super::bytes;
+use super::bytes::TLS12;
+use super::bytes::TLS13;
+use super::plant::Fate;
+use super::plant::S;
+use super::scene::Scene;
+use super::talk::End::Client;
+use super::talk::End::Server;
+
+pub const ALL: &[Scenario] = &[
+    ("nothing listens", refused),
+    ("the target's own filter says prohibited", own_filter),
+    ("the target resets at the ClientHello", |v6| answer(v6, 3006, Answer::Reset, &["failed closed"])),
+    ("the target closes at the first request", |v6| answer(v6, 3006, Answer::Close, &["failed closed"])),
+    ("no common version", |v6| answer(v6, 3006, Answer::Alert(70), &["violated weak-tls"])),
+    ("access denied", |v6| answer(v6, 3006, Answer::Alert(49), &["failed tls-alert"])),
+    ("unrecognised name", |v6| answer(v6, 3006, Answer::Alert(112), &["failed tls-alert"])),
+    ("the broker refuses the login", broker_refuses),
+    ("TLS 1.2 where 1.3 is documented", old_tls),
+    ("TLS 1.2 where no version is documented", any_tls),
+    ("clear text where TLS is documented", clear_text),
+    ("SSH where a queue is documented", wrong_protocol),
+    ("nobody answers for the address", off),
+];
+
+enum Answer {
+    Reset,
+    Close,
+    Alert(u8),
+}
+
+fn refused(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 50, 90] {
+        s.talk(s.sensor, s.site, 3006, at).target_refuses();
+    }
+    s.expect(s.sensor, s.site, 3006, &["failed refused"]);
+    s
+}
+
+fn own_filter(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        let sent = s.talk(s.sensor, s.site, 3006, at).syns(&[], Fate::Passes);
+        let what = if v6 { (1, 1) } else { (3, 10) };
+        s.plant.machine_says(at * S + 5_000, (s.site, s.sensor), what, &sent[0]);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked prohibited"]);
+    s
+}
+
+fn answer(v6: bool, port: u16, answer: Answer, said: &[&'static str]) -> Scene {
+    let mut s = Scene::opswat(v6, &[port]);
+    let hello = bytes::client_hello("site.plant.example", &[TLS13, TLS12]);
+    for at in [10, 50, 90] {
+        let talk = s.talk(s.sensor, s.site, port, at).opens().says(Client, &hello);
+        match answer {
+            Answer::Reset => talk.resets(Server),
+            Answer::Close => talk.closes(Server),
+            Answer::Alert(code) => talk.says(Server, &bytes::alert(code)).closes(Server),
+        };
+    }
+    s.expect(s.sensor, s.site, port, said);
+    s
+}
+
+fn broker_refuses(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        let talk = s.talk(s.sensor, s.site, 5672, at).opens().exchange(&bytes::amqp()[..3]);
+        talk.says(Server, &bytes::amqp_close(403, "ACCESS_REFUSED")).closes(Server);
+    }
+    s.expect(s.sensor, s.site, 5672, &["failed closed"]);
+    s
+}
+
+fn old_tls(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[443]);
+    for at in [10, 90] {
+        s.fine(s.user, s.manager, 443, at, &bytes::tls("em.plant.example", TLS12));
+    }
+    s.expect(s.user, s.manager, 443, &["violated weak-tls"]);
+    s
+}
+
+fn any_tls(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        s.fine(s.sensor, s.site, 3006, at, &bytes::tls("site.plant.example", TLS12));
+    }
+    s.expect(s.sensor, s.site, 3006, &["satisfied"]);
+    s
+}
+
+fn clear_text(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[443]);
+    for at in [10, 90] {
+        s.fine(s.user, s.manager, 443, at, &bytes::http("em.plant.example", "200 OK"));
+    }
+    s.expect(s.user, s.manager, 443, &["violated cleartext"]);
+    s
+}
+
+fn wrong_protocol(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        s.fine(s.sensor, s.site, 5672, at, &bytes::ssh());
+    }
+    s.expect(s.sensor, s.site, 5672, &["violated wrong-protocol"]);
+    s
+}
+
+fn off(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let second = s.plant.ghost(10, 12);
+    s.bind("site-manager", format!("[\"{}\", \"{}\"]", s.site.ip, second.ip));
+    for at in (5..130).step_by(12) {
+        for after in 0..3 {
+            s.plant.asks((at + after) * S, s.sensor, second, false);
+        }
+    }
+    s.expect(s.sensor, second, 3006, &["failed host-down"]);
+    s.expect(s.sensor, second, 5672, &["failed host-down"]);
+    s
+}

@@ -1,0 +1,174 @@
+//! Names that are refused, lied about or answered, and proxies that say no.
+
+use super::Scenario;
+use super::bytes;
+use super::bytes::TLS13;
+use super::plant::Fate;
+use super::plant::Machine;
+use super::plant::Mirror;
+use super::plant::S;
+use super::scene::Scene;
+use super::talk::LINUX;
+
+pub const ALL: &[Scenario] = &[
+    ("the name works", works),
+    ("no such name", |v6| lookup_fails(v6, 3, "blocked dns-nxdomain")),
+    ("the name server refuses", |v6| lookup_fails(v6, 5, "blocked dns-refused")),
+    ("the name server fails", |v6| lookup_fails(v6, 2, "blocked dns-servfail")),
+    ("the name server is silent", unanswered),
+    ("a private address for a public name", sinkhole),
+    ("a private address that works", split_horizon),
+    ("the search suffix has no such name", search_suffix),
+    ("no such name, then it is there", fixed),
+    ("the name resolves, the connection is dropped", dropped),
+    ("the name resolves, the connection is prohibited", prohibited),
+    ("the proxy grants it", |v6| proxy(v6, "200 Connection established", "satisfied")),
+    ("the proxy refuses", |v6| proxy(v6, "403 Forbidden", "blocked proxy-denied")),
+    ("the proxy wants a login", |v6| proxy(v6, "407 Proxy Authentication Required", "blocked proxy-denied")),
+    ("a portal answers in the service's name", portal),
+    ("a name that nobody documents", undocumented),
+];
+
+const NAME: &str = "activation.dl.opswat.com";
+
+/// The plant with the internet behind it, and the machine that NAME stands for.
+fn online(v6: bool) -> (Scene, Machine) {
+    let mut s = Scene::opswat(v6, &[]);
+    s.features.push("internet-urls");
+    let server = s.outside(11);
+    (s, server)
+}
+
+fn says(mut s: Scene, said: &'static str) -> Scene {
+    s.expect_named(s.sensor, NAME, "tcp/443", &[said]);
+    s
+}
+
+fn resolves(s: &mut Scene, at: u64, name: &str, host: Machine) {
+    s.lookup(at * S, s.sensor, name, Some(0), true, Some(host));
+}
+
+fn works(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    for at in [10, 90] {
+        resolves(&mut s, at, NAME, server);
+        s.fine(s.sensor, server, 443, at, &bytes::tls(NAME, TLS13));
+    }
+    says(s, "satisfied")
+}
+
+fn lookup_fails(v6: bool, code: u16, said: &'static str) -> Scene {
+    let (mut s, _) = online(v6);
+    for at in [10, 50, 90] {
+        s.lookup(at * S, s.sensor, NAME, Some(code), false, None);
+    }
+    says(s, said)
+}
+
+fn unanswered(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    resolves(&mut s, 4, "other.plant.example", server);
+    for at in [10, 15, 20, 50, 55, 60, 90, 95, 100] {
+        s.lookup(at * S, s.sensor, NAME, None, false, None);
+    }
+    says(s, "blocked dns-no-answer")
+}
+
+fn sinkhole(v6: bool) -> Scene {
+    let (mut s, _) = online(v6);
+    let sink = s.plant.ghost(50, 200);
+    for at in [10, 50, 90] {
+        resolves(&mut s, at, NAME, sink);
+    }
+    says(s, "blocked dns-sinkhole")
+}
+
+fn split_horizon(v6: bool) -> Scene {
+    let (mut s, _) = online(v6);
+    let relay = s.plant.machine(50, 200);
+    for at in [10, 90] {
+        resolves(&mut s, at, NAME, relay);
+        s.fine(s.sensor, relay, 443, at, &bytes::tls(NAME, TLS13));
+    }
+    says(s, "satisfied")
+}
+
+fn search_suffix(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    for at in [10, 90] {
+        s.lookup(at * S, s.sensor, &format!("{NAME}.plant.example"), Some(3), false, None);
+        s.lookup(at * S + 5_000, s.sensor, NAME, Some(0), true, Some(server));
+        s.fine(s.sensor, server, 443, at, &bytes::tls(NAME, TLS13));
+    }
+    says(s, "satisfied")
+}
+
+fn fixed(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    for at in [5, 25] {
+        s.lookup(at * S, s.sensor, NAME, Some(3), false, None);
+    }
+    for at in [70, 100] {
+        resolves(&mut s, at, NAME, server);
+        s.fine(s.sensor, server, 443, at, &bytes::tls(NAME, TLS13));
+    }
+    says(s, "satisfied")
+}
+
+fn dropped(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    s.plant.mirror = Mirror::Segment(s.sensor.segment);
+    for at in [10, 90] {
+        resolves(&mut s, at, NAME, server);
+        s.talk(s.sensor, server, 443, at).syns(&LINUX, Fate::Dies);
+    }
+    says(s, "blocked dropped")
+}
+
+fn prohibited(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    for at in [10, 90] {
+        resolves(&mut s, at, NAME, server);
+        let sent = s.talk(s.sensor, server, 443, at).syns(&[], Fate::Dies);
+        s.plant.firewall_says(at * S + 4_000, s.sensor, if v6 { (1, 1) } else { (3, 13) }, &sent[0]);
+    }
+    says(s, "blocked prohibited")
+}
+
+fn proxy(v6: bool, status: &str, said: &'static str) -> Scene {
+    let (mut s, _) = online(v6);
+    let proxy = s.plant.machine(50, 59);
+    s.entries = format!(
+        "[[allow]]\nfrom = \"network-sensor\"\nto = \"{}\"\nservice = \"tcp/3128\"\nreason = \"the way out\"\n",
+        proxy.ip
+    );
+    for at in [10, 90] {
+        let mut messages = bytes::connect(NAME, status);
+        if status.starts_with("200") {
+            messages.extend(bytes::tls(NAME, TLS13));
+        }
+        s.fine(s.sensor, proxy, 3128, at, &messages);
+    }
+    says(s, said)
+}
+
+fn portal(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3003]);
+    for at in [10, 90] {
+        let answer = bytes::http("em.plant.example", "511 Network Authentication Required");
+        s.fine(s.site, s.manager, 3003, at, &answer);
+    }
+    s.expect(s.site, s.manager, 3003, &["blocked proxy-denied"]);
+    s
+}
+
+fn undocumented(v6: bool) -> Scene {
+    let (mut s, _) = online(v6);
+    let stranger = s.outside(77);
+    for at in [30, 90] {
+        resolves(&mut s, at, "telemetry.example.net", stranger);
+        s.fine(s.sensor, stranger, 443, at, &bytes::tls("telemetry.example.net", TLS13));
+    }
+    s.unexpected(s.sensor, stranger, "tcp/443");
+    s
+}

@@ -1,0 +1,124 @@
+//! Mirrors that show half of it, and flows that nobody documented.
+
+use super::Scenario;
+use super::bytes;
+use super::bytes::TLS13;
+use super::plant::Fate;
+use super::plant::Mirror;
+use super::plant::S;
+use super::scene::Scene;
+use super::talk::End::Client;
+use super::talk::End::Server;
+use super::talk::LINUX;
+
+pub const ALL: &[Scenario] = &[
+    ("a mirror of the sensor's segment", own_segment),
+    ("a mirror of what the sensor sends", only_the_sensor),
+    ("dropped, and only what the sensor sends is shown", dropped_unheard),
+    ("prohibited, and only the error comes back", prohibited_unheard),
+    ("undocumented SSH", undocumented_ssh),
+    ("a documented flow the wrong way round", wrong_way),
+    ("an undocumented attempt that is dropped", undocumented_attempt),
+    ("the mode that has no such flow", wrong_mode),
+    ("an unlisted machine is dropped at a documented port", unlisted),
+    ("a stray reset", stray_reset),
+];
+
+fn own_segment(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    s.plant.mirror = Mirror::Segment(s.sensor.segment);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).syns(&LINUX, Fate::Dies);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked dropped"]);
+    s.expect(s.sensor, s.site, 5672, &["satisfied"]);
+    s.expect(s.site, s.manager, 3003, &["unseen", "not-visible"]);
+    s
+}
+
+fn only_the_sensor(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let sensor = s.sensor.mac;
+    s.plant.forget(|_, frame| frame[6..12] != sensor);
+    s.expect(s.sensor, s.site, 3006, &["satisfied"]);
+    s.expect(s.sensor, s.site, 5672, &["satisfied"]);
+    s
+}
+
+fn dropped_unheard(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).syns(&LINUX, Fate::Dies);
+    }
+    let sensor = s.sensor.mac;
+    s.plant.forget(|_, frame| frame[6..12] != sensor);
+    s.expect(s.sensor, s.site, 3006, &["undecided"]);
+    s
+}
+
+fn prohibited_unheard(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let (sensor, gateway) = (s.sensor.mac, s.plant.gateway(s.sensor.segment).mac);
+    for at in [10, 90] {
+        let sent = s.talk(s.sensor, s.site, 3006, at).syns(&[], Fate::Dies);
+        s.plant.firewall_says(at * S + 4_000, s.sensor, if v6 { (1, 1) } else { (3, 13) }, &sent[0]);
+    }
+    s.plant.forget(|_, frame| frame[6..12] != sensor && frame[6..12] != gateway);
+    s.expect(s.sensor, s.site, 3006, &["blocked prohibited"]);
+    s
+}
+
+fn undocumented_ssh(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    for at in [30, 90] {
+        s.fine(s.site, s.sensor, 22, at, &bytes::ssh());
+    }
+    s.unexpected(s.site, s.sensor, "tcp/22");
+    s
+}
+
+fn wrong_way(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    for at in [30, 90] {
+        s.fine(s.site, s.sensor, 5672, at, &bytes::amqp());
+    }
+    s.unexpected(s.site, s.sensor, "tcp/5672");
+    s
+}
+
+fn undocumented_attempt(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    for at in [30, 90] {
+        s.talk(s.sensor, s.manager, 8443, at).syns(&LINUX, Fate::Dies);
+    }
+    s.unexpected(s.sensor, s.manager, "tcp/8443");
+    s
+}
+
+fn wrong_mode(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    for at in [30, 90] {
+        s.fine(s.manager, s.site, 3006, at, &bytes::tls("site.plant.example", TLS13));
+    }
+    s.unexpected(s.manager, s.site, "tcp/3006");
+    s
+}
+
+fn unlisted(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let stranger = s.plant.machine(41, 77);
+    for at in [30, 90] {
+        s.talk(stranger, s.manager, 443, at).syns(&[1, 3, 7], Fate::Dies);
+    }
+    s.unexpected(stranger, s.manager, "tcp/443");
+    s.expect(s.user, s.manager, 443, &["satisfied"]);
+    s
+}
+
+fn stray_reset(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    s.talk(s.sensor, s.manager, 8080, 40).resets(Client);
+    s.talk(s.sensor, s.manager, 8081, 50).resets(Server);
+    s.expect(s.sensor, s.site, 3006, &["satisfied"]);
+    s
+}
