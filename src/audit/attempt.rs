@@ -26,6 +26,7 @@ use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
 use super::view::Sight;
+use super::view::Tried;
 use super::view::View;
 
 /// What a rule asks of the payload.
@@ -66,6 +67,8 @@ impl Fault {
 pub enum State {
     /// It worked. The note says what remains unproven.
     Works(Proofs, Option<String>),
+    /// It worked, with a reason why that is not enough to take an earlier failure back.
+    Doubtful(Proofs, Option<String>, String),
     /// Sent by a protocol that has no answers, and no error came back. The note says what that is worth.
     Sent(Proofs, String),
     /// It gets through, but whether as documented is not shown, and why.
@@ -133,14 +136,26 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     if works {
-        return refusal::by_the_service(flow)
-            .or_else(|| cut::later(flow, view))
+        let ended =
+            || icmp::ends_it(flow).or_else(|| cut::torn(flow, view)).or_else(|| cut::later(flow, view));
+        let unheard = || cut::is_unheard(flow).then(|| cut::at_first(flow, view)).flatten();
+        let state = refusal::by_the_service(flow)
+            .or_else(|| payload::answer_is_no_tls(flow))
+            .or_else(unheard)
+            .or_else(ended)
             .unwrap_or_else(|| payload::held_against(flow, want));
+        return match (state, cut::doubtful(flow)) {
+            (State::Works(proofs, note), Some(why)) => State::Doubtful(proofs, note, why),
+            (state, _) => state,
+        };
     }
     if let Some(state) = icmp::policy(flow) {
         return state;
     }
+    // Whoever acknowledges a SYN-ACK, or sends data, was let in, captured or not.
+    let opened = client.first_ack.is_some() || client.payload_packets > 0;
     if flow.outcome == Outcome::Refused
+        && !opened
         && let Some(reset) = &server.reset
     {
         return opening::refused(flow, reset, view);
@@ -149,7 +164,8 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     if server.packets == 0 && client.syn.count > 0 && client.payload_packets == 0 {
-        let sight = view.sight(flow.cell, flow.client.host, client, flow.server.host);
+        let tried = Tried::of(&client.syn, Transport::Tcp);
+        let sight = view.sight(flow.cell, flow.client.host, client, flow.server.host, tried);
         return State::Silent(Silence { series: client.syn, sight, transport: Transport::Tcp });
     }
     if let Some(state) = opening::return_path(flow, view) {
@@ -179,10 +195,13 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     match flow.outcome {
-        Outcome::Unanswered => {
-            let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host);
-            State::Silent(Silence { series: flow.from_client.unanswered, sight, transport: flow.transport })
-        }
+        Outcome::Unanswered if let Some((from, at)) = view.answered_from(flow) => State::Works(
+            Proofs::new(at, format!("{from} answers the port that asked {}", flow.server.host)),
+            Some(format!(
+                "answered from another address, {from}: a server with several takes the one it answers by"
+            )),
+        ),
+        Outcome::Unanswered => State::Silent(requests(flow, view)),
         Outcome::Observed if flow.from_client.packets == 0 => match payload::held_against(flow, want) {
             State::Works(..) => State::Works(
                 Proofs::new(
@@ -202,6 +221,46 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             Some("seen from one side".to_owned()),
         ),
         _ => State::Unclear("the capture shows no answer".to_owned()),
+    }
+}
+
+/// Requests that stayed without an answer, and whether one would have been seen.
+fn requests(flow: &FlowRecord, view: &View) -> Silence {
+    let series = flow.from_client.unanswered;
+    let tried = Tried::of(&series, flow.transport);
+    let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host, tried);
+    Silence { series, sight, transport: flow.transport }
+}
+
+/// Protocols of which every request is answered, so that requests after the last answer tell something (RFC 5905 section 8, RFC 1035
+/// section 4.2.1, RFC 3416 section 4.2).
+const ALWAYS_ANSWERED: [&str; 3] = ["ntp", "dns", "snmp"];
+
+/// What a flow of datagrams that was answered comes to after the last answer: clients may keep one port for hours, and the later state decides.
+pub fn later(flow: &FlowRecord, view: &View) -> Option<Attempt> {
+    let series = flow.from_client.unanswered;
+    let answered = flow.from_server.payload_packets > 0 && flow.from_client.packets > 0;
+    let asks = flow.classification.protocol.is_some_and(|protocol| ALWAYS_ANSWERED.contains(&protocol));
+    if flow.transport == Transport::Tcp || !answered || !asks || series.count == 0 {
+        return None;
+    }
+    Some(Attempt {
+        first: series.first?,
+        last: series.last?,
+        ends: (flow.client.host, Some(flow.server.host)),
+        place: (flow.cell, flow.vlans.clone()),
+        state: State::Silent(requests(flow, view)),
+    })
+}
+
+/// Lowers a grade where the mirror only likely carries the way back, and says why.
+pub fn cap_by_sight(grade: Grade, sight: &Sight, reason: &mut String) -> Grade {
+    match sight {
+        Sight::Likely(why) if grade < Grade::C => {
+            reason.push_str(&format!("; grade {} lowered to C, since {why}", grade.name()));
+            Grade::C
+        }
+        _ => grade,
     }
 }
 

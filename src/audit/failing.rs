@@ -39,7 +39,7 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
         let who = Who {
             source: &source,
             target: &target,
-            target_heard: ground.view.heard(key.cell, key.server),
+            target_heard: ground.view.heard_between(key.cell, key.server),
             others_answered: ground.view.others_answered(key.cell, key.server, key.port, key.client),
             down: ground.view.down(key.cell, key.server),
         };

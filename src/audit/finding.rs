@@ -196,23 +196,57 @@ pub fn advice(
 fn of_conversations(judged: &[Judged]) -> Vec<Finding> {
     let (mut scans, mut rest): (BTreeMap<_, Vec<&Judged>>, Vec<&Judged>) = (BTreeMap::new(), Vec::new());
     for one in judged.iter().filter(|one| kind(one).is_some()) {
-        if one.answered { rest.push(one) } else { scans.entry(one.key.client).or_default().push(one) }
+        // A port that was opened and left without a word was looked at, not used.
+        if one.answered && one.spoke {
+            rest.push(one)
+        } else {
+            scans.entry(one.key.client).or_default().push(one)
+        }
     }
     let mut findings = Vec::new();
     for (client, tried) in scans {
         let attempts: u64 = tried.iter().map(|one| one.attempts).sum();
         if attempts >= SCAN {
             let title = format!(
-                "{} scans: {attempts} attempts at undocumented services, none of them answered",
+                "{} scans: {attempts} attempts at undocumented services, {}",
                 if client == Sweep::MANY {
                     "somebody (too many addresses to tell apart)".to_owned()
                 } else {
                     client.to_string()
+                },
+                match tried.iter().filter(|one| one.answered).count() {
+                    0 => "none of them answered".to_owned(),
+                    open => format!("{open} of them open, and nothing said there"),
                 }
             );
             findings.extend(told_together(&tried, title));
         } else {
             rest.extend(tried);
+        }
+    }
+    let (switched_off, rest): (Vec<&Judged>, Vec<&Judged>) =
+        rest.into_iter().partition(|one| one.feature.is_some());
+    let mut rest = rest;
+    rest.extend(of_features(switched_off, &mut findings));
+    let (silent, rest): (Vec<&Judged>, Vec<&Judged>) = rest.into_iter().partition(|one| !one.spoke);
+    let mut besieged: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for one in silent {
+        besieged.entry((kind(one), one.key.server, one.key.transport, one.key.port)).or_default().push(one);
+    }
+    let mut rest = rest;
+    for group in besieged.into_values() {
+        if group.len() >= SPREAD {
+            let title = group.first().map_or(String::new(), |one| {
+                format!(
+                    "{} addresses try {} of {} and say nothing there, and nobody documented it",
+                    group.len(),
+                    service(one),
+                    one.told.server
+                )
+            });
+            findings.extend(told_together(&group, title));
+        } else {
+            rest.extend(group);
         }
     }
     let mut spread: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
@@ -234,7 +268,11 @@ fn of_conversations(judged: &[Judged]) -> Vec<Finding> {
             findings.extend(told_together(&group, title));
         } else {
             for one in group {
-                let verb = if one.answered { "talks" } else { "tries" };
+                let verb = match (one.answered, one.spoke) {
+                    (true, true) => "talks",
+                    (true, false) => "opens, and says nothing on,",
+                    (false, _) => "tries",
+                };
                 let title = match kind(one) {
                     Some(FindingKind::Forbidden) => format!(
                         "{} {verb} {} to {}, which the site forbids",
@@ -256,6 +294,44 @@ fn of_conversations(judged: &[Judged]) -> Vec<Finding> {
     findings
 }
 
+/// One finding for each feature that the site does not name and that several conversations use; hands back those that are alone.
+fn of_features<'a>(judged: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a Judged> {
+    let mut causes: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for one in judged {
+        causes.entry((kind(one), one.feature.clone())).or_default().push(one);
+    }
+    let mut alone = Vec::new();
+    for ((kind, feature), group) in causes {
+        let (Some(kind), Some(feature), Some(main)) = (kind, feature, group.first()) else { continue };
+        if group.len() == 1 {
+            alone.extend(group);
+            continue;
+        }
+        let clients: BTreeSet<&str> = group.iter().map(|one| one.told.client.as_str()).collect();
+        let servers: BTreeSet<&str> = group.iter().map(|one| one.told.server.as_str()).collect();
+        let services: BTreeSet<String> = group.iter().map(|one| service(one)).collect();
+        let title = format!(
+            "{} to {}, documented only with \"{feature}\", which this site does not name: {}",
+            several(&clients, "machines"),
+            several(&servers, "machines"),
+            services.into_iter().take(SPREAD).collect::<Vec<_>>().join("; ")
+        );
+        if let Some(mut told) = told_together(&group, title) {
+            told.id = id::short(&[kind.name(), "feature", main.told.rule.as_deref().unwrap_or(""), &feature]);
+            findings.push(told);
+        }
+    }
+    alone
+}
+
+/// The one, or how many.
+fn several(names: &BTreeSet<&str>, what: &str) -> String {
+    match names.first() {
+        Some(only) if names.len() == 1 => (*only).to_owned(),
+        _ => format!("{} {what}", names.len()),
+    }
+}
+
 fn kind(one: &Judged) -> Option<FindingKind> {
     match one.told.verdict {
         ConversationVerdict::Unexpected => Some(FindingKind::Unexpected),
@@ -268,7 +344,9 @@ fn kind(one: &Judged) -> Option<FindingKind> {
 fn service(one: &Judged) -> String {
     let port = one.told.port.map_or(String::new(), |port| format!("/{port}"));
     let on = format!("{}{port}", one.told.transport);
-    if one.told.protocols.is_empty() {
+    if one.told.protocols.is_empty() && !one.spoke {
+        on
+    } else if one.told.protocols.is_empty() {
         format!("something unrecognised on {on}")
     } else {
         format!("{} on {on}", one.told.protocols.join(", "))
@@ -302,8 +380,10 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
     let mut parts: Vec<&str> = vec![kind.name(), main.told.rule.as_deref().unwrap_or("")];
     parts.extend(group.iter().map(|one| one.told.id.as_str()));
     let id = if group.len() > SPREAD {
-        // A sweep's servers differ from capture to capture; its client and service do not.
-        id::short(&[kind.name(), "sweep", &main.told.client, &main.told.transport.to_string()])
+        // A sweep's servers differ from capture to capture; its client and service do not. The other way round where many try one.
+        let of_one = group.iter().all(|one| one.told.client == main.told.client);
+        let end = if of_one { &main.told.client } else { &main.told.server };
+        id::short(&[kind.name(), "sweep", end, &main.told.transport.to_string()])
     } else {
         id::short(&parts)
     };

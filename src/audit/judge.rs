@@ -52,6 +52,8 @@ pub struct Judged {
     pub feature: Option<String>,
     /// Whether its server ever answered.
     pub answered: bool,
+    /// Whether either end said anything beyond opening.
+    pub spoke: bool,
     /// How many services it stands for: one, unless it is a sweep.
     pub attempts: u64,
 }
@@ -129,7 +131,12 @@ impl<'a> Context<'a> {
         let answered = conversation.outcomes.keys().any(|outcome| {
             matches!(outcome, Outcome::Established | Outcome::Answered | Outcome::Midstream | Outcome::Cut)
         });
+        let spoke = conversation.key.transport != Transport::Tcp
+            || conversation
+                .attempts()
+                .any(|flow| flow.from_client.payload_packets + flow.from_server.payload_packets > 0);
         Judged {
+            spoke,
             told: self.tell(conversation, key, matched, &ruling),
             key: conversation.key,
             feature: ruling.feature,
@@ -354,17 +361,22 @@ impl<'a> Context<'a> {
         if let Some(sweep) = &conversation.sweep {
             return Ruling::new(ConversationVerdict::Unexpected, None, sweep.reason());
         }
-        let stray = matched.iter().all(|one| {
-            let flow = &one.flow;
-            flow.transport == Transport::Tcp
-                && flow.from_client.payload_packets + flow.from_server.payload_packets == 0
-                && flow.from_client.syn.count + flow.from_server.syn.count == 0
-        });
+        let stray = matched.iter().all(|one| self.is_stray(&one.flow));
         if stray && !matched.is_empty() {
             return Ruling::new(
                 ConversationVerdict::Infrastructure,
                 None,
                 "stray TCP segments without data: no conversation can be made out",
+            );
+        }
+        let asked = matched.first().and_then(|one| self.ground.view.asked_of(&one.flow));
+        if let Some(asked) = asked
+            && matched.iter().all(|one| self.ground.view.asked_of(&one.flow) == Some(asked))
+        {
+            return Ruling::new(
+                ConversationVerdict::Infrastructure,
+                None,
+                format!("answers what was asked of {asked}: the same server under another address"),
             );
         }
         let nameless: Option<Vec<&str>> = matched.iter().map(|one| self.name_is_hidden(&one.flow)).collect();
@@ -389,6 +401,20 @@ impl<'a> Context<'a> {
             "no rule of the documents or of the site covers it"
         };
         Ruling::new(ConversationVerdict::Unexpected, None, tried)
+    }
+
+    /// Whether a TCP flow is no conversation: segments without data or opening, or what a forged source address brings back (a SYN-ACK that
+    /// nothing asked for, and the reset that answers it).
+    fn is_stray(&self, flow: &FlowRecord) -> bool {
+        let (client, server) = (&flow.from_client, &flow.from_server);
+        if flow.transport != Transport::Tcp || client.payload_packets + server.payload_packets > 0 {
+            return false;
+        }
+        let asked = client.syn.count > 0 || client.first_ack.is_some() || client.acked_payload.is_some();
+        // A SYN-ACK shows a service where the mirror does not carry what its client sends.
+        let client_is_heard =
+            client.reset.is_some() || self.ground.view.heard_between(flow.cell, flow.client.host).is_some();
+        !asked && (server.syn.count == 0 || client_is_heard)
     }
 
     /// Why a flow without a name may have one that this capture could not show; `None` where it has one, or would have shown it.
@@ -502,6 +528,9 @@ fn housekeeping(conversation: &Conversation) -> Option<String> {
         Transport::Ethernet(EtherKind::Type(0x0806 | 0x8035 | 0x88cc)) => {
             Some("address resolution or link discovery".to_owned())
         }
+        _ if is_discovery(conversation) => {
+            Some("looks for services on its own segment, outside any vendor's document".to_owned())
+        }
         _ => {
             let mut spoken = conversation.protocols.iter();
             let all =
@@ -509,6 +538,24 @@ fn housekeeping(conversation: &Conversation) -> Option<String> {
             all.then(|| "network housekeeping, outside any vendor's document".to_owned())
         }
     }
+}
+
+/// Whether all of it goes to a group or to everybody on the segment, in a protocol by which machines look for each other.
+fn is_discovery(conversation: &Conversation) -> bool {
+    /// Among them NetBIOS names and datagrams (RFC 1001 section 15).
+    const PROTOCOLS: [&str; 3] = ["ssdp", "ws-discovery", "netbios"];
+    /// The same by port where nothing was recognised (IANA service names).
+    const PORTS: [u16; 4] = [137, 138, 1900, 3702];
+    let named = !conversation.protocols.is_empty()
+        && conversation.protocols.iter().all(|protocol| PROTOCOLS.contains(protocol));
+    let by_port =
+        conversation.protocols.is_empty() && conversation.key.port.is_some_and(|port| PORTS.contains(&port));
+    let to_many = conversation.key.server.is_group()
+        || (conversation.attempts().len() > 0
+            && conversation.attempts().all(|flow| {
+                flow.from_server.packets == 0 && flow.from_client.neighbour.is_some_and(|mac| mac.is_group())
+            }));
+    conversation.key.transport == Transport::Udp && to_many && (named || by_port)
 }
 
 /// Which names each client asked each name server for.

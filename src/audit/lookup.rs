@@ -16,12 +16,16 @@ use super::attempt::Attempt;
 use super::attempt::Fault;
 use super::attempt::State;
 use super::view::Sight;
+use super::view::Tried;
 use super::view::View;
 
 /// Lookups of one name closer than this belong to one attempt: A and AAAA, retries, other servers.
 const ONE_ATTEMPT: Duration = Duration::from_secs(15);
 /// Queries without any answer that make a silence.
 const QUERIES: u32 = 3;
+
+/// The query for an IPv4 address (RFC 1035 section 3.2.2).
+const QUERY_A: u16 = 1;
 
 /// Response codes (RFC 1035 section 4.1.1).
 mod code {
@@ -111,6 +115,17 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
 
 /// Queries that nobody answered.
 fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
+    if let Some((lookup, answer)) = empty(group) {
+        let evidence = Proofs::new(answer.at, format!("{} answers without any address", lookup.server))
+            .and_maybe(lookup.asked, "the query");
+        let by = Some(Culprit { who: lookup.server.to_string(), kind: "dns" });
+        let reason = format!(
+            "the name server {} answers for {} without any address, so no connection is tried",
+            lookup.server, lookup.name
+        );
+        let failure = Failure { mechanism: Mechanism::DnsNoAnswer, grade: Grade::C, by, evidence };
+        return State::Fails(Fault::Blocked, failure, reason);
+    }
     if group.iter().any(|lookup| lookup.answer.is_some()) {
         return State::Unclear(format!(
             "the lookup of {} gave no address of the kind that was asked for",
@@ -119,13 +134,20 @@ fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
     }
     let asked: u32 = group.iter().fold(0, |sum, lookup| sum.saturating_add(lookup.asked_times));
     let side = crate::model::SideRecord::default();
-    if let Sight::None(why) = view.sight(first.cell, first.client, &side, first.server) {
+    let last = group.last().map_or(at(first), |lookup| at(lookup));
+    let tried = Tried {
+        between: (at(first).time, last.time),
+        longest_gap: Duration::ZERO,
+        repeats_until_answered: false,
+    };
+    if let Sight::None(why) | Sight::Likely(why) =
+        view.sight(first.cell, first.client, &side, first.server, tried)
+    {
         return State::Unclear(format!(
             "the lookup of {} has no answer in the capture, but {why}",
             first.name
         ));
     }
-    let last = group.last().map_or(at(first), |lookup| at(lookup));
     if asked < QUERIES || view.ends_too_soon(last.time, Duration::from_secs(5)) {
         return State::Unclear(format!("{asked} unanswered lookups of {} are too few to tell", first.name));
     }
@@ -141,6 +163,22 @@ fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
         Failure { mechanism: Mechanism::DnsNoAnswer, grade: Grade::C, by, evidence },
         reason,
     )
+}
+
+/// The answer to a question for an IPv4 address that holds none, where every question of the attempt was answered like that, and whole.
+///
+/// An empty answer for IPv6 alone says nothing: most names have no such address.
+fn empty<'a>(group: &[&'a Lookup]) -> Option<(&'a Lookup, &'a Answer)> {
+    let holds_none = |lookup: &&Lookup| {
+        lookup.answer.as_ref().is_some_and(|answer| {
+            answer.whole && answer.code == code::NO_ERROR && answer.addresses.is_empty()
+        })
+    };
+    if !group.iter().all(holds_none) {
+        return None;
+    }
+    let asked = group.iter().find(|lookup| lookup.kind == QUERY_A)?;
+    Some((asked, asked.answer.as_ref()?))
 }
 
 /// What an answer without a usable address means: rank (lower wins), mechanism, grade, words.

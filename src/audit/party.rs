@@ -87,7 +87,14 @@ fn in_one_cell(
     attempts: &[Attempt],
     end: Option<End>,
 ) -> Settled {
-    let all = || timeline::settle(attempts, who(view, source, target, end), view);
+    let all = || {
+        let who = who(view, source, target, end);
+        // A party of several machines is alive where one of those that were tried is.
+        let tried =
+            attempts.iter().filter_map(|attempt| view.heard_between(attempt.place.0, attempt.ends.1?));
+        let target_heard = tried.max_by_key(|(_, until)| *until).or(who.target_heard);
+        timeline::settle(attempts, Who { target_heard, ..who }, view)
+    };
     let named = target.patterns().next().is_some();
     let mut by_ends: BTreeMap<(Host, Host), Vec<Attempt>> = BTreeMap::new();
     for attempt in attempts {
@@ -116,7 +123,7 @@ fn in_one_cell(
         by_ends.get(ends).is_some_and(|tries| {
             tries.iter().all(|lost| {
                 attempts.iter().any(|won| {
-                    matches!(won.state, State::Works(..))
+                    matches!(won.state, State::Works(..) | State::Doubtful(..))
                         && lost.first.time.since(won.first.time) <= ONE_WISH
                         && won.first.time.since(lost.first.time) <= ONE_WISH
                 })
@@ -148,11 +155,11 @@ fn in_one_cell(
 fn who<'a>(view: &'a View, source: &'a Party, target: &'a Party, end: Option<End>) -> Who<'a> {
     let (heard, others, down) = match end {
         Some((cell, client, server, port)) => (
-            view.heard(cell, server),
+            view.heard_between(cell, server),
             view.others_answered(cell, server, port, client),
             view.down(cell, server),
         ),
-        None => (false, false, None),
+        None => (None, None, None),
     };
     Who { source: &source.label, target: &target.label, target_heard: heard, others_answered: others, down }
 }

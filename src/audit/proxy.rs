@@ -18,6 +18,9 @@ pub const TARGET: &str = "http.connect";
 /// The fact that holds the proxy's answer.
 pub const STATUS: &str = "http.connect.status";
 
+/// Answers of a proxy that would let the request pass and finds no way on: bad gateway, unavailable, timeout (RFC 9110 section 15.6).
+const NO_WAY: [&str; 3] = ["502", "503", "504"];
+
 /// Finds every CONNECT request of a source for a named target and hands it on as an attempt.
 pub fn requests_by_place(
     ground: Ground<'_>,
@@ -71,11 +74,21 @@ fn answer(flow: &FlowRecord, host: &str) -> Option<State> {
             .and_maybe(asked, "the request");
         return Some(State::Works(proofs, Some(format!("through the proxy {proxy}"))));
     }
+    let by = Some(Culprit { who: proxy.to_string(), kind: "proxy" });
+    if NO_WAY.contains(&fact.value.as_str()) {
+        let evidence = Proofs::new(at, format!("the proxy answers {}", fact.value))
+            .and_maybe(asked, "the CONNECT request");
+        let reason = format!(
+            "the proxy {proxy} takes the request for {host} and answers {}: it does not get through itself",
+            fact.value
+        );
+        let failure = Failure { mechanism: Mechanism::Unreachable, grade: Grade::C, by, evidence };
+        return Some(State::Fails(Fault::Failed, failure, reason));
+    }
     let evidence =
         Proofs::new(at, format!("the proxy answers {}", fact.value)).and_maybe(asked, "the CONNECT request");
     // 407 and 511 can only come from a proxy or portal (RFC 9110 section 15.5.8, RFC 6585 section 6).
     let grade = if ["407", "511"].contains(&fact.value.as_str()) { Grade::A } else { Grade::B };
-    let by = Some(Culprit { who: proxy.to_string(), kind: "proxy" });
     let reason = format!("the proxy {proxy} answers {} to CONNECT {host}", fact.value);
     Some(State::Fails(
         Fault::Blocked,

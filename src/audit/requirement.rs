@@ -128,6 +128,9 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
                     let judged = in_window(ground, judge(ground, &matched.flow, entry));
                     let known = tries.entry(place).or_default();
                     known.attempts.push(judged);
+                    known.attempts.extend(
+                        attempt::later(&matched.flow, ground.view).map(|later| in_window(ground, later)),
+                    );
                     known.conversations.insert(*key);
                     let flow = &matched.flow;
                     known.last_end = Some((flow.cell, flow.client.host, flow.server.host, flow.server.port));
@@ -176,11 +179,7 @@ fn lookups_by_place(ground: Ground<'_>, tries: &mut BTreeMap<Place, Tries>) {
             if party.patterns().next().is_none() {
                 continue;
             }
-            let listed = entry.document.roles.get(entry.to).is_some_and(|role| {
-                party.patterns().any(|pattern| {
-                    role.hosts.iter().any(|host| host == pattern || host.covers(&pattern.name))
-                })
-            });
+            let listed = is_listed(entry, party);
             for (source, machine) in sources.iter().enumerate() {
                 for ip in machine.addresses() {
                     let Some(lookups) = by_client.get(&Host::Ip(ip)) else { continue };
@@ -211,6 +210,15 @@ fn lookups_by_place(ground: Ground<'_>, tries: &mut BTreeMap<Place, Tries>) {
             }
         }
     }
+}
+
+/// Whether the document itself lists a name of this party, so that it lives on the internet.
+fn is_listed(entry: &Entry<'_>, party: &Party) -> bool {
+    entry.document.roles.get(entry.to).is_some_and(|role| {
+        party
+            .patterns()
+            .any(|pattern| role.hosts.iter().any(|host| host == pattern || host.covers(&pattern.name)))
+    })
 }
 
 /// Binds one rule: all its entries together, since one of them may satisfy the row for the others.
@@ -336,6 +344,15 @@ fn judged(ground: Ground<'_>, entry: &Entry<'_>, source: &Party, target: &Party,
         && let Some(told) = cadence::seldom(tried(ground, tries), every, heard_until(ground, source))
     {
         reason.push_str(&format!("; {told}"));
+    }
+    if let Some((_, _, server, _)) = tries.last_end
+        && matches!(settled.verdict, Verdict::Blocked(_) | Verdict::Failed(_))
+        && is_listed(entry, target)
+        && server.ip().is_some_and(lookup::is_private)
+    {
+        reason.push_str(&format!(
+            "; {server} is a private address, given for a name on the internet: see first whether name service leads astray on purpose"
+        ));
     }
     let mut requirement = requirement(entry, &source.label, &target.label, settled.verdict, reason);
     requirement.told.history = settled.history;

@@ -145,7 +145,15 @@ pub fn reset(time: i64, mac: MacAddr, ttl: u8) -> Reset {
 
 /// An ICMP destination-unreachable message that quotes the client.
 pub fn error(time: i64, from: IpAddr, code: u8) -> IcmpError {
-    IcmpError { at: at(time), from, mac: None, kind: 3, code, quotes: Role::Client, fits: true }
+    IcmpError {
+        at: at(time),
+        from,
+        mac: None,
+        kind: if from.is_ipv6() { 1 } else { 3 },
+        code,
+        quotes: Role::Client,
+        fits: true,
+    }
 }
 
 /// What a capture of these flows comes to; it ends after so many milliseconds.

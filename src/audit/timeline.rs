@@ -12,6 +12,7 @@ use crate::model::Mechanism;
 use crate::model::PacketRef;
 use crate::model::Phase;
 use crate::model::Proofs;
+use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::model::Verdict;
 
@@ -22,6 +23,7 @@ use super::attempt::SYN_SPAN;
 use super::attempt::SYNS_OF_ONE;
 use super::attempt::Silence;
 use super::attempt::State;
+use super::view::AROUND;
 use super::view::Down;
 use super::view::Sight;
 use super::view::View;
@@ -44,12 +46,20 @@ pub struct Who<'a> {
     pub source: &'a str,
     /// The machine or name that is tried.
     pub target: &'a str,
-    /// Whether the target was heard sending anything.
-    pub target_heard: bool,
-    /// Whether other clients of the same service get answers.
-    pub others_answered: bool,
+    /// From when to when the target was heard sending anything.
+    pub target_heard: Option<(Timestamp, Timestamp)>,
+    /// When another client of the same service last got an answer.
+    pub others_answered: Option<Timestamp>,
     /// How it shows that the target is off, where it does.
     pub down: Option<&'a Down>,
+}
+
+impl Who<'_> {
+    /// Whether the target was heard around that time.
+    fn is_alive(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.target_heard
+            .is_some_and(|(from, until)| from <= last.plus(AROUND) && until >= first.minus(AROUND))
+    }
 }
 
 /// What the attempts come to.
@@ -107,6 +117,7 @@ pub fn sort(attempts: &mut [Attempt]) {
 
 /// Weighs attempts, which must come in their order.
 pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
+    let endured = endured(attempts);
     let mut decided: Vec<Decided> = Vec::new();
     let mut silent: Vec<(&Attempt, &Silence)> = Vec::new();
     let mut unclear = None;
@@ -115,12 +126,25 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
             State::Unclear(why) => unclear = Some(why.clone()),
             State::Silent(silence) => {
                 silent.push((attempt, silence));
-                match weigh(&silent, who, view) {
+                match weigh(&silent, endured, who, view) {
                     Ok(state) => {
                         push(&mut decided, silent.first().map_or(attempt, |(first, _)| first), state)
                     }
                     Err(why) => unclear = Some(why),
                 }
+            }
+            State::Doubtful(proofs, note, why) => {
+                let failing = matches!(
+                    decided.last(),
+                    Some(Decided { state: State::Fails(Fault::Blocked | Fault::Failed, ..), .. })
+                );
+                silent.clear();
+                let state = if failing {
+                    State::Open(format!("it failed before, and whether it works since is not shown: {why}"))
+                } else {
+                    State::Works(proofs.clone(), note.clone())
+                };
+                push(&mut decided, attempt, state);
             }
             State::Sent(proofs, note) => {
                 // Errors are rationed (RFC 1812 section 4.3.2.8): that one is missing does not take back the one before it.
@@ -147,7 +171,7 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
     }
     let history: Vec<Phase> = decided.iter().map(|one| one.phase.clone()).collect();
     if let Some(Decided { state: State::Works(..) | State::Open(..), .. }) = decided.last()
-        && let Some(why) = stopped(&silent, view)
+        && let Some(why) = stopped(&silent, endured, view)
     {
         let reason = format!("worked, but what was tried since stays unanswered: {}", unclear.unwrap_or(why));
         return Settled { verdict: Verdict::Undecided, reason, history };
@@ -158,11 +182,15 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
     };
     let mut reason = match &last.state {
         State::Works(_, note) => match note {
+            // Whether it arrives is not known: "works" would say so.
+            Some(note) if note.starts_with("sent") => note.clone(),
             Some(note) => format!("works; {note}"),
             None => "works".to_owned(),
         },
         State::Open(reason) | State::Fails(_, _, reason) => reason.clone(),
-        State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => String::new(),
+        State::Doubtful(..) | State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => {
+            String::new()
+        }
     };
     reason.push_str(&told_change(&history));
     let verdict = match last.state {
@@ -170,20 +198,43 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
         State::Fails(Fault::Violated, failure, _) => Verdict::Violated(failure),
         State::Fails(Fault::Blocked, failure, _) => Verdict::Blocked(failure),
         State::Fails(Fault::Failed, failure, _) => Verdict::Failed(failure),
-        State::Open(_) | State::Opened(_) | State::Sent(..) | State::Silent(_) | State::Unclear(_) => {
-            Verdict::Undecided
-        }
+        State::Open(_)
+        | State::Doubtful(..)
+        | State::Opened(_)
+        | State::Sent(..)
+        | State::Silent(_)
+        | State::Unclear(_) => Verdict::Undecided,
     };
     Settled { verdict, reason, history }
 }
 
+/// How many datagrams without an answer are nothing unusual between these two: a server that answers now and then only had as many, more
+/// than once, before it answered the next.
+fn endured(attempts: &[Attempt]) -> u32 {
+    let mut ended: Vec<u32> = Vec::new();
+    let mut silent = 0_u32;
+    for attempt in attempts {
+        match &attempt.state {
+            State::Silent(silence) if silence.transport != Transport::Tcp => {
+                silent = silent.saturating_add(silence.series.count);
+            }
+            State::Works(..) | State::Doubtful(..) => ended.push(std::mem::take(&mut silent)),
+            _ => {}
+        }
+    }
+    ended.sort_unstable_by(|a, b| b.cmp(a));
+    // The longest may have been an outage that is over; what happened twice is how it goes here.
+    ended.get(1).copied().unwrap_or_default()
+}
+
 /// Whether what is tried since the last success goes unanswered often enough to put that success in doubt.
-fn stopped(silent: &[(&Attempt, &Silence)], view: &View) -> Option<String> {
+fn stopped(silent: &[(&Attempt, &Silence)], endured: u32, view: &View) -> Option<String> {
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
     let (_, latest) = silent.last()?;
     let needed = if latest.transport == Transport::Tcp { DOUBTFUL_SYNS } else { REQUESTS };
-    let settled = silent.iter().any(|(_, silence)| !view.end_is_near(&silence.series));
-    (total >= needed && settled).then(|| format!("{total} unanswered tries"))
+    let settled = silent.iter().any(|(_, silence)| view.is_settled(&silence.series, needed))
+        || silent.iter().any(|(_, silence)| !view.end_is_near(&silence.series));
+    (total >= needed && total > endured && settled).then(|| format!("{total} unanswered tries"))
 }
 
 /// How the present state came about, where it was another before.
@@ -210,7 +261,9 @@ fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
         State::Works(..) => ("satisfied", None),
         State::Open(..) => ("undecided", None),
         State::Fails(fault, failure, _) => (fault.name(), Some(failure.mechanism.name())),
-        State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => return,
+        State::Doubtful(..) | State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => {
+            return;
+        }
     };
     match decided.last_mut() {
         // A connection that does not show everything takes nothing from what others showed, as long as it gets through.
@@ -230,16 +283,38 @@ fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
 }
 
 /// What silence since the last decided state comes to: a failure, or why it is not enough for one.
-fn weigh(silent: &[(&Attempt, &Silence)], who: Who<'_>, view: &View) -> Result<State, String> {
+fn weigh(silent: &[(&Attempt, &Silence)], endured: u32, who: Who<'_>, view: &View) -> Result<State, String> {
     let Some((_, latest)) = silent.last() else { return Err(String::new()) };
     if let Some(down) = who.down {
         return Ok(host_down(down, who.target));
     }
-    let sight = &latest.sight;
+    // What was tried where no answer would have been seen adds nothing to the rest.
+    let those = |wanted: fn(&Sight) -> bool| -> Vec<_> {
+        silent.iter().filter(|(_, silence)| wanted(&silence.sight)).copied().collect()
+    };
+    let count = |of: &[(&Attempt, &Silence)]| {
+        of.iter().fold(0, |sum: u32, (_, one)| sum.saturating_add(one.series.count))
+    };
+    let clear = those(|sight| *sight == Sight::Clear);
+    let visible = those(|sight| !matches!(sight, Sight::None(_)));
+    let likely =
+        visible.iter().rev().map(|(_, silence)| &silence.sight).find(|sight| **sight != Sight::Clear);
+    let enough = !clear.is_empty() && (latest.transport == Transport::Tcp || count(&clear) >= REQUESTS);
+    let (silent, sight) = match likely {
+        _ if enough => (clear.as_slice(), &Sight::Clear),
+        Some(likely) => (visible.as_slice(), likely),
+        None if !clear.is_empty() => (clear.as_slice(), &Sight::Clear),
+        None => (silent, &latest.sight),
+    };
     if let Sight::None(why) = sight {
         return Err(format!("no answer, but {why}"));
     }
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
+    if latest.transport != Transport::Tcp && total <= endured {
+        return Err(format!(
+            "{total} unanswered requests in a row, and as many were followed by an answer before"
+        ));
+    }
     if latest.transport == Transport::Tcp {
         syns_unanswered(silent, total, sight, who, view)
     } else {
@@ -289,7 +364,9 @@ fn syns_unanswered(
                     .is_some_and(|last| !view.ends_too_soon(last.time, silence.series.longest_gap))
         })
         .collect();
-    let together = repeated.len() >= SILENT_ATTEMPTS && who.target_heard;
+    let (first, last) = span(silent);
+    let alive = who.is_alive(first.time, last.time);
+    let together = repeated.len() >= SILENT_ATTEMPTS && alive;
     if !alone && !together {
         return Err(format!(
             "{} SYN{} without an answer is too little to tell a block from loss or a slow start ({SYNS_OF_ONE} of one attempt over {:.1} s are needed, and the capture has to go on after them)",
@@ -301,21 +378,24 @@ fn syns_unanswered(
     if let Some(why) = view.loss_explains(total) {
         return Err(why);
     }
-    let (first, last) = span(silent);
     let evidence = Proofs::new(first, format!("the first SYN of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} SYNs, none of them answered"));
-    let alive = who.target_heard;
-    let grade = if alive && *sight == Sight::Clear { Grade::B } else { Grade::C };
+    let grade = if alive { Grade::B } else { Grade::C };
     let tries = silent.len();
     let mut reason = format!(
         "{total} SYNs in {tries} attempt{} went unanswered{}",
         if tries == 1 { "" } else { "s" },
-        if alive {
-            ", while the target is alive"
-        } else {
-            "; the target was never heard: filtered, or it is off"
+        match who.target_heard {
+            _ if alive => ", while the target is alive".to_owned(),
+            Some((_, until)) if until < first.time => format!(
+                "; the target was last heard {} s before: filtered, or it went off",
+                first.time.since(until).as_secs()
+            ),
+            Some(_) => "; the target was not heard at that time: filtered, or it was off".to_owned(),
+            None => "; the target was never heard: filtered, or it is off".to_owned(),
         },
     );
+    let grade = attempt::cap_by_sight(grade, sight, &mut reason);
     let grade = attempt::cap(grade, view, &mut reason);
     let failure = Failure { mechanism: Mechanism::Dropped, grade, by: None, evidence };
     Ok(State::Fails(Fault::Blocked, failure, reason))
@@ -346,7 +426,7 @@ fn requests_unanswered(
     }
     let evidence = Proofs::new(first, format!("the first request of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} requests, none of them answered"));
-    let control = who.others_answered && *sight == Sight::Clear;
+    let control = who.others_answered.is_some_and(|latest| latest >= first.time) && *sight == Sight::Clear;
     let (fault, grade, mut reason) = if control {
         (
             Fault::Blocked,

@@ -1,5 +1,6 @@
 //! What this mirror could have seen: visibility of answers, loss, baselines of resets, and the guards at both ends.
 
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -22,17 +23,63 @@ use crate::model::SideRecord;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
+use spans::Spans;
+
 /// How near a verdict may come to saying "blocked" from silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// Answers would have been seen: the pair or its segment was heard in that direction.
     Clear,
-    /// The target is heard elsewhere on this mirror, though never towards this client: grades are capped at C.
-    Likely,
+    /// The mirror carried that direction once, or carries what the target sends to others: grades are capped at C, for this reason.
+    Likely(String),
     /// The mirror may not carry that direction: the reason.
     None(String),
 }
 
+/// What was tried and stayed without an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// The first and the last unanswered packet.
+    pub between: (Timestamp, Timestamp),
+    /// The longest time between two of them.
+    pub longest_gap: Duration,
+    /// Whether repetitions show by themselves that nothing came back: a stack that got an answer to its SYN stops repeating it. A
+    /// datagram says nothing of what happened to the one before it.
+    pub repeats_until_answered: bool,
+}
+
+impl Tried {
+    /// The unanswered packets of an attempt over this transport.
+    pub fn of(series: &Series, transport: Transport) -> Self {
+        let time = |at: Option<crate::model::PacketRef>| at.unwrap_or_default().time;
+        Self {
+            between: (time(series.first), time(series.last)),
+            longest_gap: series.longest_gap,
+            repeats_until_answered: transport == Transport::Tcp,
+        }
+    }
+
+    /// The time in which the direction back must be heard: around the attempt. For datagrams after enough of them, or shortly before the
+    /// last one: the mirror may have lost that direction, and the first unanswered one is then the first after it.
+    fn around(self) -> (Timestamp, Timestamp) {
+        let (first, last) = self.between;
+        let from = if self.repeats_until_answered {
+            first.minus(AROUND)
+        } else {
+            last.minus(SHORTLY).min(first.plus(self.longest_gap * ENOUGH))
+        };
+        (from, last.plus(AROUND))
+    }
+}
+
+/// How long before a datagram a packet the other way still shows that its answer would have been seen.
+const SHORTLY: Duration = Duration::from_secs(10);
+/// Unanswered datagrams after which the direction back must be heard: as many as make a silence (evidence table).
+const ENOUGH: u32 = 3;
+
+/// How far from an attempt a packet the other way still shows that the mirror carries that way (evidence 3.3.1: "around the attempt").
+/// A minute is what a TCP stack takes to give up an opening (RFC 1122 section 4.2.3.1 asks for at least three minutes, most stop earlier).
+pub const AROUND: Duration = Duration::from_secs(60);
 /// Share of lost packets above which loss may explain a verdict away (evidence 3.6: loss to the power of the missing packets above 1 %).
 const LOSS_EXPLAINS: f64 = 0.01;
 /// Estimated loss above which grades are capped at C (evidence 3.3.3).
@@ -91,18 +138,18 @@ pub struct View {
     /// The time of its last packet, which is another where the clock was set back.
     end: Timestamp,
     loss: Option<f64>,
-    /// Hosts (and their segments) heard sending to a host.
-    received: BTreeMap<(CellId, IpAddr), BTreeSet<IpAddr>>,
-    received_segments: BTreeMap<(CellId, IpAddr), BTreeSet<IpAddr>>,
-    received_macs: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
+    /// What was heard sending to a host, and when.
+    received: BTreeMap<(CellId, IpAddr), Received>,
     /// Hosts whose own frames to other segments are seen before any router: at their own port, or at their gateway's.
-    leaving: BTreeSet<(CellId, IpAddr)>,
+    leaving: BTreeMap<(CellId, IpAddr), Leaving>,
     heard: BTreeMap<(CellId, Host), (Timestamp, Timestamp)>,
     /// The same over all cells.
     heard_anywhere: BTreeMap<Host, (Timestamp, Timestamp)>,
     /// How often a client's opened connections showed answers, by client and by pair.
     answers: BTreeMap<(CellId, IpAddr), Answers>,
     answers_of: BTreeMap<(CellId, IpAddr, IpAddr), Answers>,
+    /// When a client acknowledged what the mirror did not show.
+    unseen_answers: BTreeMap<(CellId, IpAddr), Spans>,
     /// Whether a snap length cut packets.
     cut: bool,
     /// Machines that answer nobody's address resolution, by who asks.
@@ -110,8 +157,48 @@ pub struct View {
     marks: BTreeMap<(CellId, IpAddr), Marks>,
     /// MAC addresses given for an address by address resolution.
     announced: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
-    /// Clients that a service answered (UDP), for the positive control.
-    answered: BTreeMap<(CellId, Host, Option<u16>), BTreeSet<Host>>,
+    /// Datagrams from a server to a port that never asked this server, by that port and the server's.
+    strays: BTreeMap<Asking, (IpAddr, crate::model::PacketRef)>,
+    /// Whom a port asked in vain.
+    in_vain: BTreeMap<Asking, IpAddr>,
+    /// Clients that a service answered, and when it last did, for the positive control.
+    answered: BTreeMap<(CellId, Host, Option<u16>), BTreeMap<Host, Timestamp>>,
+}
+
+/// Who asks from which port, and for which port: what an answer from another address of the server has as well.
+type Asking = (CellId, IpAddr, Option<u16>, Option<u16>);
+
+/// A host's own frames to other segments.
+#[derive(Debug, Default)]
+struct Leaving {
+    spans: Spans,
+    /// The ports it sends them from, and the neighbours it hands them to: several of either are several ways out.
+    ways: BTreeSet<(MacAddr, Option<MacAddr>)>,
+}
+
+/// What was heard sending to one host, and when.
+#[derive(Debug, Default)]
+struct Received {
+    hosts: BTreeMap<IpAddr, Spans>,
+    segments: BTreeMap<IpAddr, Spans>,
+    /// The MAC addresses from which it came.
+    macs: BTreeMap<MacAddr, Spans>,
+}
+
+impl Received {
+    /// All that came from the target's side: from it, its segment, or through the neighbour to which the client hands its packets.
+    fn side_of(&self, server: IpAddr, neighbour: Option<MacAddr>) -> impl Iterator<Item = &Spans> {
+        let by_mac = neighbour.and_then(|mac| self.macs.get(&mac));
+        [self.hosts.get(&server), self.segments.get(&segment(server)), by_mac].into_iter().flatten()
+    }
+
+    fn seal(&mut self) {
+        self.hosts
+            .values_mut()
+            .chain(self.segments.values_mut())
+            .chain(self.macs.values_mut())
+            .for_each(Spans::seal);
+    }
 }
 
 impl View {
@@ -125,10 +212,11 @@ impl View {
             answers: BTreeMap::new(),
             answers_of: BTreeMap::new(),
             loss: loss(observed),
+            unseen_answers: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            in_vain: BTreeMap::new(),
             received: BTreeMap::new(),
-            received_segments: BTreeMap::new(),
-            received_macs: BTreeMap::new(),
-            leaving: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             heard: observed
                 .vantage
                 .heard
@@ -149,14 +237,20 @@ impl View {
             for flow in conversation.attempts() {
                 view.learn(flow);
             }
-            if conversation
+            let answers = conversation
                 .attempts()
-                .any(|flow| flow.from_client.packets > 0 && flow.from_server.payload_packets > 0)
-            {
+                .filter(|flow| flow.from_client.packets > 0 && flow.from_server.payload_packets > 0);
+            let latest = answers.filter_map(|flow| flow.from_server.last_payload).map(|at| at.time).max();
+            if let Some(latest) = latest {
                 let key = conversation.key;
-                view.answered.entry((key.cell, key.server, key.port)).or_default().insert(key.client);
+                let clients = view.answered.entry((key.cell, key.server, key.port)).or_default();
+                let known = clients.entry(key.client).or_insert(latest);
+                *known = (*known).max(latest);
             }
         }
+        view.received.values_mut().for_each(Received::seal);
+        let leaving = view.leaving.values_mut().map(|leaving| &mut leaving.spans);
+        leaving.chain(view.unseen_answers.values_mut()).for_each(Spans::seal);
         view
     }
 
@@ -185,6 +279,7 @@ impl View {
 
     fn learn(&mut self, flow: &FlowRecord) {
         self.count_answers(flow);
+        self.pair_up(flow);
         // Routers speak ICMP for themselves: seeing that shows nothing of what they forward.
         let forwarded = matches!(flow.transport, Transport::Tcp | Transport::Udp);
         for role in [Role::Client, Role::Server] {
@@ -195,23 +290,28 @@ impl View {
             if side.packets == 0 || (side.mac.is_none() && side.ttl.is_none()) {
                 continue;
             }
-            self.received.entry((flow.cell, receiver)).or_default().insert(sender);
+            let heard = side.first.zip(side.last).map(|(first, last)| (first.time, last.time));
+            let (since, until) = heard.unwrap_or((flow.first.time, flow.last.time));
+            let received = self.received.entry((flow.cell, receiver)).or_default();
+            received.hosts.entry(sender).or_default().add(since, until);
             if forwarded {
-                self.received_segments.entry((flow.cell, receiver)).or_default().insert(segment(sender));
+                received.segments.entry(segment(sender)).or_default().add(since, until);
+                if let Some(mac) = side.mac {
+                    received.macs.entry(mac).or_default().add(since, until);
+                }
             }
             let marks = self.marks.entry((flow.cell, sender)).or_default();
-            if let Some(mac) = side.mac {
-                if side.ttl.is_some_and(|ttl| hops(ttl) == 0) {
-                    if forwarded && segment(sender) != segment(receiver) {
-                        self.leaving.insert((flow.cell, sender));
-                    }
-                    marks.on_link.insert(mac);
-                    if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
-                        marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
-                    }
+            if let Some(mac) = side.mac
+                && side.ttl.is_some_and(|ttl| hops(ttl) == 0)
+            {
+                if forwarded && segment(sender) != segment(receiver) {
+                    let leaving = self.leaving.entry((flow.cell, sender)).or_default();
+                    leaving.spans.add(since, until);
+                    leaving.ways.insert((mac, side.neighbour));
                 }
-                if forwarded {
-                    self.received_macs.entry((flow.cell, receiver)).or_default().insert(mac);
+                marks.on_link.insert(mac);
+                if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
+                    marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
                 }
             }
             if let Some(reset) = side.reset
@@ -220,6 +320,37 @@ impl View {
                 marks.reset_ttls.push(reset.ttl);
             }
         }
+    }
+
+    /// Remembers datagrams that ask in vain, and those that answer nothing that their sender was asked.
+    fn pair_up(&mut self, flow: &FlowRecord) {
+        let (Some(client), Some(server)) = (flow.client.host.ip(), flow.server.host.ip()) else { return };
+        if flow.transport != Transport::Udp {
+            return;
+        }
+        let asking = (flow.cell, client, flow.client.port, flow.server.port);
+        if flow.from_client.packets == 0 {
+            self.strays.entry(asking).or_insert((server, flow.first));
+        } else if flow.from_server.packets == 0 {
+            self.in_vain.entry(asking).or_insert(server);
+        }
+    }
+
+    /// The other address that answers what a port asked in vain, and the first such answer: a server with several addresses takes the one of the
+    /// interface by which it answers.
+    pub fn answered_from(&self, flow: &FlowRecord) -> Option<(IpAddr, crate::model::PacketRef)> {
+        let asking = (flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port);
+        self.strays.get(&asking).copied().filter(|(from, at)| {
+            Some(*from) != flow.server.host.ip() && at.time.plus(Duration::from_millis(5)) >= flow.first.time
+        })
+    }
+
+    /// Whom the client of such an answer had asked.
+    pub fn asked_of(&self, flow: &FlowRecord) -> Option<IpAddr> {
+        let asking = (flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port);
+        (flow.transport == Transport::Udp && flow.from_client.packets == 0)
+            .then(|| self.in_vain.get(&asking).copied())
+            .flatten()
     }
 
     /// Counts connections whose client acknowledges what the server sent, by whether the mirror showed it.
@@ -233,6 +364,10 @@ impl View {
             return;
         }
         let unseen = flow.from_server.packets == 0;
+        if unseen {
+            let until = side.last.map_or(flow.last.time, |last| last.time);
+            self.unseen_answers.entry((flow.cell, client)).or_default().add(flow.first.time, until);
+        }
         let by_client = self.answers.entry((flow.cell, client)).or_default();
         let by_pair = self.answers_of.entry((flow.cell, client, server)).or_default();
         for answers in [by_client, by_pair] {
@@ -288,52 +423,101 @@ impl View {
         self.cut
     }
 
-    /// Whether answers of `server` to `client` would have been seen.
-    pub fn sight(&self, cell: CellId, client: Host, client_side: &SideRecord, server: Host) -> Sight {
+    /// Whether answers of `server` to what `client` tried would have been seen.
+    pub fn sight(
+        &self,
+        cell: CellId,
+        client: Host,
+        client_side: &SideRecord,
+        server: Host,
+        tried: Tried,
+    ) -> Sight {
         let (Some(client_ip), Some(server_ip)) = (client.ip(), server.ip()) else {
             return Sight::None("layer-2 answers may take another port".to_owned());
         };
         let key = (cell, client_ip);
-        let unheard = self.answers_of.get(&(cell, client_ip, server_ip)).is_some_and(|known| known.escape());
-        if unheard {
+        let unheard = self.answers_of.get(&(cell, client_ip, server_ip)).filter(|known| known.escape());
+        if let Some(known) = unheard {
             return Sight::None(format!(
-                "{client} acknowledges packets of {server} elsewhere that were never captured: this mirror does not carry that direction"
+                "{client} acknowledges packets of {server} elsewhere that were never captured ({} of its connections): this mirror does not carry that direction",
+                known.unseen
             ));
         }
-        if self.answers.get(&key).is_some_and(|known| known.escape()) {
+        if let Some(known) = self.answers.get(&key).filter(|known| known.escape()) {
             return Sight::None(format!(
-                "{client} acknowledges answers elsewhere that were never captured: this mirror does not carry what {client} is sent"
+                "{client} acknowledges answers elsewhere that were never captured ({} of its connections): this mirror does not carry what {client} is sent",
+                known.unseen
             ));
         }
-        if self.received.get(&key).is_some_and(|from| from.contains(&server_ip))
-            || self.received_segments.get(&key).is_some_and(|from| from.contains(&segment(server_ip)))
-        {
+        let (from, until) = tried.around();
+        let received = self.received.get(&key);
+        let side = || received.into_iter().flat_map(|all| all.side_of(server_ip, client_side.neighbour));
+        if side().any(|spans| spans.meets(from, until)) || self.leaves(cell, client_ip, server_ip, tried) {
             return Sight::Clear;
         }
-        let through = client_side.neighbour;
-        if through.is_some_and(|mac| self.received_macs.get(&key).is_some_and(|from| from.contains(&mac))) {
-            return Sight::Clear;
-        }
-        // What the target sends through its gateway passes here, whomever it is for.
-        if self.leaving.contains(&(cell, server_ip)) && segment(server_ip) != segment(client_ip) {
-            return Sight::Clear;
+        let (first, last) = tried.between;
+        let before = side().filter_map(|spans| spans.before(first)).max();
+        let after = side().filter_map(|spans| spans.after(last)).min();
+        if let Some(sight) = self.heard_at_other_times(key, before, after, tried) {
+            return sight;
         }
         if !self.received.contains_key(&key) {
             return Sight::None(format!(
                 "nothing sent to {client} was ever captured, so its answers would not be seen either"
             ));
         }
-        if self.heard.contains_key(&(cell, server)) {
-            return Sight::Likely;
+        // A datagram's answer may take another way than what was heard, unless the target's own port is mirrored.
+        let marks = self.marks.get(&(cell, server_ip));
+        let own_port = marks.is_some_and(|marks| marks.on_link.len() == 1);
+        if self.heard.contains_key(&(cell, server)) && (own_port || tried.repeats_until_answered) {
+            return Sight::Likely(format!(
+                "{server} was heard speaking to others only, never to {client} or its like"
+            ));
         }
         Sight::None(format!(
             "{server} and its neighbours were never heard sending: this mirror may not carry what comes from there"
         ))
     }
 
-    /// Whether a host sent anything in the capture.
-    pub fn heard(&self, cell: CellId, host: Host) -> bool {
-        self.heard.contains_key(&(cell, host))
+    /// Whether all that the target sends to other segments passes here, whomever it is for: its own frames do, before any router.
+    ///
+    /// A target with several ways out may answer by one that is not mirrored. That matters for datagrams alone: a client that got an answer to
+    /// its SYN would show it.
+    fn leaves(&self, cell: CellId, client: IpAddr, server: IpAddr, tried: Tried) -> bool {
+        let (from, until) = tried.around();
+        segment(server) != segment(client)
+            && self.leaving.get(&(cell, server)).is_some_and(|leaving| {
+                leaving.spans.meets(from, until) && (tried.repeats_until_answered || leaving.ways.len() == 1)
+            })
+    }
+
+    /// What it is worth that the way back was heard before or after an attempt and not around it; `None` where it never was.
+    fn heard_at_other_times(
+        &self,
+        key: (CellId, IpAddr),
+        before: Option<Timestamp>,
+        after: Option<Timestamp>,
+        tried: Tried,
+    ) -> Option<Sight> {
+        let (first, last) = tried.between;
+        let client = key.1;
+        let (from, until, words) = match (before, after) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => return Some(Sight::Clear),
+            (Some(before), None) => {
+                (before, last, format!("captured {} s before and never since", first.since(before).as_secs()))
+            }
+            (None, Some(after)) => {
+                (first, after, format!("captured {} s after and not before", after.since(last).as_secs()))
+            }
+        };
+        let unseen = self.unseen_answers.get(&key).is_some_and(|spans| spans.meets(from, until));
+        if unseen || !tried.repeats_until_answered {
+            return Some(Sight::None(format!(
+                "what comes to {client} from there was {words}: this mirror may not have carried that direction at the time"
+            )));
+        }
+        Some(Sight::Likely(format!("what comes to {client} from there was {words}")))
     }
 
     /// Whether a host sent anything later than that.
@@ -352,11 +536,21 @@ impl View {
         Some(self.heard_anywhere.get(&host)?.1)
     }
 
-    /// Whether another client of the same service got answers.
-    pub fn others_answered(&self, cell: CellId, server: Host, port: Option<u16>, but: Host) -> bool {
-        self.answered
-            .get(&(cell, server, port))
-            .is_some_and(|clients| clients.iter().any(|client| *client != but))
+    /// When another client of the same service last got an answer.
+    pub fn others_answered(
+        &self,
+        cell: CellId,
+        server: Host,
+        port: Option<u16>,
+        but: Host,
+    ) -> Option<Timestamp> {
+        let clients = self.answered.get(&(cell, server, port))?;
+        clients.iter().filter(|(client, _)| **client != but).map(|(_, latest)| *latest).max()
+    }
+
+    /// From when to when a host was heard.
+    pub fn heard_between(&self, cell: CellId, host: Host) -> Option<(Timestamp, Timestamp)> {
+        self.heard.get(&(cell, host)).copied()
     }
 
     /// Whether a series of at least `needed` like packets lies safely before the end of the capture: the last of them, or (where there
@@ -471,7 +665,7 @@ fn segment(ip: IpAddr) -> IpAddr {
 }
 
 /// How many routers a packet passed, were its initial time to live the next of the usual 32, 64, 128, 255.
-fn hops(ttl: u8) -> u8 {
+pub fn hops(ttl: u8) -> u8 {
     [32, 64, 128, 255].into_iter().find(|initial| ttl <= *initial).unwrap_or(255) - ttl
 }
 

@@ -26,7 +26,10 @@ static ABOUT: About = About {
     usual: &["tcp/5672"],
     answers: true,
     facts: &[
-        ("amqp.version", "version of the protocol header or of the frames: 0-9-1, 0-9, 0-8, 0-10, 1.0"),
+        (
+            "amqp.version",
+            "version of the protocol header or of the frames: 0-9-1, 0-9, 0-8, 0-10, 1.0; two where the ends do not agree",
+        ),
         ("amqp.start", "'seen' once the server's Connection.Start (0-9-1) or SASL mechanisms (1.0) is"),
         ("amqp.close", "why the connection was closed with an error: code and text"),
     ],
@@ -66,6 +69,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     let client = match (told(first), told(second)) {
         (Some(true), _) | (None, Some(false)) => Some(End::First),
         (Some(false), _) | (None, Some(true)) => Some(End::Second),
+        (None, None) if both.iter().flatten().filter(|half| half.header).count() == 2 => None,
         (None, None) => match (opens(first), opens(second)) {
             (true, false) => Some(End::First),
             (false, true) => Some(End::Second),
@@ -75,8 +79,13 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     let mut facts = Facts::new();
     let halves = || [first, second].into_iter().flatten();
     // What a header says is surer than what frames look like.
-    let version = halves().filter(|half| half.header).chain(halves()).find_map(|half| half.version);
-    if let Some(version) = version {
+    let headers = || halves().filter(|half| half.header).filter_map(|half| half.version);
+    if let Some(version) = headers().chain(halves().filter_map(|half| half.version)).next() {
+        facts.add("amqp.version", version);
+    }
+    // A server that does not take a client's header answers with its own (0-9-1 section 4.2.2, 1.0 section 2.2).
+    let differ = headers().next() != headers().nth(1);
+    for version in headers().skip(1).filter(|_| differ) {
         facts.add("amqp.version", version);
     }
     if halves().any(|half| half.start) {

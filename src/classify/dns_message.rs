@@ -34,6 +34,7 @@ mod kind {
 mod flag {
     pub const RESPONSE: u16 = 0x8000;
     pub const AUTHORITATIVE: u16 = 0x0400;
+    pub const TRUNCATED: u16 = 0x0200;
     pub const RECURSION_DESIRED: u16 = 0x0100;
     pub const RECURSION_AVAILABLE: u16 = 0x0080;
     pub const ZERO: u16 = 0x0040;
@@ -234,15 +235,19 @@ impl<'a> Message<'a> {
             code: self.code(),
             extended_error: None,
             addresses: Vec::new(),
+            whole: self.flags & flag::TRUNCATED == 0,
             aliases: Vec::new(),
         };
         let [_, answers, authorities, additional] = self.counts;
         let total = usize::from(answers) + usize::from(authorities) + usize::from(additional);
         let mut at = self.answers_at;
         for number in 0..total {
-            let Some(record) = record(self.bytes, at) else { break };
-            at = record.end;
             let in_answer = number < usize::from(answers);
+            let Some(record) = record(self.bytes, at) else {
+                statement.whole &= !in_answer;
+                break;
+            };
+            at = record.end;
             match record.kind {
                 kind::A if in_answer => {
                     let address =

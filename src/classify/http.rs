@@ -33,6 +33,7 @@ static ABOUT: About = About {
             "http.status",
             "the first status code, and any that a proxy or portal uses to refuse: 403, 407, 451, 511",
         ),
+        ("http.refused_by", "what in a refusal (403) names a proxy on the way: `Via` and the like"),
         ("http.connect", "host and port that a proxy was asked to connect to"),
         ("http.connect.status", "status code of the proxy's answer to that"),
     ],
@@ -172,6 +173,9 @@ fn tell(heads: &[Head], proof: &mut Proof) {
         }
         if let Some(status) = head.status.filter(|status| number == 0 || REFUSALS.contains(status)) {
             facts.add("http.status", status.to_string());
+            if let Some(proxy) = head.proxy.as_deref().filter(|_| status == 403) {
+                facts.add("http.refused_by", proxy);
+            }
         }
     }
 }

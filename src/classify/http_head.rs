@@ -13,6 +13,11 @@ const MOST_HEADS: usize = 32;
 /// Longest part of a request line that may stay without an end before it is given up (RFC 9112 section 3 asks for 8000).
 const LONGEST_LINE: usize = 8000;
 
+/// Fields of a response that only something on the way writes: RFC 9110 section 7.6.3 (`Via`) and section 11.7.1
+/// (`Proxy-Authenticate`), RFC 9209 (`Proxy-Status`), the Squid proxy's own.
+const PROXY_FIELDS: [&str; 5] =
+    ["via", "proxy-status", "proxy-authenticate", "x-squid-error", "proxy-connection"];
+
 /// The head of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
@@ -30,6 +35,8 @@ pub struct Head {
     pub user_agent: Option<String>,
     /// Whether it names WebSocket in `Upgrade` (RFC 6455 section 4).
     pub websocket: bool,
+    /// What names a machine on the way: `Via` (RFC 9110 section 7.6.3), or a field that only proxies send.
+    pub proxy: Option<String>,
     /// `Content-Length`.
     length: Option<usize>,
     /// Where it ends in the side's bytes; where it was cut short, the end of the bytes.
@@ -210,6 +217,8 @@ impl Head {
                 self.user_agent = Some(value());
             } else if is("upgrade") {
                 self.websocket |= field.value.trim_ascii().eq_ignore_ascii_case(b"websocket");
+            } else if PROXY_FIELDS.iter().any(|name| is(name)) {
+                self.proxy = Some(format!("{}: {}", text(field.name.as_bytes()), value()));
             } else if is("content-length") {
                 self.length = value().parse().ok();
             }

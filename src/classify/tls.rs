@@ -38,8 +38,21 @@ impl Protocol for Tls {
         if seen.carrier != Carrier::Tcp {
             return Probe::No;
         }
-        match look::both(seen, |side| look_at(side, 0, side.from_start)) {
-            Ok(both) => Probe::Proven(conclude(seen, both)),
+        let looks = [&seen.first, &seen.second].map(|side| look_at(side, 0, side.from_start));
+        let strange = [&seen.first, &seen.second]
+            .into_iter()
+            .zip(&looks)
+            .any(|(side, look)| matches!(look, Look::No) && side.from_start && !side.is_silent());
+        let [first, second] = looks;
+        match look::join(first, second) {
+            Ok(both) => {
+                let asked = both.iter().flatten().any(|half| half.hello == Some(Hello::Client));
+                let mut proof = conclude(seen, both);
+                if strange && asked {
+                    proof.facts.add("tls.answer", "other");
+                }
+                Probe::Proven(proof)
+            }
             Err(probe) => probe,
         }
     }

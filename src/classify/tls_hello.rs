@@ -34,6 +34,7 @@ pub const FACTS: &[(&str, &str)] = &[
     ("tls.alert.from", "who sent it: client or server"),
     ("tls.client_hello", "'seen' once the ClientHello is"),
     ("tls.server_hello", "'seen' once the ServerHello is (a HelloRetryRequest is none)"),
+    ("tls.answer", "'other' where a ClientHello is answered by something that is no TLS"),
     ("tls.server_handshake", "'seen' once any handshake bytes of the server are"),
     (
         "tls.application_data",

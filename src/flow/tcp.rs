@@ -60,6 +60,8 @@ pub struct TcpSide {
     holes: Vec<(u32, u32)>,
     /// Data without acknowledgement; boxed, so that a flood of SYNs costs less.
     vain: Option<Box<Vain>>,
+    /// Keep-alives since the other end was last heard; boxed for the same reason.
+    probes: Option<Box<Series>>,
     /// An acknowledged single byte beyond all that was heard: payload, or a FIN that was not captured.
     owed: bool,
     /// Whether its last segment announced a closed window.
@@ -136,6 +138,12 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
         }
     }
     let start = segment.sequence.wrapping_add(u32::from(flags.syn()));
+    if mine.probes(segment) {
+        mine.probes.get_or_insert_default().add(look.at);
+    }
+    if let Some(theirs) = peer.tcp.as_deref_mut() {
+        theirs.probes = None;
+    }
     if segment.payload_length > 0 && !mine.is_keepalive(start, segment.payload_length) {
         let peer_closed = peer.tcp.as_deref().is_some_and(|theirs| theirs.window_closed);
         let fresh = mine.hear_data(start, segment.payload_length, peer_closed, look.at);
@@ -259,7 +267,8 @@ impl TcpSide {
         told.acked_payload = self.acked_payload;
         told.payload_acknowledged = self.payload_acknowledged;
         told.unseen_acknowledged = self.unseen_acknowledged;
-        told.unacknowledged = self.vain.as_deref().map(|vain| vain.repeats).unwrap_or_default();
+        let data = self.vain.as_deref().map(|vain| vain.repeats).filter(|repeats| repeats.count > 0);
+        told.unacknowledged = data.or(self.probes.as_deref().copied()).unwrap_or_default();
         told.retransmissions = self.retransmissions;
         told.fin = self.fin;
         told.reset = self.reset;
@@ -307,6 +316,19 @@ impl TcpSide {
             && self.next == Some(start.wrapping_add(1))
             && self.acknowledged == self.next
             && self.base != self.next
+    }
+
+    /// Whether a segment asks if the other end is still there: it stands one before what is due next, all being acknowledged, and carries
+    /// nothing or that one byte (RFC 9293 section 3.8.4).
+    fn probes(&self, segment: &Tcp<'_>) -> bool {
+        let flags = segment.flags;
+        segment.payload_length <= 1
+            && flags.ack()
+            && !flags.syn()
+            && !flags.fin()
+            && self.next == Some(segment.sequence.wrapping_add(1))
+            && self.acknowledged == self.next
+            && self.fin.is_none()
     }
 
     /// Takes in payload; returns how many of its bytes were not captured before.

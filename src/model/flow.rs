@@ -205,7 +205,8 @@ pub struct SideRecord {
     pub payload_acknowledged: u64,
     /// TCP: bytes that the other end acknowledged but that were never captured.
     pub unseen_acknowledged: u64,
-    /// TCP: the oldest segment with payload that was never acknowledged, and its repetitions.
+    /// TCP: the oldest segment with payload that was never acknowledged, and its repetitions; where there is none, the keep-alives that
+    /// nothing of the other end followed.
     pub unacknowledged: Series,
     /// TCP: payload packets sent again.
     pub retransmissions: u32,

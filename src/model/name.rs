@@ -35,6 +35,8 @@ pub struct DnsMessage {
     pub extended_error: Option<u16>,
     /// Addresses in the answer section.
     pub addresses: Vec<IpAddr>,
+    /// Whether every record that it announces was read, and none was left out for want of room (TC, RFC 1035 section 4.1.1).
+    pub whole: bool,
     /// Further names that the answer ties to the question (CNAME targets), lower case.
     pub aliases: Vec<String>,
 }
@@ -71,6 +73,8 @@ pub struct Answer {
     pub extended_error: Option<u16>,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
+    /// Whether these are all: nothing was cut off, by the server or by the capture.
+    pub whole: bool,
     /// CNAME targets.
     pub aliases: Vec<String>,
 }

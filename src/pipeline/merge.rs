@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::capture::Source;
 use crate::model::CellId;
+use crate::model::Conversation;
 use crate::model::FlowRecord;
 use crate::model::Heard;
 use crate::model::Host;
@@ -155,6 +156,25 @@ pub fn settle(record: &mut FlowRecord, learned: &BTreeSet<(CellId, Host, u16)>) 
     }
 }
 
+/// A client that named one server, and only that, over this address and port means it as well where it gets to say nothing: no lookup was seen,
+/// and its earlier connections showed the name (SNI, HTTP `Host`).
+fn remember_name(conversation: &mut Conversation) {
+    let shown: BTreeSet<String> =
+        conversation.attempts().flat_map(|flow| super::names::stated(&flow.classification.facts)).collect();
+    let Some(name) = shown.first().filter(|_| shown.len() == 1).cloned() else { return };
+    let since = conversation
+        .attempts()
+        .filter(|flow| !super::names::stated(&flow.classification.facts).is_empty())
+        .map(|flow| flow.first)
+        .min();
+    for flow in conversation.attempts_mut() {
+        let says_nothing = flow.from_client.payload_packets == 0 && flow.hosts.is_empty();
+        if says_nothing && since.is_some_and(|since| since < flow.first) {
+            flow.hosts.push(name.clone());
+        }
+    }
+}
+
 /// Gives servers the names that DNS answers gave their addresses.
 fn name(observed: &mut Observed) {
     let names = Names::of(&observed.lookups);
@@ -173,5 +193,6 @@ fn name(observed: &mut Observed) {
         for flow in conversation.attempts_mut() {
             names.add_to(flow);
         }
+        remember_name(conversation);
     }
 }

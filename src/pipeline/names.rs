@@ -73,6 +73,7 @@ impl Questions {
             code: message.code,
             extended_error: message.extended_error,
             addresses: message.addresses,
+            whole: message.whole,
             aliases: message.aliases,
         };
         match latest {
@@ -233,6 +234,7 @@ mod tests {
                 code: 0,
                 extended_error: None,
                 addresses: Vec::new(),
+                whole: true,
                 aliases: Vec::new(),
             };
             let at = PacketRef::new(Timestamp::default(), InputId(0), u64::from(number) + 1);

@@ -14,7 +14,9 @@ use crate::model::Role;
 use crate::model::SideRecord;
 
 use crate::audit::view::Sight;
+use crate::audit::view::Tried;
 use crate::audit::view::View;
+use crate::audit::view::hops;
 
 use super::Fault;
 use super::State;
@@ -39,8 +41,10 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
     if !opened {
         return None;
     }
-    if let Some(reset) =
-        server.reset.as_ref().filter(|_| client.payload_packets > 0 && server.payload_packets == 0)
+    if let Some(reset) = server
+        .reset
+        .as_ref()
+        .filter(|_| client.payload_packets > 0 && (server.payload_packets == 0 || is_unheard(flow)))
     {
         return Some(reset_after_request(flow, reset, mechanism, view));
     }
@@ -49,8 +53,21 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
             return Some(state);
         }
     }
-    if let Some(fin) = server.fin.filter(|_| client.payload_packets > 0 && server.payload_packets == 0)
-        && client.payload_acknowledged > 0
+    let unanswered =
+        client.payload_packets > 0 && server.payload_packets == 0 && client.payload_acknowledged > 0;
+    let gave_up = client.fin.or(client.reset.map(|reset| reset.at));
+    if unanswered && let Some(gave_up) = gave_up.filter(|at| server.fin.is_none_or(|fin| *at < fin)) {
+        let asked = client.last_payload.unwrap_or(flow.first);
+        return Some(State::Unclear(format!(
+            "{} acknowledges the {} and never answers it; {} gives up {:.0} s later (packet {}): what runs there hangs, or its answer is held back on the way",
+            flow.server.host,
+            if tls { "ClientHello" } else { "first request" },
+            flow.client.host,
+            gave_up.time.since(asked.time).as_secs_f64(),
+            gave_up.number()
+        )));
+    }
+    if let Some(fin) = server.fin.filter(|_| unanswered)
         && view.loss_explains(1).is_none()
     {
         let evidence = Proofs::new(fin, format!("{} closes without a word", flow.server.host))
@@ -62,6 +79,15 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
         return Some(State::Fails(Fault::Failed, failure, reason));
     }
     None
+}
+
+/// Whether the server spoke first, and nothing that the client said then was ever acknowledged or answered: a banner alone is no success.
+pub(super) fn is_unheard(flow: &FlowRecord) -> bool {
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    client.payload_packets > 0
+        && client.payload_acknowledged == 0
+        && server.payload_packets > 0
+        && server.last_payload <= client.first_payload
 }
 
 /// A reset where an answer to the first request was due.
@@ -78,8 +104,10 @@ fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, v
             );
             State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::B, by, evidence }, reason)
         }
-        // Behind a router a MAC proves nothing by itself, and neither does it let the server be blamed.
-        None if reset.mac.zip(flow.from_server.mac).is_some_and(|(one, other)| one != other) => {
+        // Behind a router neither a MAC nor a time to live proves anything by itself, and neither do they let the server be blamed.
+        None if reset.mac.zip(flow.from_server.mac).is_some_and(|(one, other)| one != other)
+            || flow.from_server.ttl.is_some_and(|ttl| hops(ttl) > hops(reset.ttl)) =>
+        {
             State::Unclear(format!(
                 "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
                 flow.server.host
@@ -104,7 +132,10 @@ fn stall(
     view: &View,
 ) -> Option<State> {
     let series = side.unacknowledged;
-    if series.count < COPIES_OF_ONE || side.payload_acknowledged > 0 {
+    // The first part of a request that gets through is no progress as long as nothing is answered.
+    let progress = side.payload_acknowledged > 0
+        && !(role == Role::Client && flow.from_server.payload_packets == 0 && series.count > 0);
+    if series.count < COPIES_OF_ONE || progress {
         return None;
     }
     let (sender, receiver) = match role {
@@ -120,8 +151,18 @@ fn stall(
     if let Some(why) = view.loss_explains(series.count) {
         return Some(State::Unclear(why));
     }
+    let tried = Tried::of(&series, flow.transport);
+    if role == Role::Server && flow.from_client.last.is_none_or(|last| last.time < tried.between.0) {
+        // A client that is not heard may acknowledge all the same.
+        let sight =
+            view.sight(flow.cell, sender, side, receiver, Tried { repeats_until_answered: false, ..tried });
+        if let Sight::None(why) | Sight::Likely(why) = sight {
+            return Some(State::Unclear(why));
+        }
+    }
     if role == Role::Client
-        && let Sight::None(why) = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host)
+        && let Sight::None(why) =
+            view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host, tried)
     {
         return Some(State::Unclear(why));
     }
@@ -146,6 +187,45 @@ fn stall(
     Some(State::Fails(Fault::Blocked, Failure { mechanism, grade, by: None, evidence }, reason))
 }
 
+/// A session that works, and that somebody else ends by a reset in the name of one of its ends (DESIGN: reset by something that is provably
+/// not the peer).
+pub(super) fn torn(flow: &FlowRecord, view: &View) -> Option<State> {
+    let closed = flow.from_client.fin.is_some() || flow.from_server.fin.is_some();
+    [(flow.server.host, &flow.from_server), (flow.client.host, &flow.from_client)].into_iter().find_map(
+        |(host, side)| {
+            let reset = side.reset.as_ref().filter(|_| !closed)?;
+            let (why, mac) = view.forged(flow.cell, host, reset)?;
+            let evidence = Proofs::new(reset.at, format!("reset in the name of {host}, made by {mac}"))
+                .and_maybe(side.last_payload, "the last that it said itself");
+            let by = Some(Culprit { who: mac.to_string(), kind: "firewall" });
+            let reason = format!("the session worked, then a reset ends it that is not {host}'s: {why}");
+            let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::B, by, evidence };
+            Some(State::Fails(Fault::Blocked, failure, reason))
+        },
+    )
+}
+
+/// Whether the end of what was seen of a session leaves open that it still works: data repeated and not acknowledged, or bytes of the server
+/// acknowledged and not captured while it had said little (a refusal may have stood there).
+pub(super) fn doubtful(flow: &FlowRecord) -> Option<String> {
+    /// What a refusal fits into: an HTTP page, a TLS flight, an AMQP close.
+    const LITTLE: u64 = 8 * 1024;
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    for (host, side, other) in [(flow.client.host, client, server), (flow.server.host, server, client)] {
+        let series = side.unacknowledged;
+        let silent_since =
+            series.first.is_some_and(|first| other.last.is_none_or(|heard| heard.time <= first.time));
+        if series.count >= 2 && silent_since {
+            return Some(format!(
+                "the last that {host} sends is repeated {} times and not acknowledged before the capture of it ends",
+                series.count
+            ));
+        }
+    }
+    (server.unseen_acknowledged > 0 && server.payload_bytes + server.unseen_acknowledged < LITTLE)
+        .then(|| format!("{} bytes of its answer were not captured", server.unseen_acknowledged))
+}
+
 /// A session that had worked and then goes dead: data repeated and never acknowledged, while the other machine is alive.
 pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
     for (role, side) in [(Role::Client, &flow.from_client), (Role::Server, &flow.from_server)] {
@@ -162,16 +242,24 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
             Role::Client => (flow.client.host, flow.server.host),
             Role::Server => (flow.server.host, flow.client.host),
         };
+        let tried = Tried { repeats_until_answered: false, ..Tried::of(&series, flow.transport) };
+        if let Sight::None(why) | Sight::Likely(why) = view.sight(flow.cell, sender, side, receiver, tried) {
+            return Some(State::Unclear(format!(
+                "worked, then {sender} repeats its data or keep-alives {} times from packet {} on without an answer, but {why}",
+                series.count,
+                first.number()
+            )));
+        }
         if !view.heard_after(flow.cell, receiver, last.time) {
-            return Some(State::Open(format!(
-                "worked, then {sender} repeats its data {} times from packet {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
+            return Some(State::Unclear(format!(
+                "worked, then {sender} repeats its data or keep-alives {} times from packet {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
                 series.count,
                 first.number()
             )));
         }
         let evidence = Proofs::new(
             first,
-            format!("data of {sender}, sent {} times and never acknowledged", series.count),
+            format!("data or keep-alive of {sender}, sent {} times and never acknowledged", series.count),
         )
         .and(last, "its last repetition")
         .and_maybe(other.last, "the last packet of the other end in this session");

@@ -23,8 +23,10 @@ pub(super) fn policy(flow: &FlowRecord) -> Option<State> {
             Unreachable::Port if error.from != ip_of(flow, error.quotes.other()) => {
                 (Mechanism::Rejected, "port unreachable")
             }
+            // A client that has given up says so to a late answer: that is no word on the service.
+            Unreachable::Port if error.quotes == Role::Server => return None,
             Unreachable::Port => return Some(port_closed(flow, error)),
-            Unreachable::Route(_) => return None,
+            Unreachable::Route(_) | Unreachable::Other => return None,
         };
         let target = ip_of(flow, error.quotes.other());
         let sender = error.from;
@@ -43,6 +45,16 @@ pub(super) fn policy(flow: &FlowRecord) -> Option<State> {
         let reason = format!("{sender} answers {direction} with ICMP {what}{from_target}");
         Some(State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::A, by, evidence }, reason))
     })
+}
+
+/// A policy that ends a session which had worked: an error quotes what one end sends, and nothing of the other end was heard since.
+pub(super) fn ends_it(flow: &FlowRecord) -> Option<State> {
+    let first = flow
+        .errors
+        .iter()
+        .find(|error| error.fits && matches!(meaning(error), Unreachable::Prohibited(_)))?;
+    let other = flow.side(first.quotes.other());
+    other.last.is_none_or(|last| last <= first.at).then(|| policy(flow)).flatten()
 }
 
 /// Port unreachable from the target itself: nothing listens there.
@@ -79,11 +91,16 @@ enum Unreachable {
     Prohibited(&'static str),
     Port,
     Route(&'static str),
+    /// No destination unreachable at all (redirect, time exceeded, packet too big), or one that says that a packet is too long or badly made.
+    Other,
 }
 
 /// RFC 792 and RFC 1812 section 5.2.7.1 (type 3), RFC 4443 section 3.1 (type 1).
 fn meaning(error: &IcmpError) -> Unreachable {
     let v6 = error.from.is_ipv6();
+    if error.kind != if v6 { 1 } else { 3 } {
+        return Unreachable::Other;
+    }
     match (v6, error.code) {
         (false, 9) => Unreachable::Prohibited("network administratively prohibited (3/9)"),
         (false, 10) => Unreachable::Prohibited("host administratively prohibited (3/10)"),
@@ -97,7 +114,10 @@ fn meaning(error: &IcmpError) -> Unreachable {
         (true, 0) => Unreachable::Route("no route to destination (1/0)"),
         (true, 3) => Unreachable::Route("address unreachable (1/3)"),
         (true, 6) => Unreachable::Route("reject route to destination (1/6)"),
-        _ => Unreachable::Route("destination unreachable"),
+        (false, 11) => Unreachable::Route("network unreachable for this type of service (3/11)"),
+        (false, 12) => Unreachable::Route("host unreachable for this type of service (3/12)"),
+        (true, 2) => Unreachable::Route("beyond the scope of the source address (1/2)"),
+        _ => Unreachable::Other,
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     };
     let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the fatal alert {words}"))
         .and_maybe(facts.fact("tls.client_hello").and_then(|fact| fact.at), "the ClientHello");
-    let mismatch = MISMATCH.iter().any(|code| alert.value.contains(code));
+    // Once a ServerHello chose both, the same numbers speak of something else: a certificate that is missing, say.
+    let agreed = facts.get("tls.server_hello").is_some();
+    let mismatch = !agreed && MISMATCH.iter().any(|code| alert.value.contains(code));
     let (fault, mechanism) =
         if mismatch { (Fault::Violated, Mechanism::WeakTls) } else { (Fault::Failed, Mechanism::TlsAlert) };
     let reason = if mismatch {
@@ -46,6 +48,36 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     let by =
         Some(Culprit { who: who.to_string(), kind: if who == flow.server.host { "server" } else { "host" } });
     Some(State::Fails(fault, Failure { mechanism, grade: Grade::C, by, evidence }, reason))
+}
+
+/// A ClientHello answered by bytes that are no TLS: a portal, a proxy or another service took the connection.
+pub(super) fn answer_is_no_tls(flow: &FlowRecord) -> Option<State> {
+    let facts = &flow.classification.facts;
+    let server = &flow.from_server;
+    facts.get("tls.answer")?;
+    let hello = facts.fact("tls.client_hello")?;
+    // Where part of what the server said was not captured, its beginning may be what is missing.
+    if server.payload_packets == 0 || server.unseen_acknowledged > 0 {
+        return None;
+    }
+    let at = server.first_payload.unwrap_or(flow.last);
+    let who = flow.server.host;
+    let ended = server.fin.or(server.reset.map(|reset| reset.at));
+    let evidence = Proofs::new(at, format!("{who} answers, and not in TLS"))
+        .and_maybe(hello.at, "the ClientHello")
+        .and_maybe(ended, "and it ends the connection");
+    let reason = format!(
+        "{who} answers the ClientHello with {} bytes that are no TLS: another service, or a portal or proxy in its name",
+        server.payload_bytes
+    );
+    let by = Some(Culprit { who: who.to_string(), kind: "server" });
+    Some(if ended.is_some() {
+        let failure = Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence };
+        State::Fails(Fault::Failed, failure, format!("{reason}; it then ends the connection"))
+    } else {
+        let failure = Failure { mechanism: Mechanism::WrongProtocol, grade: Grade::C, by, evidence };
+        State::Fails(Fault::Violated, failure, reason)
+    })
 }
 
 /// What works is held against what is documented.

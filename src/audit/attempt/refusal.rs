@@ -13,12 +13,17 @@ use super::State;
 
 /// A protocol header of AMQP (0-9-1 section 4.2.2): all that a server says to a client whose header it does not take.
 const AMQP_HEADER: u64 = 8;
+/// An alert in the clear: five bytes of record header and two of alert (RFC 8446 sections 5.1 and 6).
+const TLS_ALERT: u64 = 7;
 /// Reply codes of a broker that does not let a client in (0-9-1 section 1.2): ACCESS_REFUSED, NOT_ALLOWED; the error condition
 /// of 1.0 (section 2.8.15).
 const AMQP_NOT_LET_IN: [&str; 3] = ["403 ", "530 ", "amqp:unauthorized-access"];
 /// Answers that only proxies and portals give (RFC 9110 section 15.5.8, RFC 6585 section 6), and one that says that a law or a policy
 /// forbids (RFC 7725).
 const PORTAL: [(&str, Grade); 3] = [("407", Grade::A), ("511", Grade::A), ("451", Grade::B)];
+
+/// An answer that services give as well: it is a proxy's where the answer itself names one.
+const FORBIDDEN: &str = "403";
 
 /// What the service said, where it was no.
 pub(super) fn by_the_service(flow: &FlowRecord) -> Option<State> {
@@ -53,7 +58,8 @@ fn amqp(flow: &FlowRecord) -> Option<State> {
     let opened_here =
         matches!(flow.outcome, Outcome::Established | Outcome::Cut) || flow.from_client.syn.count > 0;
     let refuses_header = flow.classification.protocol == Some("amqp")
-        && facts.get("amqp.version").is_some_and(|version| version != "1.0")
+        && (facts.get("amqp.version").is_some_and(|version| version != "1.0")
+            || facts.all("amqp.version").count() > 1)
         && facts.get("amqp.start").is_none()
         && opened_here
         && (1..=AMQP_HEADER).contains(&said);
@@ -61,13 +67,22 @@ fn amqp(flow: &FlowRecord) -> Option<State> {
         return None;
     }
     let at = flow.from_server.first_payload.unwrap_or(flow.last);
-    let evidence = Proofs::new(at, format!("{server} answers with its own protocol header and nothing more"))
+    let what = if said < AMQP_HEADER { "few bytes that are no AMQP" } else { "its own protocol header" };
+    let evidence = Proofs::new(at, format!("{server} answers with {what} and nothing more"))
         .and_maybe(ended, "and ends the connection")
         .and_maybe(flow.from_client.first_payload, "what the client began with");
-    let reason = format!(
-        "the broker {server} is reached, but does not take what {} begins with: it answers with the protocol version that it speaks",
-        flow.client.host
-    );
+    let reason = if said < AMQP_HEADER {
+        format!(
+            "{server} is reached, but answers what {} begins with by {said} bytes that are no AMQP{}",
+            flow.client.host,
+            if said == TLS_ALERT { ": a TLS alert is that long, so this port may want TLS" } else { "" }
+        )
+    } else {
+        format!(
+            "the broker {server} is reached, but does not take what {} begins with: it answers with the protocol version that it speaks",
+            flow.client.host
+        )
+    };
     Some(failed(evidence, reason))
 }
 
@@ -80,9 +95,15 @@ fn portal(flow: &FlowRecord) -> Option<State> {
     {
         return None;
     }
-    let (status, grade) = facts.iter().filter(|fact| fact.key == "http.status").find_map(|fact| {
-        PORTAL.iter().find(|(code, _)| fact.value == *code).map(|(_, grade)| (fact, *grade))
-    })?;
+    let proxy = facts.get("http.refused_by");
+    let graded = |value: &str| {
+        let known = PORTAL.iter().find(|(code, _)| value == *code).map(|(_, grade)| *grade);
+        known.or((value == FORBIDDEN && proxy.is_some()).then_some(Grade::B))
+    };
+    let (status, grade) = facts
+        .iter()
+        .filter(|fact| fact.key == "http.status")
+        .find_map(|fact| Some((fact, graded(&fact.value)?)))?;
     let server = flow.server.host;
     let evidence = Proofs::new(
         status.at.unwrap_or(flow.last),
@@ -91,8 +112,9 @@ fn portal(flow: &FlowRecord) -> Option<State> {
     .and_maybe(flow.from_client.first_payload, "the request");
     let by = Some(Culprit { who: server.to_string(), kind: "proxy" });
     let reason = format!(
-        "the request is answered {} in the name of {server}: a proxy or portal on the way says no",
-        status.value
+        "the request is answered {} in the name of {server}: a proxy or portal on the way says no{}",
+        status.value,
+        proxy.map_or(String::new(), |named| format!(" ({named})"))
     );
     let failure = Failure { mechanism: Mechanism::ProxyDenied, grade, by, evidence };
     Some(State::Fails(Fault::Blocked, failure, reason))

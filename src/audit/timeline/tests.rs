@@ -31,8 +31,8 @@ fn settled(flows: &[FlowRecord], capture: &Observed, heard: bool, others: bool) 
     let who = Who {
         source: "source",
         target: "target",
-        target_heard: heard,
-        others_answered: others,
+        target_heard: heard.then(|| (at(0).time, at(LATE).time)),
+        others_answered: others.then(|| at(LATE).time),
         down: view.down(crate::model::CellId(0), server),
     };
     settle(&attempts, who, &view)
@@ -148,7 +148,7 @@ fn three_requests_without_reply_fail_and_a_positive_control_makes_it_a_block() {
 
 #[test]
 fn the_later_state_decides_and_the_change_is_told() {
-    let silent = syns(&[100_000, 101_000, 103_000, 107_000]);
+    let silent = syns(&[50_000, 51_000, 53_000, 57_000]);
     let works = answered(0, "tls");
     let capture = |flows: &[FlowRecord]| observed(flows.to_vec(), LATE);
     let broken = [works.clone(), silent.clone()];

@@ -15,6 +15,11 @@ fn view(flows: Vec<FlowRecord>) -> View {
     View::of(&observed(flows, 600_000))
 }
 
+/// SYNs in the first three seconds.
+fn tried() -> Tried {
+    Tried::of(&series(&[0, 1000, 3000]), Transport::Tcp)
+}
+
 fn server() -> Host {
     Host::Ip(SERVER)
 }
@@ -84,14 +89,14 @@ fn routers_speak_for_themselves_in_icmp() {
     let mut asking = silent.clone();
     asking.from_client.neighbour = Some(FIREWALL_MAC);
     let known = view(vec![asking.clone(), pinged]);
-    let sight = known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server());
+    let sight = known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried());
     assert!(matches!(sight, Sight::None(_)), "{sight:?}");
     // A connection that comes through the same router shows what it forwards.
     let mut through = answered(0, "tls");
     through.server.host = Host::Ip("192.0.2.9".parse().expect("an address"));
     (through.from_server.mac, through.from_server.ttl) = (Some(FIREWALL_MAC), Some(60));
     let known = view(vec![asking.clone(), through]);
-    assert_eq!(known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server()), Sight::Clear);
+    assert_eq!(known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried()), Sight::Clear);
 }
 
 /// An ICMP message of the firewall to the client.
@@ -146,7 +151,7 @@ fn what_a_server_sends_through_its_gateway_is_seen_whomever_it_is_for() {
         flow
     };
     let asking = syns(&[0, 1000, 3000]);
-    let sight = |known: &View| known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server());
+    let sight = |known: &View| known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried());
     assert_eq!(sight(&view(vec![asking.clone(), elsewhere(64, "10.0.3.30")])), Sight::Clear);
     let behind_a_router = view(vec![asking.clone(), elsewhere(63, "10.0.3.30")]);
     assert_ne!(sight(&behind_a_router), Sight::Clear, "answers may take another way");
