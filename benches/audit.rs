@@ -145,12 +145,16 @@ fn matching(c: &mut Criterion) {
             [("rules of a document", with_rules(count)), ("rules of the site", with_own_rules(count))]
         {
             group.bench_function(BenchmarkId::new(name, count), |b| {
-                b.iter(|| audit::of(black_box(&observed), &site, audit::Options::default()).conversations.len())
+                b.iter(|| {
+                    audit::of(black_box(&observed), &site, audit::Options::default()).conversations.len()
+                })
             });
             // What the rules cost by themselves: each is laid out and told whatever was seen.
             group.bench_function(BenchmarkId::new(format!("{name}, no conversations"), count), |b| {
                 b.iter(|| {
-                    audit::of(black_box(&Observed::default()), &site, audit::Options::default()).requirements.len()
+                    audit::of(black_box(&Observed::default()), &site, audit::Options::default())
+                        .requirements
+                        .len()
                 })
             });
         }
