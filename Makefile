@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint scores fuzz bench degradation live-test soak
+.PHONY: help demo test setup build lint scores fuzz bench degradation live-test replay rate soak
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -13,6 +13,8 @@ help:
 	@echo "make bench   criterion benches"
 	@echo "make lab     real hosts and a real firewall in network namespaces, recorded and audited (root; says what it installs)"
 	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
+	@echo "make replay  recordings replayed into a watched interface and audited offline: the same verdicts, every packet accounted for (root)"
+	@echo "make rate    how fast a watched interface is read without a loss, beside tcpdump (root)"
 	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
 setup:
@@ -55,6 +57,12 @@ bench: setup
 
 live-test: build
 	python3 tests/live/live.py $(BIN)
+
+replay: build
+	python3 tests/live/replay.py $(BIN)
+
+rate: build
+	python3 tests/live/rate.py $(BIN)
 
 soak: build
 	python3 tests/live/soak.py $(BIN) $(or $(SECONDS),600)

@@ -281,7 +281,8 @@ fn check_like(one: &Value, other: &Value, place: &str) {
     }
 }
 
-/// A JSON value without what says in which file a packet stands and at which place, and without the notes on each file.
+/// A JSON value without what says in which file a packet stands and at which place (in prose too), and without the notes on each
+/// file.
 fn without_places(json: &str) -> Value {
     fn strip(value: &mut Value) {
         match value {
@@ -292,6 +293,13 @@ fn without_places(json: &str) -> Value {
                 entries.values_mut().for_each(strip);
             }
             Value::Array(entries) => entries.iter_mut().for_each(strip),
+            Value::String(prose) => {
+                let mut parts = prose.split("packet ");
+                let start = parts.next().unwrap_or_default().to_owned();
+                *prose = parts.fold(start, |told, part| {
+                    told + "packet " + part.trim_start_matches(|letter: char| letter.is_ascii_digit())
+                });
+            }
             _ => {}
         }
     }

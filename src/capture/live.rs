@@ -12,7 +12,9 @@ use pcap::Capture;
 use pcap::Device;
 use pcap::Error;
 use pcap::Precision;
+use pcap::TimestampType;
 
+use crate::capture::socket;
 use crate::capture::source::CaptureError;
 use crate::capture::source::Polled;
 use crate::capture::source::Source;
@@ -35,6 +37,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const MOST_ERRORS: u32 = 50;
 /// After so many packets the kernel is asked again how many it lost.
 const PACKETS_PER_LOOK: u64 = 4096;
+/// The most packets handed on by one call.
+const MOST_AT_ONCE: usize = 4096;
 
 /// How an interface is to be listened to.
 #[derive(Clone, Debug)]
@@ -55,6 +59,45 @@ pub struct LiveOptions {
     pub stop: Arc<AtomicBool>,
     /// Whether to wait for an interface that goes down or away; else that ends the capture.
     pub patient: bool,
+    /// Which of how many rings this one is; `(0, 1)` is the only one.
+    pub ring: (u32, u32),
+    /// Whose clock puts the time on packets.
+    pub stamps: Stamps,
+}
+
+/// Whose clock puts the time on packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamps {
+    /// The kernel's, as packets come in.
+    #[default]
+    Host,
+    /// The adapter's, held to the kernel's time.
+    Adapter,
+    /// The adapter's as it is: for those that something else keeps on time.
+    AdapterUnsynced,
+}
+
+impl Stamps {
+    /// PCAP_TSTAMP_HOST, PCAP_TSTAMP_ADAPTER and PCAP_TSTAMP_ADAPTER_UNSYNCED (pcap-tstamp(7)).
+    fn of_libpcap(self) -> TimestampType {
+        match self {
+            Self::Host => TimestampType::Host,
+            Self::Adapter => TimestampType::Adapter,
+            Self::AdapterUnsynced => TimestampType::AdapterUnsynced,
+        }
+    }
+
+    /// In libpcap's words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Adapter => "adapter",
+            Self::AdapterUnsynced => "adapter_unsynced",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Host, Self::Adapter, Self::AdapterUnsynced];
 }
 
 impl Default for LiveOptions {
@@ -69,6 +112,8 @@ impl Default for LiveOptions {
             count: None,
             stop: Arc::default(),
             patient: false,
+            ring: (0, 1),
+            stamps: Stamps::Host,
         }
     }
 }
@@ -77,11 +122,13 @@ impl Default for LiveOptions {
 pub struct Live {
     capture: Capture<Active>,
     link: LinkType,
-    /// The packet's bytes, copied out of the ring: they have to outlive the call that found them. Reused for each packet.
+    /// The packet handed out by [`Source::poll`], copied out of the ring: it has to outlive the call that found it. Reused for each.
     bytes: Vec<u8>,
     at: PacketRef,
     original: u32,
     left: u64,
+    /// The latest stamp's packet.
+    last: PacketRef,
     options: LiveOptions,
     input: Input,
     lost: Losses,
@@ -101,7 +148,10 @@ impl Losses {
     /// Takes the counters as they stand now; says how many were lost in all.
     fn add(&mut self, now: (u32, u32)) -> u64 {
         let (kernel, interface) = self.last.unwrap_or_default();
-        self.total += u64::from(now.0.wrapping_sub(kernel)) + u64::from(now.1.wrapping_sub(interface));
+        // An interface that was taken out and put back counts from nothing: that looks like a step back, and is no loss.
+        let at_interface = now.1.wrapping_sub(interface);
+        let at_interface = if at_interface.cast_signed() < 0 { 0 } else { at_interface };
+        self.total += u64::from(now.0.wrapping_sub(kernel)) + u64::from(at_interface);
         self.last = Some(now);
         self.total
     }
@@ -118,6 +168,7 @@ pub fn open_live(options: &LiveOptions) -> Result<Live, CaptureError> {
         at: PacketRef::default(),
         original: 0,
         left: options.count.unwrap_or(u64::MAX),
+        last: PacketRef::default(),
         options: options.clone(),
         input: Input { name: options.interface.clone(), format: "live".to_owned(), ..Input::default() },
         lost: Losses::default(),
@@ -147,9 +198,18 @@ fn open_capture(options: &LiveOptions) -> Result<Capture<Active>, CaptureError> 
         .buffer_size(size(options.buffer))
         .timeout(TIMEOUT_MS)
         .precision(Precision::Nano)
+        .tstamp_type(options.stamps.of_libpcap())
         .open()
         .and_then(Capture::setnonblock)
         .map_err(|e| error(&e))?;
+    // libpcap takes a clock that the interface does not have for the host's, without a word.
+    if options.stamps != Stamps::Host && !clocks(&capture).contains(&options.stamps) {
+        let known: Vec<&str> = clocks(&capture).into_iter().map(Stamps::name).collect();
+        return Err(CaptureError::Live {
+            interface: options.interface.clone(),
+            why: format!("it has no {} time stamps, only {}", options.stamps.name(), known.join(", ")),
+        });
+    }
     if let Some(filter) = &options.filter {
         capture.filter(filter, true).map_err(|error| CaptureError::Filter {
             filter: filter.clone(),
@@ -160,6 +220,14 @@ fn open_capture(options: &LiveOptions) -> Result<Capture<Active>, CaptureError> 
         })?;
     }
     Ok(capture)
+}
+
+/// Whose clock may put the time on an interface's packets. One that offers no choice has the host's.
+fn clocks(capture: &Capture<Active>) -> Vec<Stamps> {
+    let told = socket::clocks(capture);
+    let known = Stamps::ALL.into_iter().filter(|stamps| told.contains(&(stamps.of_libpcap() as i32)));
+    let known: Vec<_> = known.collect();
+    if known.is_empty() { vec![Stamps::Host] } else { known }
 }
 
 /// What went wrong and what to do.
@@ -190,11 +258,13 @@ impl Live {
     pub fn about(&self) -> String {
         let LiveOptions { interface, filter, snaplen, buffer, promiscuous, .. } = &self.options;
         format!(
-            "{interface}: link type {}, {} MB ring, {snaplen} bytes a packet, {}promiscuous, {}{}{}",
+            "{interface}: link type {}, {} MB ring, {snaplen} bytes a packet, {}promiscuous, {}, {} time stamps in nanoseconds (of {}){}{}",
             self.link.0,
             buffer >> 20,
             if *promiscuous { "" } else { "not " },
             filter.as_ref().map_or("no filter".to_owned(), |filter| format!("filter '{filter}'")),
+            self.options.stamps.name(),
+            clocks(&self.capture).into_iter().map(Stamps::name).collect::<Vec<_>>().join(", "),
             if self.wire.state() == State::Up { "" } else { "; it is DOWN" },
             match self.wire.addresses() {
                 0 => "",
@@ -206,86 +276,94 @@ impl Live {
     /// Asks the kernel how many packets it lost.
     fn look_at_losses(&mut self) {
         if let Ok(stat) = self.capture.stats() {
-            self.input.dropped = Some(self.lost.add((stat.dropped, stat.if_dropped)));
+            // What the interface lost is the same number for all its rings: the first one tells it.
+            let at_interface = if self.options.ring.0 == 0 { stat.if_dropped } else { 0 };
+            self.input.dropped = Some(self.lost.add((stat.dropped, at_interface)));
         }
     }
 
-    /// Looks whether a packet is there, without waiting for one.
-    pub fn poll_now(&mut self) -> Result<Polled, CaptureError> {
+    /// Hands on packets where they lie in the ring, at most so many, without waiting for any.
+    pub fn drain_now(&mut self, most: usize, take: &mut dyn FnMut(&Packet<'_>)) -> Polled {
         if self.left == 0 || self.options.stop.load(Ordering::Relaxed) {
-            return Ok(self.end());
+            return self.end();
         }
-        let (time, original) = match self.capture.next_packet() {
-            Ok(packet) => {
-                self.bytes.clear();
-                self.bytes.extend_from_slice(packet.data);
-                let stamp = packet.header.ts;
-                // With nanosecond precision the field for microseconds holds nanoseconds.
-                #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit systems")]
-                let nanos = i64::from(stamp.tv_sec)
-                    .saturating_mul(1_000_000_000)
-                    .saturating_add(i64::from(stamp.tv_usec));
-                (Timestamp::from_nanos(nanos), packet.header.len)
-            }
-            Err(Error::TimeoutExpired) => {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(most).min(MOST_AT_ONCE);
+        let Self { capture, input, last, link, options, .. } = self;
+        let (ring, rings) = options.ring;
+        let looked = input.packets / PACKETS_PER_LOOK;
+        let done = capture.dispatch(Some(most), |packet| {
+            let stamp = packet.header.ts;
+            // With nanosecond precision the field for microseconds holds nanoseconds.
+            #[allow(clippy::useless_conversion, reason = "the fields are narrower on 32-bit systems")]
+            let nanos = i64::from(stamp.tv_sec)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::from(stamp.tv_usec));
+            let time = Timestamp::from_nanos(nanos);
+            // Rings number their packets in turns, so that no two of one interface have the same number.
+            let number = input.packets * u64::from(rings) + u64::from(ring) + 1;
+            let held = packet.data.len() as u64;
+            let original = packet.header.len.max(u32::try_from(held).unwrap_or(u32::MAX));
+            input.time_reversals += u64::from(input.packets > 0 && time < last.time);
+            input.packets += 1;
+            input.bytes += held;
+            input.cut_packets += u64::from(held < u64::from(original));
+            input.first = Some(input.first.map_or(time, |first| first.min(time)));
+            input.last = Some(input.last.map_or(time, |last| last.max(time)));
+            *last = PacketRef::new(time, InputId(0), number);
+            take(&Packet { at: *last, link: *link, interface: 0, original, bytes: packet.data });
+        });
+        match done {
+            Ok(0) => {
                 if self.wire.look() == State::Gone && self.options.patient {
                     self.reopen();
                 }
-                return Ok(Polled::Idle);
+                Polled::Idle
             }
-            Err(error) => return Ok(self.survive(&error)),
-        };
-        self.errors = 0;
-        let reversed = self.at.number() > 0 && time < self.at.time;
-        self.at = PacketRef::new(time, InputId(0), self.at.number() + 1);
-        self.original = original.max(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
-        self.left -= 1;
-        let input = &mut self.input;
-        input.packets += 1;
-        input.bytes += self.bytes.len() as u64;
-        input.cut_packets += u64::from((self.bytes.len() as u64) < u64::from(self.original));
-        input.time_reversals += u64::from(reversed);
-        input.first = Some(input.first.map_or(time, |first| first.min(time)));
-        input.last = Some(input.last.map_or(time, |last| last.max(time)));
-        if input.packets.is_multiple_of(PACKETS_PER_LOOK) {
-            self.look_at_losses();
+            Ok(count) => {
+                self.errors = 0;
+                self.left -= count as u64;
+                if self.input.packets / PACKETS_PER_LOOK != looked {
+                    self.look_at_losses();
+                }
+                Polled::Packet
+            }
+            Err(error) => self.survive(&error),
         }
-        Ok(Polled::Packet)
     }
 
     /// An error of the interface: waits for its return, or ends.
     fn survive(&mut self, error: &Error) -> Polled {
         self.errors += 1;
         let state = self.wire.look_now();
-        // An interface that is up and gives errors all the time will not be cured by waiting.
-        if self.options.patient && (state != State::Up || self.errors < MOST_ERRORS) {
+        // An interface that is up and gives errors all the time will not be cured by waiting. (Of one that has another name now libpcap says
+        // that it is gone whenever nothing waits in its ring, and reads it all the same.)
+        if self.options.patient && (state != State::Up || self.errors < MOST_ERRORS || self.wire.is_renamed())
+        {
             if state == State::Gone {
                 self.reopen();
             }
             return Polled::Idle;
         }
         let why = format!("the interface gave out: {}", explain(error, &self.input.name));
-        let after = (self.at.number() > 0).then_some(self.at);
+        let after = (self.last.number() > 0).then_some(self.last);
         self.input.stopped = Some(Stop { after, why });
         self.end()
     }
 
-    /// Opens an interface of the same name anew, where there is one again.
+    /// Goes on with an interface of the same name, where there is one again: the socket is bound to it, which needs no rights.
     fn reopen(&mut self) {
         if !self.wire.may_reopen() {
             return;
         }
-        // Without the rights of the beginning this fails for ever, and whoever watches over this program is to start it anew.
-        if let Ok(capture) = open_capture(&self.options) {
-            self.look_at_losses();
-            self.lost.last = None;
-            self.link = link_of(&capture);
-            self.capture = capture;
+        self.look_at_losses();
+        let Some(index) = self.wire.of_same_kind() else { return };
+        if socket::bind(self.capture.as_raw_fd(), index, self.options.promiscuous).is_ok() {
             self.wire.reopened();
             self.errors = 0;
-        } else if self.wire.is_back() && !self.wire.may_wait() {
-            let why = "the interface is back, and may not be opened again".to_owned();
-            let after = (self.at.number() > 0).then_some(self.at);
+        } else if !self.wire.may_wait() {
+            // Of a group of rings, or of another kind: whoever watches over this program is to start it anew.
+            let why = "the interface is back, and can't be listened to again".to_owned();
+            let after = (self.last.number() > 0).then_some(self.last);
             self.input.stopped = Some(Stop { after, why });
             self.left = 0;
         }
@@ -313,9 +391,22 @@ impl Source for Live {
         }
     }
 
-    #[inline]
     fn poll(&mut self) -> Result<Polled, CaptureError> {
-        let polled = self.poll_now()?;
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut original = 0;
+        let polled = self.drain(1, &mut |packet| {
+            bytes.clear();
+            bytes.extend_from_slice(packet.bytes);
+            original = packet.original;
+        })?;
+        if polled == Polled::Packet {
+            (self.bytes, self.original, self.at) = (bytes, original, self.last);
+        }
+        Ok(polled)
+    }
+
+    fn drain(&mut self, most: usize, take: &mut dyn FnMut(&Packet<'_>)) -> Result<Polled, CaptureError> {
+        let polled = self.drain_now(most, take);
         if polled == Polled::Idle {
             self.look_at_losses();
             thread::sleep(PAUSE);
@@ -366,6 +457,9 @@ mod tests {
         assert_eq!(lost.add((5, 1)), 6);
         assert_eq!(lost.add((u32::MAX, 1)), u64::from(u32::MAX) + 1);
         assert_eq!(lost.add((2, 1)), u64::from(u32::MAX) + 4);
+        // Another interface of the same name begins anew.
+        assert_eq!(lost.add((2, 0)), u64::from(u32::MAX) + 4);
+        assert_eq!(lost.add((2, 3)), u64::from(u32::MAX) + 7);
     }
 
     #[test]

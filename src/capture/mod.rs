@@ -7,6 +7,8 @@
 mod ahead;
 mod block;
 mod clock;
+#[cfg(feature = "live")]
+mod fanout;
 mod filter;
 mod foreign;
 #[cfg(feature = "live")]
@@ -19,6 +21,8 @@ mod packed;
 mod pcap;
 mod pcapng;
 mod reader;
+#[cfg(feature = "live")]
+mod socket;
 mod source;
 mod tap;
 #[cfg(test)]

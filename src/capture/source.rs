@@ -69,6 +69,19 @@ pub trait Source {
         Ok(if self.advance()? { Polled::Packet } else { Polled::End })
     }
 
+    /// Hands on packets where they lie, at most so many: those that are there. `Packet` says that there were some.
+    fn drain(&mut self, most: usize, take: &mut dyn FnMut(&Packet<'_>)) -> Result<Polled, CaptureError> {
+        for done in 0..most {
+            match self.poll()? {
+                Polled::Packet => take(&self.packet()),
+                // What comes after is for the next call.
+                _ if done > 0 => return Ok(Polled::Packet),
+                other => return Ok(other),
+            }
+        }
+        Ok(Polled::Packet)
+    }
+
     /// The packet moved on to, where it lies.
     ///
     /// Before the first [`Source::advance`] and after the end it is an empty packet.
@@ -105,6 +118,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn poll(&mut self) -> Result<Polled, CaptureError> {
         (**self).poll()
+    }
+
+    fn drain(&mut self, most: usize, take: &mut dyn FnMut(&Packet<'_>)) -> Result<Polled, CaptureError> {
+        (**self).drain(most, take)
     }
 
     fn packet(&self) -> Packet<'_> {

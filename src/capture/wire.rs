@@ -28,6 +28,8 @@ pub struct Wire {
     name: String,
     /// The kernel's number of it; `None` for `any`, which is always up.
     index: Option<u32>,
+    /// Its kind, by which a frame's link type is told.
+    kind: Option<String>,
     state: State,
     looked: Instant,
     tried: Option<Instant>,
@@ -42,6 +44,7 @@ impl Wire {
         let mut wire = Self {
             name: name.to_owned(),
             index,
+            kind: kind_of(name),
             state: State::Up,
             looked: Instant::now(),
             tried: None,
@@ -97,9 +100,20 @@ impl Wire {
         self.is_back()
     }
 
+    /// Whether it has another name now.
+    pub fn is_renamed(&self) -> bool {
+        self.index.is_some_and(|index| name_of(index).is_some_and(|name| name != self.name))
+    }
+
     /// Whether there is an interface of that name, be it another one.
     pub fn is_back(&self) -> bool {
         if_nametoindex(self.name.as_str()).is_ok()
+    }
+
+    /// The number of the interface that has the name now; 0, which is none's, where it is of another kind.
+    pub fn of_same_kind(&self) -> Option<u32> {
+        let index = if_nametoindex(self.name.as_str()).ok()?;
+        Some(if kind_of(&self.name) == self.kind { index } else { 0 })
     }
 
     /// Counts a refusal; whether there may be more.
@@ -116,10 +130,19 @@ impl Wire {
     }
 }
 
+/// Documentation/ABI/testing/sysfs-class-net: `type`, an ARPHRD number.
+fn kind_of(name: &str) -> Option<String> {
+    std::fs::read_to_string(format!("/sys/class/net/{name}/type")).ok().map(|kind| kind.trim().to_owned())
+}
+
+/// An index of no interface comes back as an empty name instead of an error (seen in nix 0.31).
+fn name_of(index: u32) -> Option<String> {
+    let name = if_indextoname(index).ok()?.into_string().ok()?;
+    Some(name).filter(|name| !name.is_empty())
+}
+
 fn state_of(index: u32) -> State {
-    // An index of no interface comes back as an empty name instead of an error (seen in nix 0.31).
-    let name = if_indextoname(index).ok().and_then(|name| name.into_string().ok());
-    let Some(name) = name.filter(|name| !name.is_empty()) else {
+    let Some(name) = name_of(index) else {
         return State::Gone;
     };
     // Documentation/ABI/testing/sysfs-class-net: operstate in the words of RFC 2863. Where nobody tells, packets will.

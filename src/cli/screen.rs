@@ -111,9 +111,8 @@ impl Screen {
         if !self.has_status {
             return;
         }
-        let mut line = line(board);
         let width = terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0));
-        line = line.chars().take(width.saturating_sub(1)).collect();
+        let line = line(board, width.saturating_sub(1));
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.status != line {
             let _ = write!(std::io::stderr().lock(), "{CLEAR}{line}");
@@ -131,23 +130,67 @@ impl Screen {
     }
 }
 
-fn line(board: &Board) -> String {
+/// How it goes, in so many columns: what does not fit is left out whole, the least urgent first.
+fn line(board: &Board, width: usize) -> String {
     let figures = board.figures();
-    let mut line = format!("{} packets, {:.0}/s, {} flows", figures.packets, figures.rate, figures.flows);
-    if figures.dropped > 0 {
-        line.push_str(&format!(", {} lost", figures.dropped));
-    }
+    let mut parts = vec![
+        format!("{} packets", figures.packets),
+        format!("{:.0}/s", figures.rate),
+        match figures.dropped {
+            0 => "none lost".to_owned(),
+            lost => format!("{lost} lost"),
+        },
+        format!("{} flows", figures.flows),
+    ];
     if !figures.down.is_empty() {
-        line.push_str(&format!(", DOWN: {}", plain(&figures.down.join(" "))));
+        parts.push(format!("DOWN: {}", plain(&figures.down.join(" "))));
     } else if figures.silent_for.as_secs() >= 5 {
-        line.push_str(&format!(", silent for {} s", figures.silent_for.as_secs()));
+        parts.push(format!("silent for {} s", figures.silent_for.as_secs()));
     }
     if let Some(look) = board.look() {
-        let counts = look.report.verdict_counts();
-        for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            line.push_str(&format!(", {count} {name}"));
+        parts.push(match look.open {
+            1 => "1 finding open".to_owned(),
+            open => format!("{open} findings open"),
+        });
+        let mut counts = look.report.verdict_counts();
+        counts.retain(|(_, count)| *count > 0);
+        // What someone has to act on comes first.
+        counts.sort_by_key(|(name, _)| !matches!(*name, "blocked" | "failed" | "violated"));
+        parts.extend(counts.into_iter().map(|(name, count)| format!("{count} {name}")));
+    }
+    fit(&parts, width)
+}
+
+/// As many parts as fit, separated, with a sign that there are more.
+fn fit(parts: &[String], width: usize) -> String {
+    const MORE: &str = " ...";
+    let mut line = String::new();
+    for (number, part) in parts.iter().enumerate() {
+        let separator = if number == 0 { "" } else { ", " };
+        let rest = if number + 1 == parts.len() { 0 } else { MORE.len() };
+        if line.chars().count() + separator.len() + part.chars().count() + rest > width {
+            if line.chars().count() + MORE.len() <= width {
+                line.push_str(MORE);
+            }
+            break;
         }
-        line.push_str(&format!(" | {} findings open", look.open));
+        line.push_str(separator);
+        line.push_str(part);
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out_whole() {
+        let parts = ["12 packets", "3/s", "none lost"].map(str::to_owned);
+        assert_eq!(fit(&parts, 80), "12 packets, 3/s, none lost");
+        assert_eq!(fit(&parts, 26), "12 packets, 3/s, none lost");
+        assert_eq!(fit(&parts, 25), "12 packets, 3/s ...");
+        assert_eq!(fit(&parts, 14), "12 packets ...");
+        assert_eq!(fit(&parts, 3), "");
+    }
 }

@@ -17,7 +17,6 @@ use signal_hook::flag;
 
 use crate::audit;
 use crate::capture;
-use crate::capture::Source;
 use crate::pipeline;
 use crate::pipeline::CellMap;
 use crate::pipeline::Retention;
@@ -74,6 +73,10 @@ pub struct Arguments {
     #[arg(short = 'p', long, help_heading = "Input")]
     no_promiscuous: bool,
 
+    /// Whose clock puts the time on packets; --check says which ones an interface has
+    #[arg(long, value_name = "CLOCK", default_value = "host", value_parser = stamps(), help_heading = "Input")]
+    timestamps: String,
+
     #[command(flatten)]
     site: site::Arguments,
 
@@ -102,6 +105,10 @@ pub struct Arguments {
     /// How to tell the report
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output", value_parser = formats())]
     format: String,
+
+    /// Write the packets that findings rest on into this folder, headers alone, whenever the report is written
+    #[arg(long, value_name = "DIR", requires = "report", help_heading = "Output")]
+    evidence: Option<PathBuf>,
 
     /// Write the report each time so long has passed: 1h, 1d
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "report", help_heading = "Output")]
@@ -149,6 +156,16 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 262_144, help_heading = "Running")]
     flows: usize,
 
+    /// Megabytes for the beginnings of the latest packets, from which evidence is taken once a finding needs it
+    #[arg(long, value_name = "MB", default_value_t = 64, help_heading = "Running",
+        value_parser = clap::value_parser!(u32).range(..=65_536))]
+    recent: u32,
+
+    /// Threads that read, each with a ring of its own on every interface; the kernel spreads packets by pairs of addresses
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 1, help_heading = "Running",
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    threads: u32,
+
     /// The most conversations remembered before the ports of vain attempts are folded together
     #[arg(long, value_name = "N", default_value_t = 32_768, help_heading = "Running")]
     conversations: usize,
@@ -170,9 +187,17 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
     let format = FORMATS.iter().copied().find(|format| format.name() == arguments.format);
     let screen = Screen::new(arguments.events.is_empty());
     let controls = controls()?;
-    let (mut source, mut opened) = arguments.open()?;
+    let (mut sources, mut opened) = arguments.open()?;
     // Everything from here on is opened as the user that the watch runs as, so that it can be opened again.
     let outlets = arguments.outlets()?;
+    if let Some(folder) = &arguments.evidence {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Problem::new(
+                format!("--evidence {}: {error}", folder.display()),
+                "name a folder that may be made",
+            )
+        })?;
+    }
     let store = arguments.store()?;
     let http = arguments.bind()?;
     opened.lines.extend(arguments.confine(&opened.captures)?);
@@ -196,19 +221,25 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
             .as_ref()
             .zip(format)
             .map(|(path, format)| watch::Archive::new(path.clone(), format, Style::default())),
+        evidence: arguments.evidence.clone(),
         store,
         words: words::protocols(),
         hear: screen.ear(),
         site,
     };
     let plan = arguments.plan(&setup.site);
+    let mut alone = if sources.len() == 1 { sources.pop() } else { None };
+    let feed = match &mut alone {
+        Some(source) => watch::Feed::Source(&mut **source),
+        None => watch::Feed::Rings(sources),
+    };
     let desk = watch::Desk::new(setup, Arc::clone(&board));
     if let Some(http) = &http {
         http.serve(&board, &controls.stop);
     }
     let notifier = watch::Notifier::ready();
     let mut around = Around { arguments: &arguments, screen: screen.clone(), notifier };
-    let report = watch::watch(&mut *source, &plan, &*clock, &controls, desk, &board, &mut around);
+    let report = watch::watch(feed, &plan, &*clock, &controls, desk, &board, &mut around);
     screen.close();
     around.notifier.stopping();
     let report = report?;
@@ -216,7 +247,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
         let told = Output::stdout();
         told.write(|style, out| format.map_or(Ok(()), |format| format.write(&report, style, out)))?;
     }
-    if let Some(stop) = source.inputs().iter().find_map(|input| input.stopped.clone()) {
+    if let Some(stop) = report.inputs.iter().find_map(|input| input.stopped.clone()) {
         return Err(Problem::new(
             format!("{}; what came before is in the report", stop.why),
             "a supervisor such as systemd starts it again (Restart=on-failure)",
@@ -231,10 +262,10 @@ impl Arguments {
     }
 
     /// Opens what is listened to, then becomes the user that the watch runs as.
-    fn open(&self) -> Result<(Box<dyn Source>, Opened), Problem> {
+    fn open(&self) -> Result<(Vec<pipeline::Ring>, Opened), Problem> {
         if !self.read.is_empty() {
             let options = capture::Options { hash: false, filter: self.filter.clone(), count: None };
-            return Ok((Box::new(capture::open(&self.read, &options)?), Opened::default()));
+            return Ok((vec![Box::new(capture::open(&self.read, &options)?)], Opened::default()));
         }
         let options: Vec<_> = self
             .interface
@@ -245,14 +276,21 @@ impl Arguments {
                 snaplen: self.snaplen,
                 buffer: self.buffer.saturating_mul(1 << 20),
                 promiscuous: !self.no_promiscuous,
+                stamps: capture::Stamps::ALL
+                    .into_iter()
+                    .find(|stamps| stamps.name() == self.timestamps)
+                    .unwrap_or_default(),
                 count: None,
                 // The loop itself ends on a signal, so that what waits in the ring is still read.
                 patient: true,
                 ..capture::LiveOptions::default()
             })
             .collect();
-        let group = capture::open_all_live(&options)?;
-        let mut lines = group.about();
+        let groups = capture::open_rings(&options, self.threads, pipeline::LIVE_SHARDS)?;
+        let mut lines = groups.first().map(capture::LiveGroup::about).unwrap_or_default();
+        if self.threads > 1 {
+            lines.push(format!("rings: {} of each interface, a thread each", self.threads));
+        }
         let user = watch::drop_privileges(self.user.as_deref(), self.stay_root).map_err(|why| {
             Problem::new(why, "--user NAME names an unprivileged user to become, --stay-root stays root")
         })?;
@@ -260,8 +298,9 @@ impl Arguments {
             true => format!("user: {user}, with all capabilities, as --stay-root says"),
             false => format!("user: {user}, no capabilities, no new privileges"),
         });
-        let captures = group.descriptors();
-        Ok((Box::new(group), Opened { lines, captures }))
+        let captures = groups.iter().flat_map(capture::LiveGroup::descriptors).collect();
+        let rings = groups.into_iter().map(|group| Box::new(group) as pipeline::Ring).collect();
+        Ok((rings, Opened { lines, captures }))
     }
 
     fn bind(&self) -> Result<Option<watch::Http>, Problem> {
@@ -286,6 +325,7 @@ impl Arguments {
         needs.read.extend(self.site.file().iter().map(|file| folder(file)));
         needs.read.extend(self.site.ruleset.iter().map(PathBuf::from));
         needs.write.extend(self.state.clone());
+        needs.write.extend(self.evidence.clone());
         needs.write.extend(self.report.iter().map(|file| folder(file)));
         for to in self.destinations() {
             match to.contains("://") {
@@ -349,6 +389,7 @@ impl Arguments {
             cells: site::cells(site, &self.interfaces()),
             conversations: self.conversations,
             prefix_bytes: 128 << 20,
+            recent_bytes: (self.recent as usize) << 20,
             ..pipeline::Options::default()
         };
         options.limits.flows = self.flows;
@@ -411,6 +452,10 @@ fn controls() -> Result<watch::Controls, Problem> {
 /// This machine's name, as the kernel has it: nobody is asked.
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+fn stamps() -> PossibleValuesParser {
+    PossibleValuesParser::new(capture::Stamps::ALL.map(|stamps| PossibleValue::new(stamps.name())))
 }
 
 fn formats() -> PossibleValuesParser {

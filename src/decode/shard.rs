@@ -1,11 +1,7 @@
 //! Which worker a frame belongs to: a hash of the unordered pair of its innermost hosts, the same in every run.
 
-use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
-
-use foldhash::fast::FixedState;
-
 use crate::model::Host;
+use crate::model::pair;
 
 use super::Body;
 use super::Frame;
@@ -25,21 +21,5 @@ pub fn shard_of(frame: &Frame<'_>) -> u64 {
 
 /// The same hash for a pair of hosts, whatever names them.
 pub fn shard_of_pair(one: Host, other: Host) -> u64 {
-    let (one, other) = (number(one), number(other));
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write_u128(one.min(other));
-    hasher.write_u128(one.max(other));
-    hasher.finish()
-}
-
-/// An address as a number. IPv4, IPv6 and MAC addresses may coincide: that only puts two pairs on one worker.
-fn number(host: Host) -> u128 {
-    match host {
-        Host::Ip(IpAddr::V4(ip)) => u128::from(ip.to_bits()),
-        Host::Ip(IpAddr::V6(ip)) => ip.to_bits(),
-        Host::Mac(mac) => {
-            let [a, b, c, d, e, f] = mac.0;
-            u128::from(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
-        }
-    }
+    u64::from(pair::of_pair(pair::folded(one), pair::folded(other)))
 }

@@ -25,6 +25,8 @@ use crate::capture::CaptureError;
 use crate::capture::Source;
 use crate::model::Finding;
 use crate::model::InputId;
+use crate::model::LinkType;
+use crate::model::Packet;
 use crate::model::PacketRef;
 use crate::model::Report;
 use crate::model::Timestamp;
@@ -112,8 +114,105 @@ pub fn write(folder: &Path, report: &Report, payload: bool) -> Result<usize, Evi
     for (id, input) in (0..).zip(&report.inputs) {
         collect(&plan, id, &input.name, &mut boxes)?;
     }
+    finish(folder, report, &mut boxes, Vec::new(), &mut |name, bytes| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).map_err(|source| EvidenceError::Io { path, source })
+    })
+    .map(|names| names.len())
+}
+
+/// A packet that was kept when it passed.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptPacket<'a> {
+    /// How its bytes begin.
+    pub link: LinkType,
+    /// The interface within its input.
+    pub interface: u32,
+    /// Its length on the wire.
+    pub original: u32,
+    /// Its headers.
+    pub bytes: &'a [u8],
+}
+
+/// Writes the evidence of findings whose packets were kept as they passed; what an earlier report left in the folder is replaced.
+///
+/// Every file is whole at any time: it is written beside its place and moved there.
+pub fn write_kept<'a>(
+    folder: &Path,
+    report: &Report,
+    kept: &dyn Fn(PacketRef) -> Option<KeptPacket<'a>>,
+) -> Result<usize, EvidenceError> {
+    let failed = |path: &Path, source| EvidenceError::Io { path: path.to_owned(), source };
+    fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
+    let plan = Plan::of(report, MOST_FINDINGS);
+    let mut boxes = Boxes::new(false);
+    let mut missing = 0_u64;
+    for (&(input, number), cited) in &plan.cited {
+        let at = PacketRef::new(cited.time, InputId(input), number);
+        let Some(packet) = kept(at) else {
+            missing += 1;
+            continue;
+        };
+        for (finding, note) in &cited.notes {
+            let piece = Piece {
+                at,
+                order: (at.time, input, number),
+                interface: (input, packet.interface, packet.link.0),
+                original: packet.original,
+                bytes: packet.bytes.to_vec(),
+                cut: (packet.bytes.len() as u64) < u64::from(packet.original),
+                notes: vec![note.clone()],
+                cited: true,
+            };
+            boxes.cite(*finding, piece);
+        }
+    }
+    let left_out = match missing {
+        0 => Vec::new(),
+        missing => {
+            vec![format!("{missing} cited packets: they had passed for too long when the finding was made")]
+        }
+    };
+    let mut put = |name: &str, bytes: &[u8]| {
+        let (path, beside) = (folder.join(name), folder.join(format!("{name}.new")));
+        let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, &path));
+        written.map_err(|source| failed(&path, source))
+    };
+    let names = finish(folder, report, &mut boxes, left_out, &mut put)?;
+    for entry in fs::read_dir(folder).map_err(|source| failed(folder, source))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_exhibit(&name) && !names.contains(&name) {
+            // Of a finding that is over; one that can't be removed is not in the index.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(names.len())
+}
+
+/// How many bytes of a packet are headers, and the few of its payload that verdicts rest on.
+pub fn header_length(packet: &Packet<'_>) -> usize {
+    headers::length(packet)
+}
+
+/// `001-blocked-3f2a.pcapng`, as [`Boxes::exhibit`] names them.
+fn is_exhibit(name: &str) -> bool {
+    let number = name.split('-').next().unwrap_or_default();
+    name.ends_with(".pcapng") && number.len() >= 3 && number.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+type Put<'a> = dyn FnMut(&str, &[u8]) -> Result<(), EvidenceError> + 'a;
+
+/// Writes what the boxes hold, the index, and the sums. Returns the names of the files of packets.
+fn finish(
+    folder: &Path,
+    report: &Report,
+    boxes: &mut Boxes,
+    left_out: Vec<String>,
+    write: &mut Put<'_>,
+) -> Result<BTreeSet<String>, EvidenceError> {
     let mut index = EvidenceIndex {
-        payload,
+        payload: boxes.payload,
+        left_out,
         inputs: report
             .inputs
             .iter()
@@ -127,9 +226,8 @@ pub fn write(folder: &Path, report: &Report, payload: bool) -> Result<usize, Evi
     };
     let mut sums = String::new();
     let mut put = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
         sums.push_str(&format!("{}  {name}\n", sha256(bytes)));
-        fs::write(&path, bytes).map_err(|source| EvidenceError::Io { path, source })
+        write(name, bytes)
     };
     for (at, finding) in report.findings.iter().take(MOST_FINDINGS).enumerate() {
         let (exhibit, bytes) = boxes.exhibit(at, finding, report);
@@ -151,9 +249,8 @@ pub fn write(folder: &Path, report: &Report, payload: bool) -> Result<usize, Evi
     let json = index.to_json().map_err(|source| EvidenceError::Io { path: folder.to_owned(), source })?;
     put("index.json", &json)?;
     put("index.txt", index.to_text().as_bytes())?;
-    let path = folder.join("SHA256SUMS");
-    fs::write(&path, sums).map_err(|source| EvidenceError::Io { path, source })?;
-    Ok(files)
+    write("SHA256SUMS", sums.as_bytes())?;
+    Ok(index.findings.into_iter().map(|exhibit| exhibit.file).collect())
 }
 
 /// Reads one input again and keeps what is wanted of it.
@@ -343,7 +440,8 @@ impl Boxes {
 fn check(name: &str, pieces: &[Piece], report: &Report) -> Vec<String> {
     let mut commands =
         vec![format!("tshark -r {name} -T fields -e frame.number -e frame.time_epoch -e frame.comment")];
-    for (id, input) in (0..).zip(&report.inputs) {
+    // What was captured live lies in no recording.
+    for (id, input) in (0..).zip(&report.inputs).filter(|(_, input)| input.format != "live") {
         let mut numbers: Vec<u64> = pieces
             .iter()
             .filter(|piece| piece.cited && piece.at.input().0 == id)

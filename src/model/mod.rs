@@ -9,6 +9,7 @@ mod input;
 mod name;
 mod observed;
 mod packet;
+pub mod pair;
 mod report;
 mod sweep;
 mod tally;

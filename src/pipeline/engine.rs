@@ -1,5 +1,6 @@
-//! All shards in one thread: packets are judged where they lie.
+//! Shards in one thread: packets are judged where they lie. All shards are in one engine, or in each of several those of one worker.
 
+use crate::decode;
 use crate::model::Packet;
 use crate::model::Tally;
 
@@ -7,6 +8,9 @@ use super::Options;
 use super::cells::CellMap;
 use super::dispatch::Dispatcher;
 use super::dispatch::Item;
+use super::others::Copied;
+use super::others::Others;
+use super::recent::Keeper;
 use super::shard::Bounds;
 use super::shard::Learnt;
 use super::shard::SHARDS;
@@ -14,39 +18,109 @@ use super::shard::Shard;
 use super::worker::captured;
 use super::worker::put_together;
 
-/// Every shard, and what sends packets to them.
+/// Shards, and what sends packets to them.
 pub struct Engine {
     pub(super) shards: Vec<Shard>,
     pub(super) dispatcher: Dispatcher,
     pub(super) cells: CellMap,
+    /// The engines that have the other shards.
+    others: Option<Others>,
+    /// Who keeps the beginnings of packets.
+    pub(super) keeper: Option<Keeper>,
 }
 
 impl Engine {
-    /// An engine that has seen nothing.
+    /// An engine with all shards, that has seen nothing.
     pub fn new(options: &Options, bounds: Bounds) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::new(bounds)).collect(),
             dispatcher: Dispatcher::new(options.fragments),
             cells: options.cells.clone(),
+            others: None,
+            keeper: None,
         }
+    }
+
+    /// Engines that share the shards: the first has 0, n, 2n and so on.
+    pub(super) fn among(options: &Options, bounds: Bounds, others: Vec<Others>) -> Vec<Self> {
+        let count = others.len().max(1);
+        let of = |(own, others)| Self {
+            shards: (own..SHARDS).step_by(count).map(|_| Shard::new(bounds)).collect(),
+            dispatcher: Dispatcher::new(options.fragments),
+            cells: options.cells.clone(),
+            others: Some(others),
+            keeper: None,
+        };
+        others.into_iter().enumerate().map(of).collect()
     }
 
     /// Takes in one packet.
     pub fn take(&mut self, packet: &Packet<'_>) {
-        let Self { shards, dispatcher, cells } = self;
+        let Self { shards, dispatcher, cells, others, keeper } = self;
+        let mut kept = false;
         dispatcher.take(packet, &mut |shard, tasks, item, frame| {
-            let Some(shard) = shards.get_mut(shard) else { return };
+            if let Some(keeper) = keeper
+                && !kept
+            {
+                keeper.keep(packet, Some(frame));
+                kept = true;
+            }
+            let place = match others {
+                None => shard,
+                Some(others) if others.is_at_home(shard, frame) => others.place(shard),
+                Some(others) => return others.forward(shard, tasks, item, packet),
+            };
+            let Some(shard) = shards.get_mut(place) else { return };
             let delivery = match item {
                 Item::Captured(packet) => captured(packet, frame, tasks),
                 Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
             };
             shard.take(&delivery, cells);
         });
+        if let Some(keeper) = keeper
+            && !kept
+        {
+            keeper.keep(packet, None);
+        }
+    }
+
+    /// Hands on what gathered for other engines, and takes in what came from them; with `all` also what should wait.
+    pub(super) fn exchange(&mut self, all: bool) {
+        let Self { shards, cells, others, .. } = self;
+        let Some(others) = others else { return };
+        others.flush();
+        others.receive();
+        while let Some(copied) = others.next(all) {
+            if let Some(shard) = shards.get_mut(others.place(copied.shard)) {
+                count(shard, &copied, cells);
+            }
+        }
     }
 
     /// Ends all flows. Returns what each shard learnt, in the order of their numbers, and what was counted before them.
     pub fn finish(self) -> (Vec<Learnt>, Tally) {
         let read = self.dispatcher.tally();
         (self.shards.into_iter().map(Shard::finish).collect(), read)
+    }
+}
+
+/// Counts a packet that another engine has read.
+fn count(shard: &mut Shard, copied: &Copied, cells: &CellMap) {
+    if let Some(whole) = copied.whole.as_deref() {
+        if let Ok(frame) = decode::decode_reassembled(&whole.context, &whole.packet) {
+            shard.take(&put_together(whole, &frame, copied.interface, copied.tasks), cells);
+        }
+        return;
+    }
+    let packet = Packet {
+        at: copied.at,
+        link: copied.link,
+        interface: copied.interface,
+        original: copied.original,
+        bytes: &copied.bytes,
+    };
+    // Whoever copied it has decoded the same bytes, so this can't fail.
+    if let Ok(frame) = decode::decode(&packet) {
+        shard.take(&captured(&packet, &frame, copied.tasks), cells);
     }
 }

@@ -5,8 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::capture::CaptureError;
 use crate::capture::Source;
 use crate::model::CellId;
 use crate::model::Host;
@@ -18,10 +22,16 @@ use crate::model::Timestamp;
 
 use super::CellMap;
 use super::Options;
+use super::crew::Crew;
+use super::crew::Going;
+use super::crew::Ring;
+use super::crew::Rings;
 use super::engine::Engine;
 use super::merge;
 use super::merge::Told;
 use super::names;
+use super::others::Others;
+use super::recent::Recent;
 use super::shard::Learnt;
 use super::shard::MOST_ENDPOINTS;
 use super::shard::MOST_LOOKUPS;
@@ -53,10 +63,44 @@ const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
 /// A pipeline over a capture that goes on.
 pub struct Live {
-    engine: Engine,
+    hands: Hands,
+    recent: Recent,
+    copied: Arc<AtomicU64>,
     retention: Retention,
     keep_flows: bool,
     swept: Option<Timestamp>,
+}
+
+/// Who does the work.
+enum Hands {
+    /// The calling thread, which brings the packets.
+    Own(Box<Engine>),
+    /// Threads with a ring each.
+    Crew(Crew),
+}
+
+impl Hands {
+    /// Has every engine do something.
+    fn each<T: Send + 'static>(
+        &mut self,
+        errand: impl Fn(&mut Engine) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        match self {
+            Self::Own(engine) => vec![errand(engine)],
+            Self::Crew(crew) => crew.each(move |worker| errand(&mut worker.engine)),
+        }
+    }
+}
+
+/// Figures of a pipeline at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Flows alive.
+    pub flows: usize,
+    /// Bytes kept for classifiers.
+    pub kept_bytes: usize,
+    /// Packets that were copied to the worker where their hosts are at home.
+    pub copied: u64,
 }
 
 /// What was seen up to a moment, not yet joined: joining it is work for another thread.
@@ -71,27 +115,84 @@ pub struct Snapshot {
 impl Live {
     /// A pipeline that has seen nothing. `workers` is not heeded: everything is done in the calling thread.
     pub fn new(options: &Options, retention: Retention) -> Self {
-        let engine = Engine::new(options, options.bounds());
-        Self { engine, retention, keep_flows: options.keep_flows, swept: None }
+        let mut engine = Engine::new(options, options.bounds());
+        let (recent, keepers) = Recent::new(1, options.recent_bytes);
+        engine.keeper = keepers.into_iter().next().filter(|_| options.recent_bytes > 0);
+        let hands = Hands::Own(Box::new(engine));
+        Self::over(hands, recent, Arc::default(), options, retention)
     }
 
-    /// Takes in one packet.
+    /// A pipeline with a thread for each ring. Rings hold whole host pairs as far as can be; what belongs elsewhere is copied there.
+    pub fn spread(options: &Options, retention: Retention, rings: Vec<Ring>) -> std::io::Result<Self> {
+        let (others, copied) = Others::all(rings.len());
+        let mut engines = Engine::among(options, options.bounds(), others);
+        let (recent, keepers) = Recent::new(rings.len(), options.recent_bytes);
+        for (engine, keeper) in engines.iter_mut().zip(keepers) {
+            engine.keeper = Some(keeper).filter(|_| options.recent_bytes > 0);
+        }
+        let hands = Hands::Crew(Crew::start(rings, engines)?);
+        Ok(Self::over(hands, recent, copied, options, retention))
+    }
+
+    fn over(
+        hands: Hands,
+        recent: Recent,
+        copied: Arc<AtomicU64>,
+        options: &Options,
+        retention: Retention,
+    ) -> Self {
+        Self { hands, recent, copied, retention, keep_flows: options.keep_flows, swept: None }
+    }
+
+    /// Takes in one packet. Rings of a spread pipeline bring their own.
     #[inline]
     pub fn take(&mut self, packet: &Packet<'_>) {
-        self.engine.take(packet);
+        if let Hands::Own(engine) = &mut self.hands {
+            engine.take(packet);
+        }
+    }
+
+    /// Where the threads of a spread pipeline have come to.
+    pub fn going(&self) -> Result<Going, CaptureError> {
+        match &self.hands {
+            Hands::Own(_) => Ok(Going::default()),
+            Hands::Crew(crew) => crew.going(),
+        }
+    }
+
+    /// What the rings of a spread pipeline say of themselves.
+    pub fn rings(&mut self) -> Rings {
+        match &mut self.hands {
+            Hands::Own(_) => Rings::default(),
+            Hands::Crew(crew) => {
+                Rings::of(crew.each(|worker| (worker.ring.inputs(), worker.ring.notes(), worker.ring.down())))
+            }
+        }
+    }
+
+    /// The beginnings of the latest packets.
+    pub fn recent(&self) -> Recent {
+        self.recent.clone()
     }
 
     /// From now on tells address spaces apart like this.
     pub fn tell_cells(&mut self, cells: CellMap) {
-        self.engine.cells = cells;
+        self.hands.each(move |engine| engine.cells = cells.clone());
     }
 
     /// Sees to timers. `now` is capture time, which goes on while the wire is silent.
     pub fn tick(&mut self, now: Timestamp) {
-        for shard in &mut self.engine.shards {
-            shard.tick(now);
-        }
-        if self.engine.shards.iter_mut().any(|shard| shard.learnt().unsettled.len() >= UNSETTLED) {
+        let most = self.retention.lookups.div_ceil(SHARDS).clamp(LOOKUPS_OF_ONE, MOST_LOOKUPS);
+        let unsettled = self.hands.each(move |engine| {
+            let mut unsettled = 0;
+            for shard in &mut engine.shards {
+                shard.tick(now);
+                unsettled = unsettled.max(shard.learnt().unsettled.len());
+                thin_out(shard.learnt(), most);
+            }
+            unsettled
+        });
+        if unsettled.iter().any(|&most| most >= UNSETTLED) {
             self.settle(Timestamp::MAX);
         }
         let due = self.swept.is_none_or(|swept| now.since(swept) >= HOUSEKEEPING || now < swept);
@@ -99,49 +200,73 @@ impl Live {
             self.swept = Some(now);
             self.forget(now);
         }
-        let most = self.retention.lookups.div_ceil(SHARDS).clamp(LOOKUPS_OF_ONE, MOST_LOOKUPS);
-        for shard in &mut self.engine.shards {
-            thin_out(shard.learnt(), most);
+    }
+
+    /// How much there is to do.
+    pub fn load(&mut self) -> Load {
+        let each = self.hands.each(|engine| {
+            let flows = engine.shards.iter().map(super::shard::Shard::flows).sum::<usize>();
+            (flows, engine.shards.iter().map(super::shard::Shard::kept).sum::<usize>())
+        });
+        Load {
+            flows: each.iter().map(|(flows, _)| flows).sum(),
+            kept_bytes: each.iter().map(|(_, kept)| kept).sum(),
+            copied: self.copied.load(Ordering::Relaxed),
         }
-    }
-
-    /// Flows alive.
-    pub fn flows(&self) -> usize {
-        self.engine.shards.iter().map(super::shard::Shard::flows).sum()
-    }
-
-    /// Bytes kept for classifiers.
-    pub fn kept_bytes(&self) -> usize {
-        self.engine.shards.iter().map(super::shard::Shard::kept).sum()
     }
 
     /// What a run would tell if the capture ended now. `now` is capture time where it is known to be later than the last packet.
-    pub fn observe(&self, source: &dyn Source, now: Option<Timestamp>) -> Snapshot {
-        Snapshot {
-            shards: self.engine.shards.iter().map(super::shard::Shard::observe).collect(),
-            read: self.engine.dispatcher.tally(),
-            source: Told::of(source),
-            until: now,
-            keep_flows: self.keep_flows,
+    pub fn observe(&mut self, source: &dyn Source, now: Option<Timestamp>) -> Snapshot {
+        if let Hands::Crew(crew) = &mut self.hands {
+            // What is on its way from one to the other counts: first all hand on, then all take in.
+            crew.each(|worker| worker.engine.exchange(false));
+            crew.each(|worker| worker.engine.exchange(true));
         }
+        let each = self.hands.each(|engine| {
+            if let Some(keeper) = &mut engine.keeper {
+                keeper.shelve();
+            }
+            let shards: Vec<Learnt> = engine.shards.iter().map(super::shard::Shard::observe).collect();
+            (shards, engine.dispatcher.tally())
+        });
+        let mut read = Tally::default();
+        each.iter().for_each(|(_, tally)| read.merge(tally));
+        let mut parts: Vec<_> = each.into_iter().map(|(shards, _)| shards.into_iter()).collect();
+        // Shard 0 is the first one's, 1 the second one's, and so on.
+        let count = parts.len().max(1);
+        let shards = (0..SHARDS).filter_map(|shard| parts.get_mut(shard % count)?.next()).collect();
+        let keep_flows = self.keep_flows;
+        Snapshot { shards, read, source: Told::of(source), until: now, keep_flows }
     }
 
     /// Settles the roles of streams without opening that are silent since then: the merge that would do it may never come.
     fn settle(&mut self, since: Timestamp) {
-        let learned: BTreeSet<(CellId, Host, u16)> =
-            self.engine.shards.iter_mut().flat_map(|shard| shard.learnt().learned.clone()).collect();
-        for shard in &mut self.engine.shards {
-            shard.settle(&learned, since);
-        }
+        let learned: BTreeSet<(CellId, Host, u16)> = self
+            .hands
+            .each(|engine| {
+                let shards = engine.shards.iter_mut();
+                shards.flat_map(|shard| shard.learnt().learned.clone()).collect::<Vec<_>>()
+            })
+            .into_iter()
+            .flatten()
+            .collect();
+        let learned = Arc::new(learned);
+        self.hands.each(move |engine| {
+            for shard in &mut engine.shards {
+                shard.settle(&learned, since);
+            }
+        });
     }
 
     fn forget(&mut self, now: Timestamp) {
         let since = now.minus(self.retention.keep);
         let answered = now.minus(ANSWERED);
         self.settle(answered);
-        for shard in &mut self.engine.shards {
-            shard.forget(since, answered);
-        }
+        self.hands.each(move |engine| {
+            for shard in &mut engine.shards {
+                shard.forget(since, answered);
+            }
+        });
     }
 }
 
@@ -199,11 +324,11 @@ mod tests {
 
     use super::*;
     use crate::capture;
-    use crate::capture::CaptureError;
     use crate::model::Input;
     use crate::model::InputId;
     use crate::model::LinkType;
     use crate::model::PacketRef;
+    use crate::model::pair;
 
     fn cases() -> Vec<PathBuf> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/cases");
@@ -234,6 +359,93 @@ mod tests {
             seen += 1;
         }
         assert!(seen > 0);
+    }
+
+    /// One of several rings of a recording: its packets, and for the first of them what is known of the recording.
+    #[derive(Default)]
+    struct Lane {
+        packets: Vec<(PacketRef, LinkType, u32, u32, Vec<u8>)>,
+        next: usize,
+        inputs: Vec<Input>,
+        notes: Vec<String>,
+    }
+
+    impl Source for Lane {
+        fn advance(&mut self) -> Result<bool, CaptureError> {
+            self.next += 1;
+            Ok(self.next <= self.packets.len())
+        }
+
+        fn packet(&self) -> Packet<'_> {
+            let (at, link, interface, original, bytes) = &self.packets[self.next - 1];
+            Packet { at: *at, link: *link, interface: *interface, original: *original, bytes }
+        }
+
+        fn inputs(&self) -> Vec<Input> {
+            self.inputs.clone()
+        }
+
+        fn notes(&self) -> Vec<String> {
+            self.notes.clone()
+        }
+    }
+
+    /// The ring that the kernel would choose, by the outer IP header behind Ethernet and tags.
+    fn ring(packet: &Packet<'_>, rings: usize) -> usize {
+        let mut rest = packet.bytes.get(12..).unwrap_or_default();
+        while let [0x81, 0, _, _, behind @ ..] = rest {
+            rest = behind;
+        }
+        let ends = match rest {
+            [8, 0, ip @ ..] if packet.link == LinkType::ETHERNET => ip.get(12..20),
+            [0x86, 0xdd, ip @ ..] if packet.link == LinkType::ETHERNET => ip.get(8..40),
+            _ => None,
+        };
+        let Some(ends) = ends else { return 0 };
+        let (one, other) = ends.split_at(ends.len() / 2);
+        let host = |bytes: &[u8]| match <[u8; 4]>::try_from(bytes) {
+            Ok(ip) => Host::Ip(std::net::IpAddr::from(ip)),
+            Err(_) => Host::Ip(std::net::IpAddr::from(<[u8; 16]>::try_from(bytes).unwrap())),
+        };
+        (pair::of_pair(pair::folded(host(one)), pair::folded(host(other))) as usize) % SHARDS % rings
+    }
+
+    #[test]
+    fn several_rings_tell_what_a_run_tells() {
+        let mut copied = 0;
+        for path in cases() {
+            let open = || capture::open(std::slice::from_ref(&path), &capture::Options::default()).unwrap();
+            let options = Options { keep_flows: true, ..Options::default() };
+            let whole = super::super::run(&mut open(), &options, &|_, _| {}).unwrap();
+            for rings in [2, 3] {
+                let mut lanes: Vec<Lane> = (0..rings).map(|_| Lane::default()).collect();
+                let mut source = open();
+                while source.advance().unwrap() {
+                    let packet = source.packet();
+                    let lane = &mut lanes[ring(&packet, rings)];
+                    let Packet { at, link, interface, original, bytes } = packet;
+                    lane.packets.push((at, link, interface, original, bytes.to_vec()));
+                }
+                lanes[0].inputs = source.inputs();
+                lanes[0].notes = source.notes();
+                let lanes = lanes.into_iter().map(|lane| Box::new(lane) as Ring).collect();
+                let mut live = Live::spread(&options, Retention::default(), lanes).unwrap();
+                while !live.going().unwrap().over {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let told = live.rings();
+                let told = live.observe(&told, None).join();
+                assert_eq!(
+                    format!("{told:#?}"),
+                    format!("{whole:#?}"),
+                    "{} over {rings} rings",
+                    path.display()
+                );
+                copied += live.load().copied;
+            }
+        }
+        // Tunnels and errors are among the cases.
+        assert!(copied > 0);
     }
 
     /// An interface of which nothing is asked but its name.
@@ -316,7 +528,7 @@ mod tests {
                     told.conversations.values().map(|kept| kept.attempts().len()).sum(),
                     told.lookups.len(),
                     told.vantage.heard.len(),
-                    live.flows(),
+                    live.load().flows,
                 ]);
             }
         }

@@ -178,20 +178,14 @@ fn remember_name(conversation: &mut Conversation) {
 /// Gives servers the names that DNS answers gave their addresses.
 fn name(observed: &mut Observed) {
     let names = Names::of(&observed.lookups);
-    if names.is_empty() {
-        return;
-    }
     for flow in &mut observed.flows {
         names.add_to(flow);
     }
     for conversation in observed.conversations.values_mut() {
         let (key, last) = (conversation.key, conversation.last);
-        if !names.knows(key.cell, key.server) && !names.knows(key.cell, key.client) {
-            continue;
-        }
-        conversation.hosts.extend(names.before(key.cell, key.server, last).map(str::to_owned));
-        for flow in conversation.attempts_mut() {
-            names.add_to(flow);
+        if names.knows(key.cell, key.server) {
+            conversation.hosts.extend(names.before(key.cell, key.server, last).map(str::to_owned));
+            conversation.attempts_mut().for_each(|flow| names.add_to(flow));
         }
         remember_name(conversation);
     }

@@ -4,6 +4,7 @@
 //! everything that a shard concludes, are the same for one worker and for many, and so is the result of the merge.
 
 mod cells;
+mod crew;
 mod crossing;
 mod dispatch;
 mod elsewhere;
@@ -12,6 +13,8 @@ mod judge;
 mod live;
 mod merge;
 mod names;
+mod others;
+mod recent;
 mod resolve;
 mod shard;
 mod sweep;
@@ -29,15 +32,24 @@ use crate::model::Observed;
 
 pub use cells::CellMap;
 pub use cells::CellRule;
+pub use crew::Going;
+pub use crew::Ring;
+pub use crew::Rings;
 pub use crossing::Vantages;
 pub use live::Live;
+pub use live::Load;
 pub use live::Retention;
 pub use live::Snapshot;
+pub use recent::Kept;
+pub use recent::Recent;
 
 use merge::Told;
 use shard::Bounds;
 use shard::Room;
 use shard::SHARDS;
+
+/// How many shards there are, for whoever has the kernel spread packets as shards are.
+pub const LIVE_SHARDS: u32 = SHARDS as u32;
 
 /// How a run is to be done.
 #[derive(Clone, Debug)]
@@ -61,6 +73,8 @@ pub struct Options {
     pub tries: usize,
     /// Bounds on incomplete datagrams.
     pub fragments: FragmentBounds,
+    /// Bytes for the beginnings of the latest packets, which a live pipeline keeps for evidence.
+    pub recent_bytes: usize,
 }
 
 impl Default for Options {
@@ -75,6 +89,7 @@ impl Default for Options {
             records: 256 * 1024,
             tries: 256,
             fragments: FragmentBounds::default(),
+            recent_bytes: 0,
         }
     }
 }

@@ -141,11 +141,6 @@ impl Names {
         names
     }
 
-    /// Whether no address has a name.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether a host was ever given a name.
     pub fn knows(&self, cell: CellId, host: Host) -> bool {
         host.ip().is_some_and(|ip| self.0.contains_key(&(cell, ip)))

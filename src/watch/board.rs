@@ -32,6 +32,8 @@ pub struct Figures {
     pub flows: u64,
     /// Bytes kept for classifiers.
     pub kept_bytes: u64,
+    /// Packets copied from the worker that read them to the one where their hosts are at home.
+    pub copied: u64,
     /// Capture time of the last packet.
     pub last: Option<Timestamp>,
     /// For how long no packet has come.
@@ -63,6 +65,8 @@ pub struct Look {
     pub open: u64,
     /// Conditions of the mirror that hold.
     pub conditions: Vec<&'static str>,
+    /// Packets kept as evidence, and those that are cited and could not be kept.
+    pub evidence: (u64, u64),
 }
 
 #[derive(Default)]

@@ -1,12 +1,15 @@
 //! Where looks become reports and events: the thread beside the one that reads packets.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::audit;
+use crate::evidence;
 use crate::model::Report;
 use crate::model::Timestamp;
+use crate::pipeline::Recent;
 use crate::pipeline::Snapshot;
 use crate::rules::Site;
 
@@ -16,12 +19,14 @@ use super::board::Look;
 use super::event::About;
 use super::event::Event;
 use super::event::Level;
+use super::exhibits::Exhibits;
 use super::memory::Memory;
 use super::mirror::Ear;
 use super::mirror::Mirror;
 use super::past::Past;
 use super::sink::Counts;
 use super::sink::Sink;
+use super::store;
 use super::store::Store;
 use super::tracker::Tracker;
 
@@ -54,6 +59,8 @@ pub enum Task {
     Look {
         /// What was seen.
         snapshot: Box<Snapshot>,
+        /// The beginnings of the latest packets.
+        recent: Recent,
         /// What the capturing side knows.
         ear: Ear,
         /// Why it is taken.
@@ -83,6 +90,8 @@ pub struct Setup {
     pub words: Vec<&'static str>,
     /// Where reports are written.
     pub archive: Option<Archive>,
+    /// Where the packets of its findings are written with it.
+    pub evidence: Option<PathBuf>,
     /// What outlives this run.
     pub store: Option<Store>,
     /// Who hears what happens.
@@ -100,6 +109,8 @@ pub struct Desk {
     began: bool,
     /// What earlier runs saw.
     past: Past,
+    /// The packets of open findings.
+    exhibits: Exhibits,
     /// Events of an earlier run that may not have arrived.
     undelivered: Vec<Arc<Event>>,
     /// How far each outlet has come.
@@ -114,6 +125,8 @@ impl Desk {
         let memory = setup.store.as_mut().map(Store::recall).unwrap_or_default();
         let undelivered = setup.store.as_ref().and_then(|store| store.undelivered().ok()).unwrap_or_default();
         let past = setup.store.as_mut().and_then(|store| store.past(&setup.words).ok()).unwrap_or_default();
+        let kept = setup.store.as_ref().and_then(|store| store.packets().ok()).unwrap_or_default();
+        let exhibits = Exhibits::restored(kept);
         Self {
             tracker: Tracker::restored(&memory, setup.keep),
             mirror: Mirror::new(setup.silence),
@@ -124,6 +137,7 @@ impl Desk {
             looks: 0,
             began: false,
             past,
+            exhibits,
             undelivered: undelivered.into_iter().map(Arc::new).collect(),
             setup,
         }
@@ -132,7 +146,7 @@ impl Desk {
     /// Does one task. Returns the report where it was the last look.
     pub fn take(&mut self, task: Task) -> Option<Report> {
         match task {
-            Task::Look { snapshot, ear, why } => self.look(*snapshot, &ear, why),
+            Task::Look { snapshot, recent, ear, why } => self.look(*snapshot, &recent, &ear, why),
             Task::Site(site) => {
                 self.setup.site = *site;
                 self.condition("reloaded", Level::Notice, "site and rulesets were read again".to_owned());
@@ -153,7 +167,7 @@ impl Desk {
         }
     }
 
-    fn look(&mut self, snapshot: Snapshot, ear: &Ear, why: Why) -> Option<Report> {
+    fn look(&mut self, snapshot: Snapshot, recent: &Recent, ear: &Ear, why: Why) -> Option<Report> {
         let began = self.board.elapsed();
         let observed = snapshot.join();
         let now = observed.vantage.last;
@@ -166,6 +180,7 @@ impl Desk {
         events.extend(self.mirror.look(&report, ear, now));
         events.extend(self.tracker.compare(&report, now, why == Why::Last));
         self.past.add_to(&mut report, self.tracker.open_findings(), self.setup.keep);
+        self.exhibits.gather(&report, recent);
         if why == Why::Last {
             let detail = format!("the watch ends: {}", report.conclusion.name());
             let about = About::Condition { condition: "stopped", detail: detail.clone() };
@@ -182,17 +197,34 @@ impl Desk {
             events: self.memory.seq,
             open: self.tracker.open_findings().len() as u64,
             conditions: self.mirror.raised().collect(),
+            evidence: self.exhibits.counts(),
         });
-        if why != Why::Due
-            && let Some(archive) = &self.setup.archive
-            && let Err(error) = archive.write(&report)
-        {
-            (self.setup.hear)(Word::Trouble(format!(
-                "{}: the report could not be written: {error}",
-                archive.path().display()
-            )));
+        if why != Why::Due {
+            self.write(&report);
         }
         (why == Why::Last).then(|| Arc::unwrap_or_clone(report))
+    }
+
+    /// Writes the report, and the packets of its findings.
+    fn write(&mut self, report: &Report) {
+        if let Some(archive) = &self.setup.archive
+            && let Err(error) = archive.write(report)
+        {
+            let path = archive.path().display();
+            (self.setup.hear)(Word::Trouble(format!("{path}: the report could not be written: {error}")));
+        }
+        if let Some(folder) = &self.setup.evidence
+            && let Err(error) = evidence::write_kept(folder, report, &|at| {
+                self.exhibits.packet(at).map(|kept| evidence::KeptPacket {
+                    link: kept.link,
+                    interface: kept.interface,
+                    original: kept.original,
+                    bytes: &kept.bytes,
+                })
+            })
+        {
+            (self.setup.hear)(Word::Trouble(format!("the evidence could not be written: {error}")));
+        }
     }
 
     /// The first events of a run.
@@ -201,9 +233,10 @@ impl Desk {
         let detail = match self.past.alive {
             None => "the watch begins".to_owned(),
             Some(earlier) => format!(
-                "the watch goes on where an earlier run left off: {} findings open, last alive at {}; what came between was not seen",
+                "the watch goes on where an earlier run left off: {} findings open, last alive at {}; what came between was not seen{}",
                 self.memory.findings.len(),
-                crate::report::rfc3339(earlier)
+                crate::report::rfc3339(earlier),
+                self.past.lag().map(|lag| format!(", {lag}")).unwrap_or_default()
             ),
         };
         let about = About::Condition { condition: "started", detail: detail.clone() };
@@ -231,7 +264,15 @@ impl Desk {
         // First what must not be lost is on disk, then it is told: a crash between the two tells it twice, never not at all.
         let arrived = self.arrived();
         if let Some(store) = &mut self.setup.store {
-            let saved = store.save(&self.memory, &events, arrived, report, now, last);
+            let saved = store.save(&store::Snapshot {
+                memory: &self.memory,
+                exhibits: &self.exhibits,
+                events: &events,
+                arrived,
+                report,
+                now,
+                last,
+            });
             if let Err(error) = &saved
                 && !self.store_fails
             {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -312,12 +313,12 @@ impl Event {
         add("cs1", &self.site);
         add("cn1Label", "seq");
         add("cn1", &self.seq.to_string());
-        add("rt", self.time.as_deref().unwrap_or_default());
+        add("rt", &self.time.as_deref().and_then(epoch_millis).unwrap_or_default());
         match &self.about {
             About::Requirement(told) => {
                 add("externalId", &told.requirement);
-                add("src", &told.source);
-                add("dst", &told.target);
+                add(host_key(&told.source, ["src", "c6a2", "shost"]), &told.source);
+                add(host_key(&told.target, ["dst", "c6a3", "dhost"]), &told.target);
                 add("proto", &told.transport);
                 add("dpt", if told.ports.bytes().all(|b| b.is_ascii_digit()) { &told.ports } else { "" });
                 add("outcome", told.verdict);
@@ -333,8 +334,8 @@ impl Event {
             }
             About::Conversation(told) => {
                 add("externalId", &told.conversation);
-                add("src", &told.client);
-                add("dst", &told.server);
+                add(host_key(&told.client, ["src", "c6a2", "shost"]), &told.client);
+                add(host_key(&told.server, ["dst", "c6a3", "dhost"]), &told.server);
                 add("dpt", &told.port.map(|port| port.to_string()).unwrap_or_default());
                 add("proto", told.transport);
                 add("app", told.protocols.first().copied().unwrap_or_default());
@@ -361,6 +362,21 @@ fn extension(text: &str) -> String {
     plain(text).replace('\\', "\\\\").replace('=', "\\=")
 }
 
+/// CEF has a key each for IPv4 addresses, IPv6 addresses and anything else that names a host.
+fn host_key(host: &str, keys: [&'static str; 3]) -> &'static str {
+    let [v4, v6, name] = keys;
+    match host.parse() {
+        Ok(IpAddr::V4(_)) => v4,
+        Ok(IpAddr::V6(_)) => v6,
+        Err(_) => name,
+    }
+}
+
+/// A time as CEF has it: milliseconds since the epoch.
+fn epoch_millis(rfc3339: &str) -> Option<String> {
+    rfc3339.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,6 +397,15 @@ mod tests {
         assert_eq!(read["event"], "vantage-degraded");
         assert_eq!(read["detail"], "a\nb\u{1b}[31m\u{202e}");
         assert!(!line.contains('\u{1b}') && !line.contains('\u{202e}'));
+    }
+
+    #[test]
+    fn cef_has_a_key_for_each_kind_of_host_and_its_own_times() {
+        let keys = ["src", "c6a2", "shost"];
+        let told =
+            ["10.0.0.1", "fe80::1", "ldap.plant.example", "10.0.0.1@cell-2"].map(|host| host_key(host, keys));
+        assert_eq!(told, ["src", "c6a2", "shost", "shost"]);
+        assert_eq!(epoch_millis("2026-11-22T01:51:40.065126000Z").as_deref(), Some("1795312300065"));
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub fn text(board: &Board) -> String {
     page.count("packets", "Packets read", figures.packets);
     page.count("captured_bytes", "Captured bytes read", figures.bytes);
     page.count("dropped_packets", "Packets that the kernel or the interfaces lost", figures.dropped);
+    page.count(
+        "copied_packets",
+        "Packets copied from the worker that read them to the one where their hosts are at home",
+        figures.copied,
+    );
     page.count("capture_clock_steps", "Times the capture clock was set", figures.clock_steps);
     page.set("flows", "Flows followed now", figures.flows);
     page.set("classifier_bytes", "Bytes of payload kept for classifiers now", figures.kept_bytes);
@@ -112,6 +117,12 @@ impl Page {
         let age = board.elapsed().saturating_sub(look.at);
         self.seconds("look_age", "Since the last look", age.as_secs_f64());
         self.set("findings_open", "Open findings, those left open by an earlier run among them", look.open);
+        self.set("evidence_packets", "Packets kept as evidence of findings", look.evidence.0);
+        self.set(
+            "evidence_missing",
+            "Packets that findings cite and that were gone before they were wanted",
+            look.evidence.1,
+        );
         self.count("duplicates", "Packets that the mirror showed twice", report.tally.duplicates);
         self.count("flows_told", "Flows that ended or were told", report.tally.flows);
         self.count("flows_evicted", "Flows pushed out by the bound", report.tally.evicted);

@@ -10,6 +10,7 @@ use crate::model::Finding;
 use crate::model::Input;
 use crate::model::InputId;
 use crate::model::JudgedConversation;
+use crate::model::Phase;
 use crate::model::Proofs;
 use crate::model::Report;
 use crate::model::Requirement;
@@ -24,6 +25,8 @@ use super::memory::OpenFinding;
 pub struct Past {
     /// When an earlier run was last alive.
     pub alive: Option<Timestamp>,
+    /// When it last saved the counts of conversations.
+    pub counted: Option<Timestamp>,
     /// Conversations by id.
     pub conversations: BTreeMap<String, JudgedConversation>,
     /// Requirements that were decided, by id.
@@ -49,12 +52,19 @@ impl Past {
             ..Input::default()
         });
         report.vantage.notes.push(format!(
-            "packets are counted from this run's begin; an earlier one was last alive at {}, and what came between was not seen",
-            rfc3339(alive)
+            "packets are counted from this run's begin; an earlier one was last alive at {}, and what came between was not seen{}",
+            rfc3339(alive),
+            self.lag().map(|lag| format!("; {lag}")).unwrap_or_default()
         ));
         self.add_conversations(report, input, since);
         self.add_requirements(report, input, since);
         self.add_findings(report, open, input);
+    }
+
+    /// How far the counts of its conversations lag behind its end, where they do.
+    pub fn lag(&self) -> Option<String> {
+        let lag = self.alive?.since(self.counted?).as_secs();
+        (lag > 0).then(|| format!("counts of its conversations are those of {lag} s before that"))
     }
 
     fn add_conversations(&self, report: &mut Report, input: InputId, since: Timestamp) {
@@ -93,6 +103,7 @@ impl Past {
             let mut told = before.clone();
             told.first = told.first.map(|at| at.within(input));
             told.last = told.last.map(|at| at.within(input));
+            told.history = told.history.iter().map(|phase| phase_within(phase, input)).collect();
             told.verdict = moved(&told.verdict, input);
             told.reason.push_str(AS_OF);
             told
@@ -101,6 +112,10 @@ impl Past {
         for told in &mut report.requirements {
             let Some(before) = self.requirements.get(&told.id) else { continue };
             seen.insert(before.id.as_str());
+            if recent(&before) {
+                let earlier = before.history.iter().map(|phase| phase_within(phase, input));
+                told.history = joined(earlier.collect(), std::mem::take(&mut told.history));
+            }
             let says_nothing =
                 matches!(told.verdict, Verdict::Undecided | Verdict::Unseen | Verdict::NotVisible);
             if says_nothing && recent(&before) {
@@ -128,6 +143,25 @@ impl Past {
             report.because.clear();
         }
     }
+}
+
+/// The most phases of one history.
+const MOST_PHASES: usize = 64;
+
+/// A history that goes on: what was the same before and after a restart is one phase.
+fn joined(mut all: Vec<Phase>, now: Vec<Phase>) -> Vec<Phase> {
+    for phase in now {
+        let same = |last: &Phase| (last.verdict, last.mechanism) == (phase.verdict, phase.mechanism);
+        if !all.last().is_some_and(same) {
+            all.push(phase);
+        }
+    }
+    let over = all.len().saturating_sub(MOST_PHASES);
+    all.split_off(over)
+}
+
+fn phase_within(phase: &Phase, input: InputId) -> Phase {
+    Phase { since: phase.since.within(input), ..phase.clone() }
 }
 
 /// The most words of a list that both runs add to.

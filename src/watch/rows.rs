@@ -19,6 +19,7 @@ use crate::model::JudgedConversation;
 use crate::model::Mechanism;
 use crate::model::Outcome;
 use crate::model::PacketRef;
+use crate::model::Phase;
 use crate::model::Proofs;
 use crate::model::Requirement;
 use crate::model::Severity;
@@ -213,8 +214,21 @@ pub struct RequirementRow {
     flows: u64,
     first: Option<At>,
     last: Option<At>,
+    history: Vec<PhaseRow>,
     conversations: Vec<String>,
     evidence: Vec<Cited>,
+}
+
+/// A verdict's word, a mechanism's, and since when.
+type PhaseRow = (String, Option<String>, At);
+
+fn phase((verdict, mechanism, since): PhaseRow, reader: &Reader<'_>) -> Option<Phase> {
+    let mechanism = match mechanism {
+        Some(word) => Some(Mechanism::ALL.iter().map(|known| known.name()).find(|known| *known == word)?),
+        None => None,
+    };
+    let verdict = Verdict::NAMES.into_iter().find(|known| *known == verdict)?;
+    Some(Phase { verdict, mechanism, since: reader.at(since) })
 }
 
 /// The words for kinds of culprits (`model::Culprit`).
@@ -252,6 +266,14 @@ impl RequirementRow {
             flows: told.flows,
             first: told.first.map(row),
             last: told.last.map(row),
+            history: told
+                .history
+                .iter()
+                .map(|phase| {
+                    let mechanism = phase.mechanism.map(str::to_owned);
+                    (phase.verdict.to_owned(), mechanism, row(phase.since))
+                })
+                .collect(),
             conversations: told.conversations.clone(),
             evidence: told.verdict.evidence().map(cite).collect(),
         })
@@ -304,7 +326,7 @@ impl RequirementRow {
             flows: self.flows,
             first: self.first.map(|at| reader.at(at)),
             last: self.last.map(|at| reader.at(at)),
-            history: Vec::new(),
+            history: self.history.into_iter().filter_map(|told| phase(told, reader)).collect(),
             conversations: self.conversations,
         })
     }

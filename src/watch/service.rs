@@ -14,9 +14,12 @@ use crate::capture::CaptureError;
 use crate::capture::Polled;
 use crate::capture::Source;
 use crate::model::Report;
+use crate::model::Timestamp;
 use crate::pipeline;
 use crate::pipeline::CellMap;
 use crate::pipeline::Retention;
+use crate::pipeline::Ring;
+use crate::pipeline::Rings;
 use crate::rules::Site;
 
 use super::board::Board;
@@ -29,8 +32,10 @@ use super::desk::Why;
 use super::mirror::Ear;
 use super::resident::Resident;
 
-/// Between two looks at the clock while packets come without pause.
-const PACKETS_PER_LOOK: u32 = 256;
+/// Packets between two looks at the clock while they come without pause.
+const TURN: usize = 256;
+/// Between two looks at how threads with rings of their own go.
+const GLANCE: Duration = Duration::from_millis(20);
 /// At the end packets are read for so long, then until the rings are empty, then no longer: a ring holds packets for 50 ms.
 const DRAIN: Duration = Duration::from_millis(200);
 const DRAIN_MOST: Duration = Duration::from_secs(3);
@@ -78,6 +83,14 @@ pub trait Around {
     fn beat(&mut self, board: &Board);
 }
 
+/// Where packets come from.
+pub enum Feed<'a> {
+    /// A source that the watch reads in its own thread.
+    Source(&'a mut dyn Source),
+    /// Rings, each to be read by a thread of its own.
+    Rings(Vec<Ring>),
+}
+
 /// Where looks go: to a thread, or in tests straight to the desk.
 trait Bench {
     fn is_free(&self) -> bool;
@@ -86,14 +99,14 @@ trait Bench {
 }
 
 /// Watches until the source ends, a signal says so, or time is up. Returns the last report.
-pub fn watch(
-    source: &mut dyn Source,
-    plan: &Plan,
-    clock: &dyn Clock,
-    controls: &Controls,
+pub fn watch<'a>(
+    feed: Feed<'a>,
+    plan: &'a Plan,
+    clock: &'a dyn Clock,
+    controls: &'a Controls,
     mut desk: Desk,
-    board: &Board,
-    around: &mut dyn Around,
+    board: &'a Board,
+    around: &'a mut dyn Around,
 ) -> Result<Report, CaptureError> {
     thread::scope(|scope| {
         let (tasks, queue) = unbounded::<Task>();
@@ -110,7 +123,7 @@ pub fn watch(
         });
         let worker = worker.map_err(|source| CaptureError::Io { path: "thread".into(), source })?;
         let mut bench = Queue { tasks, waiting, worker: &worker };
-        let mut round = Round::new(source, plan, clock, controls, board, around);
+        let mut round = Round::new(feed, plan, clock, controls, board, around)?;
         let heard = round.listen(&mut bench);
         round.look(&mut bench, Why::Last);
         let Queue { tasks, .. } = bench;
@@ -151,9 +164,24 @@ impl<T> Bench for Queue<'_, '_, T> {
     }
 }
 
+/// A source, or what the rings last said of themselves.
+enum Intake<'a> {
+    Own(&'a mut dyn Source),
+    Crew(Rings),
+}
+
+impl Intake<'_> {
+    fn source(&self) -> &dyn Source {
+        match self {
+            Self::Own(source) => &**source,
+            Self::Crew(rings) => rings,
+        }
+    }
+}
+
 /// The loop's state.
 struct Round<'a> {
-    source: &'a mut dyn Source,
+    intake: Intake<'a>,
     plan: &'a Plan,
     clock: &'a dyn Clock,
     controls: &'a Controls,
@@ -181,22 +209,30 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn new(
-        source: &'a mut dyn Source,
+        feed: Feed<'a>,
         plan: &'a Plan,
         clock: &'a dyn Clock,
         controls: &'a Controls,
         board: &'a Board,
         around: &'a mut dyn Around,
-    ) -> Self {
+    ) -> Result<Self, CaptureError> {
         let now = clock.elapsed();
-        Self {
-            source,
+        let (intake, pipeline) = match feed {
+            Feed::Source(source) => (Intake::Own(source), pipeline::Live::new(&plan.options, plan.retention)),
+            Feed::Rings(rings) => {
+                let spread = pipeline::Live::spread(&plan.options, plan.retention, rings);
+                let failed = |source| CaptureError::Io { path: "thread".into(), source };
+                (Intake::Crew(Rings::default()), spread.map_err(failed)?)
+            }
+        };
+        Ok(Self {
+            intake,
             plan,
             clock,
             controls,
             board,
             around,
-            pipeline: pipeline::Live::new(&plan.options, plan.retention),
+            pipeline,
             time: CaptureTime::default(),
             resident: Resident::open(),
             figures: Figures::default(),
@@ -210,42 +246,67 @@ impl<'a> Round<'a> {
             looked_packets: 0,
             beat_packets: 0,
             packets: 0,
-        }
+        })
     }
 
     fn listen(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
-        let mut until_look = 0_u32;
+        match self.intake {
+            Intake::Own(_) => self.read(bench),
+            Intake::Crew(_) => self.look_on(bench),
+        }
+    }
+
+    /// Reads packets where they lie, and sees to everything else between them.
+    fn read(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
         loop {
-            match self.source.poll()? {
-                Polled::Packet => {
-                    let packet = self.source.packet();
-                    self.pipeline.take(&packet);
-                    self.packets += 1;
-                    let stamp = packet.at.time;
-                    until_look = until_look.saturating_sub(1);
-                    if self.silent || until_look == 0 {
-                        until_look = PACKETS_PER_LOOK;
-                        let now = self.clock.elapsed();
-                        self.heard_at = now;
-                        self.figures.last = Some(stamp);
-                        self.steps.extend(self.time.heard(stamp, now, self.silent));
-                        self.silent = false;
-                        if self.upkeep(now, false, bench) {
-                            return Ok(());
-                        }
-                    }
-                }
-                Polled::Idle => {
-                    if !self.silent {
-                        self.figures.last = Some(self.source.packet().at.time).or(self.figures.last);
-                    }
-                    self.silent = true;
-                    if self.upkeep(self.clock.elapsed(), true, bench) {
-                        return Ok(());
-                    }
-                }
+            let Self { intake: Intake::Own(source), pipeline, .. } = self else { return Ok(()) };
+            let (mut count, mut first, mut last) = (0_u64, None, Timestamp::MIN);
+            let polled = source.drain(TURN, &mut |packet| {
+                pipeline.take(packet);
+                count += 1;
+                last = packet.at.time;
+                first.get_or_insert(last);
+            })?;
+            let now = self.clock.elapsed();
+            if let Some(first) = first {
+                self.heard(first, last, count, now);
+            }
+            match polled {
+                Polled::Packet => self.silent = false,
+                Polled::Idle => self.silent = true,
                 Polled::End => return Ok(()),
             }
+            if self.upkeep(now, self.silent, bench) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks on while others read.
+    fn look_on(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
+        loop {
+            thread::sleep(GLANCE);
+            let going = self.pipeline.going()?;
+            let now = self.clock.elapsed();
+            let count = going.packets.saturating_sub(self.packets);
+            if let Some(last) = going.last.filter(|_| count > 0) {
+                self.heard(last, last, count, now);
+            }
+            self.silent = going.silent && count == 0;
+            if going.over || self.upkeep(now, self.silent, bench) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// So many packets came, the first and the last of them with these stamps.
+    fn heard(&mut self, first: Timestamp, last: Timestamp, count: u64, now: Duration) {
+        self.packets += count;
+        self.heard_at = now;
+        self.figures.last = Some(last);
+        self.steps.extend(self.time.heard(first, now, self.silent));
+        if last != first {
+            self.steps.extend(self.time.heard(last, now, false));
         }
     }
 
@@ -296,17 +357,20 @@ impl<'a> Round<'a> {
         if let Some(capture) = self.time.now(now, self.silent) {
             self.pipeline.tick(capture);
         }
-        let inputs = self.source.inputs();
+        self.ask_rings();
+        let inputs = self.intake.source().inputs();
+        let load = self.pipeline.load();
         let figures = &mut self.figures;
         figures.rate = (self.packets - self.beat_packets) as f64 / passed.as_secs_f64().max(0.001);
         self.beat_packets = self.packets;
         figures.packets = self.packets;
         figures.bytes = inputs.iter().map(|input| input.bytes).sum();
         figures.dropped = inputs.iter().filter_map(|input| input.dropped).sum();
-        figures.flows = self.pipeline.flows() as u64;
-        figures.kept_bytes = self.pipeline.kept_bytes() as u64;
+        figures.flows = load.flows as u64;
+        figures.kept_bytes = load.kept_bytes as u64;
+        figures.copied = load.copied;
         figures.silent_for = now.saturating_sub(self.heard_at);
-        figures.down = self.source.down();
+        figures.down = self.intake.source().down();
         figures.resident = self.resident.bytes();
         self.board.beat(figures.clone());
         self.around.beat(self.board);
@@ -315,19 +379,27 @@ impl<'a> Round<'a> {
     fn look(&mut self, bench: &mut dyn Bench, why: Why) {
         let began = self.clock.elapsed();
         // A wire that is down says nothing by its silence.
-        let now = if self.source.down().is_empty() { self.time.now(began, self.silent) } else { None };
-        let snapshot = Box::new(self.pipeline.observe(&*self.source, now));
+        self.ask_rings();
+        let down = self.intake.source().down();
+        let now = if down.is_empty() { self.time.now(began, self.silent) } else { None };
+        let snapshot = Box::new(self.pipeline.observe(self.intake.source(), now));
         self.figures.clock_steps += self.steps.len() as u64;
         let ear = Ear {
             silent_for: began.saturating_sub(self.heard_at),
-            down: self.source.down(),
+            down,
             steps: std::mem::take(&mut self.steps),
             elapsed: began,
         };
-        bench.give(Task::Look { snapshot, ear, why });
+        bench.give(Task::Look { snapshot, recent: self.pipeline.recent(), ear, why });
         self.looked_at = self.clock.elapsed();
         self.looked_packets = self.packets;
         self.figures.snapshot_took = self.looked_at.saturating_sub(began);
+    }
+
+    fn ask_rings(&mut self) {
+        if let Intake::Crew(rings) = &mut self.intake {
+            *rings = self.pipeline.rings();
+        }
     }
 
     fn reload(&mut self, bench: &mut dyn Bench) {

@@ -13,11 +13,15 @@ use redb::ReadableTable;
 use redb::TableDefinition;
 
 use crate::model::InputId;
+use crate::model::LinkType;
 use crate::model::Report;
 use crate::model::Timestamp;
+use crate::pipeline::Kept;
 
 use super::event::Event;
 use super::event::Level;
+use super::exhibits::Exhibits;
+use super::exhibits::Key;
 use super::memory::Memory;
 use super::memory::OpenFinding;
 use super::memory::Standing;
@@ -27,7 +31,7 @@ use super::rows::FindingRow;
 use super::rows::Reader;
 use super::rows::RequirementRow;
 
-/// `seq`, `alive`: numbers.
+/// `seq`, `alive`, `counted`: numbers.
 const FIGURES: TableDefinition<'_, &str, i64> = TableDefinition::new("figures");
 /// Requirement: verdict and mechanism.
 const REQUIREMENTS: TableDefinition<'_, &str, (&str, &str)> = TableDefinition::new("requirements");
@@ -43,16 +47,44 @@ const EVENTS: TableDefinition<'_, u64, EventRow<'static>> = TableDefinition::new
 /// Entries of the latest report, by kind (`c`, `r`, `f`) and id: JSON.
 const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("entries");
 
+/// Packets of open findings, by time in nanoseconds and number: link type, interface, length on the wire, and headers.
+type PacketRow = (u16, u32, u32, &'static [u8]);
+const PACKETS: TableDefinition<'_, (i64, u64), PacketRow> = TableDefinition::new("packets");
+
 /// The most conversations kept.
 const MOST_CONVERSATIONS: usize = 65_536;
-/// Capture time between two savings of all that grows by itself; what is told as an event is saved with it.
-const GROWTH: i64 = 60_000_000_000;
+/// Capture time between two savings of all that grows by itself; what is told as an event is saved with it. Where many conversations
+/// grow, time passes in proportion, so that a busy plant does not wear its disk out: the report says as of when they are.
+const GROWTH: i64 = 5_000_000_000;
+/// So many conversations are saved in one such time.
+const GROWN_AT_ONCE: u64 = 2048;
 /// The most events kept for outlets that do not take them.
 const MOST_EVENTS: u64 = 10_000;
 /// The name of the file within the state folder. The number grows with its shape.
 const FILE: &str = "watch-1.redb";
 /// Capture time between two notes that the watch is alive.
 const ALIVE: i64 = 5_000_000_000;
+
+/// What there is to save.
+pub struct Snapshot<'a> {
+    /// What was told.
+    pub memory: &'a Memory,
+    /// The packets of open findings.
+    pub exhibits: &'a Exhibits,
+    /// Events about to be told.
+    pub events: &'a [Arc<Event>],
+    /// The number up to which every outlet has its events.
+    pub arrived: u64,
+    /// The latest report.
+    pub report: Option<&'a Report>,
+    /// Capture time.
+    pub now: Option<Timestamp>,
+    /// Whether the watch ends.
+    pub last: bool,
+}
+
+/// Entries by kind and id: packets of a conversation, the hash of anything else.
+type Entries = BTreeMap<(char, String), u64>;
 
 /// The store.
 pub struct Store {
@@ -62,9 +94,13 @@ pub struct Store {
     saved: Memory,
     alive: Option<Timestamp>,
     last_alive: Option<Timestamp>,
-    /// When entries were last saved, and what each was then: packets of a conversation, the hash of anything else.
+    last_counted: Option<Timestamp>,
+    /// Packets in it.
+    packets: BTreeSet<Key>,
+    /// When entries were last saved, how long they may wait for the next time, and what each was then: packets of a conversation, the hash of anything else.
     grown: Option<Timestamp>,
-    entries: BTreeMap<(char, String), u64>,
+    wait: i64,
+    entries: Entries,
 }
 
 impl Store {
@@ -79,7 +115,10 @@ impl Store {
             saved: Memory::default(),
             alive: None,
             last_alive: None,
+            last_counted: None,
             grown: None,
+            wait: GROWTH,
+            packets: BTreeSet::new(),
             entries: BTreeMap::new(),
         };
         store.read().map_err(|error| error.to_string())?;
@@ -99,7 +138,7 @@ impl Store {
     /// What earlier runs saw. `words` are the names of all protocols.
     pub fn past(&mut self, words: &[&'static str]) -> Result<Past, redb::Error> {
         let reader = Reader { words, input: InputId::default() };
-        let mut past = Past { alive: self.last_alive, ..Past::default() };
+        let mut past = Past { alive: self.last_alive, counted: self.last_counted, ..Past::default() };
         let read = self.database.begin_read()?;
         for entry in read.open_table(ENTRIES)?.iter()? {
             let (key, bytes) = entry?;
@@ -148,25 +187,31 @@ impl Store {
         Ok(events)
     }
 
-    /// Writes what changed. `arrived` is the number up to which every outlet has its events.
-    pub fn save(
-        &mut self,
-        memory: &Memory,
-        events: &[Arc<Event>],
-        arrived: u64,
-        report: Option<&Report>,
-        now: Option<Timestamp>,
-        last: bool,
-    ) -> Result<(), redb::Error> {
+    /// The packets of findings that an earlier run left open.
+    pub fn packets(&self) -> Result<BTreeMap<Key, Kept>, redb::Error> {
+        let read = self.database.begin_read()?;
+        let mut packets = BTreeMap::new();
+        for row in read.open_table(PACKETS)?.iter()? {
+            let (key, row) = row?;
+            let (link, interface, original, bytes) = row.value();
+            let kept = Kept { link: LinkType(link), interface, original, bytes: bytes.to_vec() };
+            packets.insert(key.value(), kept);
+        }
+        Ok(packets)
+    }
+
+    /// Writes what changed.
+    pub fn save(&mut self, state: &Snapshot<'_>) -> Result<(), redb::Error> {
+        let &Snapshot { memory, exhibits, events, arrived, report, now, last } = state;
         let since = |before: Option<Timestamp>, span: i64| match (before, now) {
             (Some(before), Some(now)) => (now.as_nanos() - before.as_nanos()).abs() >= span,
             (_, now) => now.is_some(),
         };
-        let grown = last || since(self.grown, GROWTH);
+        let grown = last || since(self.grown, self.wait);
         if events.is_empty() && !since(self.alive, ALIVE) && !last {
             return Ok(());
         }
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut changed) = (BTreeMap::new(), 0);
         let told = report.filter(|_| grown || !events.is_empty());
         let write = self.database.begin_write()?;
         {
@@ -230,32 +275,50 @@ impl Store {
                 )?;
             }
             if let Some(report) = told {
-                entries = self.save_entries(report, grown, &mut write.open_table(ENTRIES)?)?;
+                if grown && let Some(now) = now {
+                    figures.insert("counted", now.as_nanos())?;
+                }
+                (entries, changed) = self.save_entries(report, grown, &mut write.open_table(ENTRIES)?)?;
+            }
+            let mut table = write.open_table(PACKETS)?;
+            for (&key, kept) in exhibits.all().iter().filter(|(key, _)| !self.packets.contains(*key)) {
+                table.insert(key, (kept.link.0, kept.interface, kept.original, kept.bytes.as_slice()))?;
+            }
+            for &key in self.packets.iter().filter(|key| !exhibits.all().contains_key(*key)) {
+                table.remove(key)?;
             }
         }
         write.commit()?;
         if told.is_some() {
             self.entries = entries;
-            self.grown = if grown { now } else { self.grown };
         }
+        if told.is_some() && grown {
+            self.grown = now;
+            let times = i64::try_from(changed / GROWN_AT_ONCE + 1).unwrap_or(i64::MAX);
+            self.wait = GROWTH.saturating_mul(times);
+        }
+        self.packets = exhibits.all().keys().copied().collect();
         self.saved.clone_from(memory);
         self.alive = now.or(self.alive);
         Ok(())
     }
 
-    /// Writes the entries of a report that changed, conversations only if `grown`; removes those that are gone. Returns what there is.
+    /// Writes the entries of a report that changed, conversations only if `grown`; removes those that are gone. Returns what there is, and
+    /// how many were written.
     fn save_entries(
         &self,
         report: &Report,
         grown: bool,
         table: &mut redb::Table<'_, (&'static str, &'static str), &'static [u8]>,
-    ) -> Result<BTreeMap<(char, String), u64>, redb::Error> {
+    ) -> Result<(Entries, u64), redb::Error> {
         let mut entries = BTreeMap::new();
+        let mut written = 0;
         let mut save = |kind: char, id: &str, state: u64, bytes: &dyn Fn() -> Vec<u8>| {
             let key = (kind, id.to_owned());
             let changed = self.entries.get(&key) != Some(&state);
             entries.insert(key, state);
             if changed {
+                written += 1;
                 table.insert((kind.encode_utf8(&mut [0; 4]) as &str, id), bytes().as_slice())?;
             }
             Ok::<(), redb::Error>(())
@@ -264,7 +327,9 @@ impl Store {
         for told in &report.requirements {
             if let Some(row) = RequirementRow::of(told) {
                 // Its counters grow with every flow; only what it says has to be on disk at once.
-                let state = hash(format!("{} {}", told.verdict.name(), told.reason).as_bytes());
+                let state = hash(
+                    format!("{} {} {}", told.verdict.name(), told.reason, told.history.len()).as_bytes(),
+                );
                 save('r', &told.id, state, &|| json(&row))?;
             }
         }
@@ -283,7 +348,7 @@ impl Store {
         for (kind, id) in self.entries.keys().filter(|key| !entries.contains_key(*key)) {
             table.remove((kind.encode_utf8(&mut [0; 4]) as &str, id.as_str()))?;
         }
-        Ok(entries)
+        Ok((entries, written))
     }
 
     /// Everything has arrived up to this number: nothing of it is told again.
@@ -304,6 +369,7 @@ impl Store {
             write.open_table(CONVERSATIONS)?;
             write.open_table(EVENTS)?;
             write.open_table(ENTRIES)?;
+            write.open_table(PACKETS)?;
         }
         write.commit()?;
         let read = self.database.begin_read()?;
@@ -313,6 +379,10 @@ impl Store {
         };
         let seq = figure("seq")?.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0);
         self.last_alive = figure("alive")?.map(Timestamp::from_nanos);
+        self.last_counted = figure("counted")?.map(Timestamp::from_nanos);
+        for row in read.open_table(PACKETS)?.iter()? {
+            self.packets.insert(row?.0.value());
+        }
         let mut requirements = BTreeMap::new();
         for row in read.open_table(REQUIREMENTS)?.iter()? {
             let (id, row) = row?;

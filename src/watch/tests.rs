@@ -205,12 +205,13 @@ fn run(frames: Vec<(u64, Vec<u8>)>, until: u64, state: Option<&std::path::Path>)
         keep: Duration::from_secs(86_400),
         sinks,
         archive: None,
+        evidence: state.map(|folder| folder.join("evidence")),
         store: state.map(|folder| Store::open(folder).unwrap()),
         words: vec!["amqp", "ssh"],
         hear: Box::new(|_| {}),
     };
     let plan = Plan {
-        options: pipeline::Options::default(),
+        options: pipeline::Options { recent_bytes: 1 << 20, ..pipeline::Options::default() },
         retention: Retention::default(),
         pause: Duration::from_secs(1),
         duration: None,
@@ -219,7 +220,7 @@ fn run(frames: Vec<(u64, Vec<u8>)>, until: u64, state: Option<&std::path::Path>)
     let mut wire = Wire { frames, next: 0, until, clock: Arc::clone(&clock), at: PacketRef::default() };
     let desk = Desk::new(setup, Arc::clone(&board));
     let controls = Controls::default();
-    let report = watch(&mut wire, &plan, &*clock, &controls, desk, &board, &mut Quiet).unwrap();
+    let report = watch(Feed::Source(&mut wire), &plan, &*clock, &controls, desk, &board, &mut Quiet).unwrap();
     let events = heard.0.lock().unwrap().clone();
     Ran { report, events }
 }
@@ -319,11 +320,35 @@ fn a_restart_forgets_nothing_that_was_told_and_tells_nothing_twice() {
     let talk = second.report.conversations.iter().find(|told| told.port == Some(5672)).unwrap();
     assert_eq!((talk.flows, talk.packets), (3, 11));
     assert_eq!(talk.protocols, ["amqp"]);
+    // Its packets were kept when they passed, and are there again.
+    let exhibits = || -> Vec<_> {
+        let files = std::fs::read_dir(folder.path().join("evidence")).unwrap().flatten();
+        let files = files.map(|file| file.path());
+        files.filter(|file| file.extension().is_some_and(|kind| kind == "pcapng")).collect()
+    };
+    let mut source = crate::capture::open(&exhibits(), &crate::capture::Options::default()).unwrap();
+    let mut kept = Vec::new();
+    while source.advance().unwrap() {
+        kept.push((source.packet().at.time, source.packet().bytes.to_vec()));
+    }
+    let cited = |ran: &Ran| {
+        let mut cited: Vec<_> = ran.report.findings[0].evidence.iter().map(|piece| piece.at.time).collect();
+        cited.sort();
+        cited.dedup();
+        cited
+    };
+    assert_eq!(kept.iter().map(|(time, _)| *time).collect::<Vec<_>>(), cited(&second));
+    assert_eq!(cited(&second), cited(&first));
+    let sent = dropped(20_000, 50_003);
+    assert!(kept.iter().all(|(_, bytes)| sent.iter().any(|(_, frame)| frame == bytes)), "{kept:?}");
     let numbers =
         |ran: &Ran| ran.events.iter().map(|event| event["seq"].as_u64().unwrap()).collect::<Vec<_>>();
     assert!(numbers(&second).iter().min() > numbers(&first).iter().max());
     let third = run(frames(&[works(1_000, 50_010)]), 30_000, Some(folder.path()));
     assert_eq!(third.named("finding-resolved").len(), 1, "{:#?}", third.events);
+    assert!(exhibits().is_empty());
+    let history: Vec<_> = queue(&third).history.iter().map(|phase| phase.verdict).collect();
+    assert_eq!(history, ["satisfied", "blocked", "satisfied"]);
     let change = third.named("verdict-changed");
     assert_eq!(
         (change[0]["before"].as_str(), change[0]["verdict"].as_str()),

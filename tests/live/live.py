@@ -5,7 +5,7 @@ frame may leave the capture interface.
 
     plant:  cli 10.1.2.10 -- switch -- router -- srv 10.1.9.5        mirror: switch -- probe
 
-Usage: live.py PROGRAM
+Usage: live.py PROGRAM [SECONDS OF SILENCE]        default 20
 """
 
 import http.client
@@ -141,7 +141,8 @@ class Watch:
         self.seen = len(self.lines())
         command = [program, "watch", "-i", "m1", "--site", str(folder / "site.toml"), "--every", "1s", "--silence", "10s"]
         command += ["--events", str(self.events), "--report", str(folder / "report.json"), "--format", "json"]
-        command += ["--state", str(folder / "state"), "--http", f"unix:{folder / 'http.sock'}", *more]
+        command += ["--state", str(folder / "state"), "--http", f"unix:{folder / 'http.sock'}"]
+        command += ["--evidence", str(folder / "evidence"), *more]
         self.process = inside("probe", command)
 
     def lines(self):
@@ -174,6 +175,13 @@ class Watch:
             raise Failed(f"{what}: told {wrong[0]['event']}: {wrong[0]['message']}")
         print(f"ok    {what}: nothing told for {seconds} s", flush=True)
 
+    def skip(self):
+        """What was told so far is not waited for any more."""
+        self.seen = len(self.lines())
+
+    def pid(self):
+        return self.process.pid
+
     def get(self, path):
         connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -194,10 +202,11 @@ def verdicts(report):
     return sorted((r["rule"], r["source"], r["target"], r["verdict"], str(r["mechanism"])) for r in report["requirements"])
 
 
-def test(program, folder):
+def test(program, folder, silence):
     (folder / "site.toml").write_text(SITE)
     (folder / "state").mkdir()
-    for path in (folder, folder / "state"):
+    (folder / "evidence").mkdir()
+    for path in (folder, folder / "state", folder / "evidence"):
         path.chmod(0o777)
     peers = [inside("srv", [sys.executable, "-c", SERVER])]
     recorder = None
@@ -282,6 +291,32 @@ def test(program, folder):
         sh(f"ip -n {NAMES['sw']} link set p3 up")
         watch.wait("it is plugged in again", 10, event="vantage-recovered", condition="interface-down")
 
+        probe = NAMES["probe"]
+        sh(f"ip -n {probe} link set m1 down && ip -n {probe} link set m1 name m9 && ip -n {probe} link set m9 up")
+        time.sleep(3)
+        before = packets(watch)
+        time.sleep(3)
+        if packets(watch) <= before:
+            raise Failed("an interface with a new name is not listened to any more")
+        print("ok    an interface that was renamed is listened to all the same")
+        sh(f"ip -n {probe} link set m9 down && ip -n {probe} link set m9 name m1 && ip -n {probe} link set m1 up")
+        time.sleep(3)
+        watch.skip()
+        sh(f"ip -n {probe} link del m1")
+        watch.wait("the interface is taken out", 10, event="vantage-degraded", condition="interface-down")
+        time.sleep(3)
+        sh(f"ip link add m1 netns {probe} type veth peer name p3 netns {NAMES['sw']}")
+        sh(f"ip -n {NAMES['sw']} link set p3 master br0 up && ip -n {probe} link set m1 up")
+        watch.wait("another is put in its place", 10, event="vantage-recovered", condition="interface-down")
+        before = packets(watch)
+        time.sleep(3)
+        if packets(watch) <= before:
+            raise Failed("an interface that was put back is not listened to")
+        who = pathlib.Path(f"/proc/{watch.pid()}/status").read_text()
+        if "Uid:\t0" in who or "CapEff:\t0000000000000000" not in who:
+            raise Failed("the watch has privileges")
+        print("ok    an interface that was taken out and put back is listened to, without any privileges")
+
         block("blackhole")
         watch.wait("a block", 25, **fails)
         watch.wait("its finding", 5, event="finding-opened")
@@ -290,13 +325,14 @@ def test(program, folder):
         watch = Watch(program, folder)
         watch.wait("it goes on after kill -9", 10, event="watch-started")
         watch.none("what is known is not told again", 20, "finding-opened", "finding-resolved", "verdict-changed")
+        evidence(program, folder, watch)
         unblock()
         watch.wait("it works again", 15, **works)
         watch.wait("the finding of the run before is over", 8, event="finding-resolved")
 
         peers.pop().kill()
         watch.wait("the wire falls silent", 25, event="vantage-degraded", condition="silent")
-        watch.none("silence means nothing", 20, "verdict-changed", "finding-opened", "conversation-unexpected")
+        watch.none("silence means nothing", silence, "verdict-changed", "finding-opened", "conversation-unexpected")
         peers.append(inside("cli", amqp))
         watch.wait("the wire speaks again", 10, event="vantage-recovered", condition="silent")
 
@@ -314,6 +350,38 @@ def test(program, folder):
             peer.kill()
         if recorder and recorder.poll() is None:
             recorder.kill()
+
+
+def packets(watch):
+    text = watch.get("/metrics")[1]
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("spanaudit_packets_total ")))
+
+
+def evidence(program, folder, watch):
+    """The packets of a finding that an earlier run opened are there, and the report can be explained."""
+    shutil.rmtree(folder / "evidence", ignore_errors=True)
+    (folder / "evidence").mkdir()
+    (folder / "evidence").chmod(0o777)
+    (folder / "report.json").unlink(missing_ok=True)
+    watch.signal(signal.SIGUSR1)
+    deadline = time.monotonic() + 10
+    while not (folder / "evidence" / "SHA256SUMS").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    files = sorted((folder / "evidence").glob("*-blocked-*.pcapng"))
+    if not files:
+        raise Failed(f"no evidence of the block: {sorted(path.name for path in (folder / 'evidence').iterdir())}")
+    index = json.loads((folder / "evidence" / "index.json").read_text())
+    if index["left_out"]:
+        raise Failed(f"evidence left out: {index['left_out']}")
+    if shutil.which("tcpdump"):
+        text = sh(f"tcpdump -nr {files[0]}").stdout
+        if "10.1.2.10" not in text or "Flags [S]" not in text:
+            raise Failed(f"the evidence shows no SYN:\n{text}")
+    finding = next(f["id"] for f in json.loads((folder / "report.json").read_text())["findings"] if f["kind"] == "blocked")
+    text = sh(f"{program} explain {folder / 'report.json'} {finding}").stdout
+    if "10.1.2.10" not in text:
+        raise Failed(f"the finding is not explained:\n{text}")
+    print(f"ok    after kill -9 the packets of the open finding are there, {files[0].stat().st_size} bytes, and it is explained")
 
 
 def disk_full(program, folder):
@@ -358,7 +426,7 @@ def main():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="spanaudit-live-"))
     try:
         build()
-        test(program, folder)
+        test(program, folder, float(sys.argv[2]) if len(sys.argv) > 2 else 20)
         return 0
     except (Failed, subprocess.CalledProcessError, AssertionError) as error:
         print(f"FAIL  {error}", getattr(error, "stderr", "") or "", file=sys.stderr)

@@ -14,6 +14,8 @@ use super::talk::LINUX;
 use super::talk::REPEATS;
 use super::talk::Talk;
 use super::wire::ACK;
+use super::wire::PSH;
+use super::wire::RST;
 use super::wire::SYN;
 
 pub const ALL: &[Scenario] = &[
@@ -39,6 +41,13 @@ pub const ALL: &[Scenario] = &[
     ("the first request of a queue dies", request_dies),
     ("the queue's second request dies", second_request_dies),
     ("a session that worked dies", session_dies),
+    ("an idle session dies", idle_session_dies),
+    ("a session is torn by the firewall's resets", session_reset),
+    ("a session is ended by prohibition", session_prohibited),
+    ("the second half of a ClientHello dies", half_a_hello),
+    ("what follows the server's banner is reset on the way", after_banner_reset),
+    ("what follows the server's banner dies", after_banner_dies),
+    ("the second attempt is cut short by the end", cut_by_the_end),
     ("it worked, then it is dropped", worked_then_dropped),
     ("two users, one of them dropped", one_of_two),
 ];
@@ -197,5 +206,85 @@ fn one_of_two(v6: bool) -> Scene {
     }
     s.expect(other, s.manager, 443, &["blocked dropped"]);
     s.expect(s.user, s.manager, 443, &["satisfied"]);
+    s
+}
+
+/// Keep-alives (RFC 9293 section 3.8.4) into the void: nothing is sent but the byte before the next.
+fn idle_session_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    let mut talk = s.talk(s.sensor, s.site, 3006, 2).opens().exchange(&said).waits(60 * S);
+    for after in 0..9 {
+        talk.keeps_alive(Client, after * 5 * S, Fate::Dies);
+    }
+    talk.packet(Client, RST | ACK, &[], 50 * S, Fate::Dies);
+    s.expect(s.sensor, s.site, 3006, &["blocked cut"]);
+    s
+}
+
+fn session_reset(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let talk = s.talk(s.sensor, s.site, 5672, 5).opens().exchange(&bytes::amqp()).waits(60 * S);
+    talk.loses(Client, &bytes::amqp_close(200, "bye")).firewall_resets();
+    s.expect(s.sensor, s.site, 5672, &["blocked cut"]);
+    s
+}
+
+fn session_prohibited(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let mut talk = s.talk(s.sensor, s.site, 5672, 5).opens().exchange(&bytes::amqp()).waits(60 * S);
+    let (at, mut sent) = (talk.at, Vec::new());
+    for after in [0, 200, 600, 1_400, 3_000, 6_200] {
+        let bytes = bytes::amqp_close(200, "bye");
+        sent.push((at + after * MS, talk.packet(Client, PSH | ACK, &bytes, after * MS, Fate::Dies)));
+    }
+    for (at, packet) in sent {
+        s.plant.firewall_says(at + 200, s.sensor, if v6 { (1, 1) } else { (3, 13) }, &packet);
+    }
+    s.expect(s.sensor, s.site, 5672, &["blocked prohibited"]);
+    s
+}
+
+/// A post-quantum key share makes a ClientHello of two segments; a filter that wants it whole drops the second.
+fn half_a_hello(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let hello = bytes::client_hello("site.plant.example", &[TLS13, TLS12]);
+    let (first, second) = hello.split_at(hello.len() / 2);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().says(Client, first).in_vain(Client, second, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked tls-cut"]);
+    s
+}
+
+const BANNER: &[u8] = b"220 mail.plant.example ESMTP\r\n";
+
+fn after_banner_reset(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    for at in [10, 50, 90] {
+        let talk = s.talk(s.sensor, s.dns, 25, at).opens().says(Server, BANNER);
+        talk.loses(Client, b"EHLO sensor\r\n").firewall_resets();
+    }
+    s.expect(s.sensor, s.dns, 25, &["blocked cut"]);
+    s
+}
+
+fn after_banner_dies(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    for at in [10, 90] {
+        let talk = s.talk(s.sensor, s.dns, 25, at).opens().says(Server, BANNER);
+        talk.in_vain(Client, b"EHLO sensor\r\n", &REPEATS);
+    }
+    s.expect(s.sensor, s.dns, 25, &["blocked cut"]);
+    s
+}
+
+fn cut_by_the_end(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let said = bytes::amqp();
+    for (at, repeats) in [(10, &REPEATS[..]), (138, &REPEATS[..3])] {
+        s.talk(s.sensor, s.site, 5672, at).opens().exchange(&said[..2]).in_vain(Client, &said[2].1, repeats);
+    }
+    s.expect(s.sensor, s.site, 5672, &["blocked cut", "undecided"]);
     s
 }

@@ -13,6 +13,9 @@ pub const ALL: &[Scenario] = &[
     ("NTP is never answered", |v6| ntp(v6, |_| None, &["failed no-reply"])),
     ("NTP is never answered, but another client's is", other_client),
     ("two requests are too little", too_little),
+    ("NTP is answered, then no more", fixed_port_goes_silent),
+    ("NTP is answered now and then", |v6| ntp(v6, |n| (n % 4 == 0).then_some(Fate::Passes), &["satisfied"])),
+    ("SNMP is answered from the agent's other address", other_address),
     ("nothing listens for NTP", |v6| error(v6, 123, By::Target, "failed refused")),
     ("NTP is rejected on the way", |v6| error(v6, 123, By::Firewall, "blocked rejected")),
     ("nothing listens for syslog", |v6| error(v6, 514, By::Target, "failed refused")),
@@ -20,6 +23,10 @@ pub const ALL: &[Scenario] = &[
     ("syslog has no answers", silent_syslog),
     ("SNMP in either direction", snmp_either_way),
 ];
+
+/// Kinds of SNMP messages (RFC 3416 section 3).
+const GET: u8 = 0xa0;
+const RESPONSE: u8 = 0xa2;
 
 enum By {
     Target,
@@ -111,8 +118,6 @@ fn silent_syslog(v6: bool) -> Scene {
 
 /// The document has the sensor ask; managers poll, and both are right.
 fn snmp_either_way(v6: bool) -> Scene {
-    const GET: u8 = 0xa0;
-    const RESPONSE: u8 = 0xa2;
     let mut s = Scene::defender(v6, &[]);
     for (id, (client, server)) in [(1, (s.sensor, s.dns)), (2, (s.dns, s.sensor))] {
         for at in [20, 60, 100] {
@@ -129,5 +134,34 @@ fn snmp_either_way(v6: bool) -> Scene {
         }
     }
     s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied"]);
+    s
+}
+
+/// Many clients of NTP ask from port 123, so that all their questions are one flow.
+fn fixed_port_goes_silent(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    for number in 0..16 {
+        let (at, payload) = ((5 + 8 * number) * S, bytes::ntp(false, number as u8));
+        let fate = if number < 6 { Fate::Passes } else { Fate::Dies };
+        datagram(&mut s.plant, at, (s.sensor, s.dns), (123, 123), &payload, fate);
+        if number < 6 {
+            let sensor = s.sensor;
+            reply(&mut s, sensor, number, 123, Fate::Passes);
+        }
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/123", &["blocked no-reply", "failed no-reply"]);
+    s
+}
+
+fn other_address(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    let other = s.plant.machine(50, 166);
+    for id in 1..5 {
+        let at = u64::from(id) * 30 * S;
+        datagram(&mut s.plant, at, (s.sensor, s.dns), (41_000, 161), &bytes::snmp(GET, id), Fate::Passes);
+        let answer = bytes::snmp(RESPONSE, id);
+        datagram(&mut s.plant, at + 1_300, (other, s.sensor), (161, 41_000), &answer, Fate::Passes);
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied", "undecided"]);
     s
 }

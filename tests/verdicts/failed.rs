@@ -19,6 +19,12 @@ pub const ALL: &[Scenario] = &[
     ("access denied", |v6| answer(v6, 3006, Answer::Alert(49), &["failed tls-alert"])),
     ("unrecognised name", |v6| answer(v6, 3006, Answer::Alert(112), &["failed tls-alert"])),
     ("the broker refuses the login", broker_refuses),
+    ("the broker answers another version with its own", other_version),
+    ("a broker that wants TLS", |v6| answers(v6, 5672, bytes::AMQP, &bytes::alert(10), &["failed closed"])),
+    ("a ClientHello answered in clear text", |v6| hello_answered(v6, b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+    ("a ClientHello answered by noise", |v6| hello_answered(v6, b"\x00\x01ERR bad request\n")),
+    ("a client certificate is missing", certificate_missing),
+    ("the request is taken and never answered", never_answered),
     ("TLS 1.2 where 1.3 is documented", old_tls),
     ("TLS 1.2 where no version is documented", any_tls),
     ("clear text where TLS is documented", clear_text),
@@ -124,5 +130,46 @@ fn off(v6: bool) -> Scene {
     }
     s.expect(s.sensor, second, 3006, &["failed host-down"]);
     s.expect(s.sensor, second, 5672, &["failed host-down"]);
+    s
+}
+
+fn answers(v6: bool, port: u16, asked: &[u8], answer: &[u8], said: &[&'static str]) -> Scene {
+    let mut s = Scene::opswat(v6, &[port]);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, port, at).opens().says(Client, asked).says(Server, answer).closes(Server);
+    }
+    s.expect(s.sensor, s.site, port, said);
+    s
+}
+
+fn hello_answered(v6: bool, answer: &[u8]) -> Scene {
+    let hello = bytes::client_hello("site.plant.example", &[TLS13, TLS12]);
+    answers(v6, 3006, &hello, answer, &["violated", "failed"])
+}
+
+/// AMQP 0-9-1 section 4.2.2: a server that does not take a version writes its own header and closes.
+fn other_version(v6: bool) -> Scene {
+    answers(v6, 5672, b"AMQP\x00\x01\x00\x00", bytes::AMQP, &["failed closed"])
+}
+
+/// After a ServerHello the two ends have agreed: what fails then is neither version nor cipher.
+fn certificate_missing(v6: bool) -> Scene {
+    const HANDSHAKE_FAILURE: u8 = 40;
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS12);
+    for at in [10, 90] {
+        let talk = s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..3]);
+        talk.says(Server, &bytes::alert(HANDSHAKE_FAILURE)).closes(Server);
+    }
+    s.expect(s.sensor, s.site, 3006, &["failed tls-alert"]);
+    s
+}
+
+fn never_answered(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 5672, at).opens().says(Client, bytes::AMQP).waits(30 * S).closes(Client);
+    }
+    s.expect(s.sensor, s.site, 5672, &["failed", "undecided"]);
     s
 }

@@ -10,6 +10,9 @@ use super::scene::Scene;
 use super::talk::End::Client;
 use super::talk::End::Server;
 use super::talk::LINUX;
+use super::wire::ACK;
+use super::wire::RST;
+use super::wire::SYN;
 
 pub const ALL: &[Scenario] = &[
     ("a mirror of the sensor's segment", own_segment),
@@ -22,6 +25,7 @@ pub const ALL: &[Scenario] = &[
     ("the mode that has no such flow", wrong_mode),
     ("an unlisted machine is dropped at a documented port", unlisted),
     ("a stray reset", stray_reset),
+    ("an answer to a question that nobody asked", backscatter),
 ];
 
 fn own_segment(v6: bool) -> Scene {
@@ -119,6 +123,16 @@ fn stray_reset(v6: bool) -> Scene {
     let mut s = Scene::opswat(v6, &[]);
     s.talk(s.sensor, s.manager, 8080, 40).resets(Client);
     s.talk(s.sensor, s.manager, 8081, 50).resets(Server);
+    s.expect(s.sensor, s.site, 3006, &["satisfied"]);
+    s
+}
+
+/// Somebody has used the sensor's address: what comes back is no flow of its own (RFC 9293 section 3.5.2 has it reset).
+fn backscatter(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let mut talk = s.talk(s.sensor, s.manager, 8080, 40);
+    talk.packet(Server, SYN | ACK, &[], 0, Fate::Passes);
+    talk.packet(Client, RST, &[], 900, Fate::Passes);
     s.expect(s.sensor, s.site, 3006, &["satisfied"]);
     s
 }

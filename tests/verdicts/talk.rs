@@ -128,6 +128,14 @@ impl<'a> Talk<'a> {
         self
     }
 
+    /// A keep-alive: the last byte once more, with nothing in it.
+    pub fn keeps_alive(&mut self, end: End, after: u64, fate: Fate) {
+        let own = usize::from(end == Server);
+        self.seq[own] = self.seq[own].wrapping_sub(1);
+        self.packet(end, ACK, &[], after, fate);
+        self.seq[own] = self.seq[own].wrapping_add(1);
+    }
+
     /// An orderly close, begun by one end.
     pub fn closes(mut self, first: End) -> Self {
         let other = if first == Client { Server } else { Client };

@@ -24,6 +24,9 @@ pub const ALL: &[Scenario] = &[
     ("an error for a flow that never was", forged_error),
     ("a reset of a past session of the pair", |v6| blocked_then_works(v6)),
     ("of two addresses one is dead", any_of),
+    ("a packet too big for the way", too_big),
+    ("a server that repeats its flight, seen alone", server_alone),
+    ("the server restarts", restart),
     ("too little to tell", too_little),
     ("the attempt ends with the capture", at_the_end),
 ];
@@ -150,5 +153,45 @@ fn at_the_end(v6: bool) -> Scene {
     let mut s = Scene::opswat(v6, &[3006]);
     s.talk(s.sensor, s.site, 3006, 138).syns(&[1], Fate::Dies);
     s.expect(s.sensor, s.site, 3006, &["undecided"]);
+    s
+}
+
+/// Path-MTU discovery (RFC 1191, RFC 8201): the error is part of how it works.
+fn too_big(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    for at in [10, 90] {
+        let mut talk = s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..1]);
+        let (began, packet) = (talk.at, talk.packet(Server, ACK, &said[1].1, 0, Fate::Dies));
+        talk.waits(2_000).exchange(&said[1..]).closes(Client);
+        s.plant.firewall_says(began + 500, s.site, if v6 { (2, 0) } else { (3, 4) }, &packet);
+    }
+    let site = s.site.mac;
+    let gateway = s.plant.gateway(s.site.segment).mac;
+    s.plant.forget(|_, frame| frame[6..12] != site && frame[6..12] != gateway);
+    s.expect(s.sensor, s.site, 3006, &["satisfied", "undecided"]);
+    s
+}
+
+fn server_alone(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    for at in [10, 90] {
+        let talk = s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..1]);
+        talk.in_vain(Server, &said[1].1, &[200, 600]).waits(S).exchange(&said[1..]).closes(Client);
+    }
+    let site = s.site.mac;
+    s.plant.forget(|_, frame| frame[6..12] != site);
+    s.expect(s.sensor, s.site, 3006, &["satisfied", "undecided"]);
+    s
+}
+
+/// Data into a dead session, a reset from a server that has forgotten it, and a new session that works.
+fn restart(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let talk = s.talk(s.sensor, s.site, 5672, 5).opens().exchange(&bytes::amqp()).waits(50 * S);
+    talk.in_vain(Client, &bytes::amqp_close(200, "bye"), &[200, 600, 1_400, 3_000, 6_200]).resets(Server);
+    s.fine(s.sensor, s.site, 5672, 90, &bytes::amqp());
+    s.expect(s.sensor, s.site, 5672, &["satisfied"]);
     s
 }
