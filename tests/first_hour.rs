@@ -55,6 +55,11 @@ fn each_step_tells_the_next() {
         assert_eq!((code, err.as_str()), (3, ""), "{name}");
         assert!(report.starts_with("PROVISIONAL"), "{name}");
         let offered = offered_site(&report);
+        // Where nothing of a documented product is on the wire, there is no file to offer, but a way on.
+        if ["broadcast-domain", "unreadable-frames"].contains(&name.as_str()) {
+            assert!(offered.is_empty() && report.contains("--ruleset ID"), "{name}: {report}");
+            continue;
+        }
         assert!(offered.contains("[roles]"), "{name} offers no site file: {report}");
         assert!(offered.lines().count() <= 20, "{name}: more than a person reads: {offered}");
 

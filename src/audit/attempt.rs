@@ -16,6 +16,7 @@ use crate::model::Failure;
 use crate::model::FlowRecord;
 use crate::model::Grade;
 use crate::model::Host;
+use crate::model::MacAddr;
 use crate::model::Mechanism;
 use crate::model::Outcome;
 use crate::model::PacketRef;
@@ -25,6 +26,7 @@ use crate::model::Transport;
 use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
+use super::view;
 use super::view::Sight;
 use super::view::Tried;
 use super::view::View;
@@ -68,7 +70,7 @@ pub enum State {
     /// It worked. The note says what remains unproven.
     Works(Proofs, Option<String>),
     /// It worked, with a reason why that is not enough to take an earlier failure back.
-    Doubtful(Proofs, Option<String>, String),
+    Doubtful(Proofs, Option<String>, Doubt),
     /// Sent by a protocol that has no answers, and no error came back. The note says what that is worth.
     Sent(Proofs, String),
     /// It gets through, but whether as documented is not shown, and why.
@@ -81,6 +83,15 @@ pub enum State {
     Silent(Silence),
     /// The capture can't tell, and why.
     Unclear(String),
+}
+
+/// Why a success is not enough to take an earlier failure back.
+#[derive(Clone, Debug)]
+pub struct Doubt {
+    /// In plain words.
+    pub why: String,
+    /// Whether what would tell was not captured. Else the attempt was not over: it takes nothing back at all (evidence 3.3.4).
+    pub holes: bool,
 }
 
 /// Requests or SYNs without any answer.
@@ -105,6 +116,8 @@ pub struct Attempt {
     pub ends: (Host, Option<Host>),
     /// Where: the cell, and the VLANs of its first packet.
     pub place: (CellId, Vec<u16>),
+    /// The MAC address from which its client's packets came, where they had passed no router.
+    pub maker: Option<MacAddr>,
     /// What became of it.
     pub state: State,
 }
@@ -125,6 +138,7 @@ pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt 
         last: flow.last,
         ends: (flow.client.host, Some(flow.server.host)),
         place: (flow.cell, flow.vlans.clone()),
+        maker: view::maker(&flow.from_client),
         state,
     }
 }
@@ -145,7 +159,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             .or_else(ended)
             .unwrap_or_else(|| payload::held_against(flow, want));
         return match (state, cut::doubtful(flow)) {
-            (State::Works(proofs, note), Some(why)) => State::Doubtful(proofs, note, why),
+            (State::Works(proofs, note), Some(doubt)) => State::Doubtful(proofs, note, doubt),
             (state, _) => state,
         };
     }
@@ -249,6 +263,7 @@ pub fn later(flow: &FlowRecord, view: &View) -> Option<Attempt> {
         last: series.last?,
         ends: (flow.client.host, Some(flow.server.host)),
         place: (flow.cell, flow.vlans.clone()),
+        maker: view::maker(&flow.from_client),
         state: State::Silent(requests(flow, view)),
     })
 }

@@ -13,6 +13,7 @@ use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
 use crate::model::Observed;
+use crate::model::SideRecord;
 use crate::rules::Binding;
 use crate::rules::HostPattern;
 use crate::rules::Nat;
@@ -22,6 +23,7 @@ use crate::rules::Site;
 use super::names;
 use super::names::Names;
 use super::patterns::Patterns;
+use super::view;
 
 /// One way to recognise a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +57,18 @@ impl Party {
             (Member::Mac(mac), Host::Mac(seen)) => *mac == seen,
             _ => false,
         })
+    }
+
+    /// Whether a flow may be of this party by the machine that made it: where the party is bound by MAC address, and the flow's packets show another
+    /// one before any router, its address was then somebody else's.
+    pub fn made(&self, side: &SideRecord) -> bool {
+        let mut bound = self.members.iter().filter_map(|member| match member {
+            Member::Mac(mac) => Some(*mac),
+            _ => None,
+        });
+        let first = bound.next();
+        let Some((own, maker)) = first.zip(view::maker(side)) else { return true };
+        own == maker || bound.any(|other| other == maker)
     }
 
     /// Adds the other address of each member that a declared translation gives two.
@@ -355,6 +369,16 @@ fn bind(
                 .filter(|known| known.answer.is_some_and(|(_, answered)| answered == *mac))
                 .map(|known| (known.target, known.cell))
                 .collect();
+            // What leaves it with its own MAC address shows its address as well.
+            let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
+            let used = flows.flat_map(|flow| {
+                [(flow.client.host, &flow.from_client), (flow.server.host, &flow.from_server)]
+                    .into_iter()
+                    .filter(|(_, side)| view::maker(side) == Some(*mac))
+                    .filter_map(|(host, _)| Some((host.ip()?, flow.cell)))
+            });
+            let mut leased = leased;
+            leased.extend(used);
             members.extend(leased.into_iter().map(|(ip, cell)| Member::Address(ip, Some(cell))));
             vec![Party { label: mac.to_string(), members, unpinned: false }]
         }

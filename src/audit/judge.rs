@@ -243,6 +243,19 @@ impl<'a> Context<'a> {
             return Some(Ruling::new(ConversationVerdict::Violating, Some(entry.name()), reason));
         }
         let accepted = matched.iter().find_map(|one| catalogue.get(*one.accepting.first()?));
+        // An address that has a documented name may have others, and a flow that shows its own is that name's.
+        let stranger = matched.iter().find_map(|one| {
+            let covered =
+                !one.accepting.is_empty() || one.violating.is_some() || !one.switched_off.is_empty();
+            names::shown(&one.flow).first().filter(|_| !covered).map(|name| (*name).to_owned())
+        });
+        if let (Some(entry), Some(name)) = (accepted, stranger) {
+            let reason = format!(
+                "part of it names {name}, which no rule covers, at an address that also has a documented name ({})",
+                entry.rule.cite
+            );
+            return Some(Ruling::new(ConversationVerdict::Unexpected, None, reason));
+        }
         if let Some(entry) = accepted {
             let reason = match entry.reading.note.as_str() {
                 "" => format!("documented: {}", entry.rule.cite),

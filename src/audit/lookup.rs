@@ -67,7 +67,36 @@ pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View) -> Vec<
         group.push(lookup);
     }
     attempts.extend(judge(&group, context, view));
+    mended(lookups, context, &mut attempts);
     attempts
+}
+
+/// Where the name was answered with an address after it had failed, name service stops nothing any more.
+fn mended(lookups: &[&Lookup], context: &Context<'_>, attempts: &mut Vec<Attempt>) {
+    let failed =
+        attempts.iter().filter(|attempt| matches!(attempt.state, State::Fails(..))).map(|a| a.last).max();
+    let Some(failed) = failed else { return };
+    let good = lookups.iter().find(|lookup| {
+        lookup.answer.as_ref().is_some_and(|answer| {
+            answer.at > failed && answer.addresses.iter().any(|address| !context.is_sink(*address))
+        })
+    });
+    if let Some(lookup) = good
+        && let Some(answer) = &lookup.answer
+    {
+        attempts.push(Attempt {
+            first: at(lookup),
+            last: answer.at,
+            ends: (lookup.client, None),
+            place: (lookup.cell, Vec::new()),
+            maker: None,
+            state: State::Open(format!(
+                "{} has an address again since packet {}; whether it is reached is not shown",
+                lookup.name,
+                answer.at.number()
+            )),
+        });
+    }
 }
 
 /// The packet by which a lookup is placed in time.
@@ -109,6 +138,7 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
         last,
         ends: (first.client, None),
         place: (first.cell, Vec::new()),
+        maker: None,
         state,
     })
 }

@@ -29,10 +29,14 @@ impl Names {
     }
 }
 
+/// The names that a flow itself shows.
+pub fn shown(flow: &FlowRecord) -> Vec<&str> {
+    SHOWN_NAME.iter().flat_map(|key| flow.classification.facts.all(key)).map(without_port).collect()
+}
+
 /// The names that a flow's server has for this flow: those that the flow itself shows, else those known of its address.
 pub fn of_flow(flow: &FlowRecord) -> Vec<&str> {
-    let shown: Vec<&str> =
-        SHOWN_NAME.iter().flat_map(|key| flow.classification.facts.all(key)).map(without_port).collect();
+    let shown = shown(flow);
     if shown.is_empty() { flow.hosts.iter().map(String::as_str).collect() } else { shown }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::CellId;
 use crate::model::Host;
+use crate::model::MacAddr;
 use crate::model::Verdict;
 
 use super::attempt::Attempt;
@@ -87,13 +88,21 @@ fn in_one_cell(
     attempts: &[Attempt],
     end: Option<End>,
 ) -> Settled {
+    let (sorted, others) = of_one_machine(attempts);
+    let attempts = sorted.as_slice();
+    let told = |mut settled: Settled| {
+        if let Some(others) = &others {
+            settled.reason.push_str(&format!("; {others}"));
+        }
+        settled
+    };
     let all = || {
         let who = who(view, source, target, end);
         // A party of several machines is alive where one of those that were tried is.
         let tried =
             attempts.iter().filter_map(|attempt| view.heard_between(attempt.place.0, attempt.ends.1?));
         let target_heard = tried.max_by_key(|(_, until)| *until).or(who.target_heard);
-        timeline::settle(attempts, Who { target_heard, ..who }, view)
+        told(timeline::settle(attempts, Who { target_heard, ..who }, view))
     };
     let named = target.patterns().next().is_some();
     let mut by_ends: BTreeMap<(Host, Host), Vec<Attempt>> = BTreeMap::new();
@@ -149,7 +158,44 @@ fn in_one_cell(
         })
         .collect();
     best.reason.push_str(&format!("; in part only: {}", others.join(", ")));
-    best
+    told(best)
+}
+
+/// The attempts without those that another machine made under the same address and that came to nothing (evidence 3.6: an address may change hands,
+/// or be two machines'), and what is to be said of that.
+///
+/// Which of two machines the site means is shown by what works. Where nothing works, no failure is told either.
+fn of_one_machine(attempts: &[Attempt]) -> (Vec<Attempt>, Option<String>) {
+    let mut macs: BTreeMap<Host, BTreeMap<MacAddr, bool>> = BTreeMap::new();
+    for attempt in attempts {
+        if let Some(mac) = attempt.maker {
+            let works = matches!(attempt.state, State::Works(..) | State::Doubtful(..) | State::Sent(..));
+            *macs.entry(attempt.ends.0).or_default().entry(mac).or_default() |= works;
+        }
+    }
+    if macs.values().all(|known| known.len() < 2) {
+        return (attempts.to_vec(), None);
+    }
+    let mut told = None;
+    let kept = attempts.iter().map(|attempt| {
+        let Some((mac, known)) = attempt.maker.zip(macs.get(&attempt.ends.0)) else { return attempt.clone() };
+        let works = known.get(&mac).copied().unwrap_or_default();
+        let fails = matches!(attempt.state, State::Fails(..) | State::Silent(_) | State::Unclear(_));
+        if known.len() < 2 || works || !fails {
+            return attempt.clone();
+        }
+        let all = known.keys().map(MacAddr::to_string).collect::<Vec<_>>().join(" and ");
+        let why = format!(
+            "two machines use the address {} ({all}), and what {mac} tried and did not get is not told: it may be another machine than the one meant",
+            attempt.ends.0
+        );
+        told = Some(why.clone());
+        Attempt { state: State::Unclear(why), ..attempt.clone() }
+    });
+    let kept: Vec<Attempt> = kept.collect();
+    // Where nothing works, the reason says it already.
+    let works = kept.iter().any(|attempt| !matches!(attempt.state, State::Unclear(_)));
+    (kept, told.filter(|_| works))
 }
 
 fn who<'a>(view: &'a View, source: &'a Party, target: &'a Party, end: Option<End>) -> Who<'a> {

@@ -21,6 +21,9 @@ pub const STATUS: &str = "http.connect.status";
 /// Answers of a proxy that would let the request pass and finds no way on: bad gateway, unavailable, timeout (RFC 9110 section 15.6).
 const NO_WAY: [&str; 3] = ["502", "503", "504"];
 
+/// Copies of one segment never acknowledged after which a way that a proxy opened is not said to work (as for a cut).
+const UNHEARD: u32 = 3;
+
 /// Finds every CONNECT request of a source for a named target and hands it on as an attempt.
 pub fn requests_by_place(
     ground: Ground<'_>,
@@ -52,6 +55,7 @@ pub fn requests_by_place(
                                 last: flow.last,
                                 ends,
                                 place: (flow.cell, flow.vlans.clone()),
+                                maker: None,
                                 state: state.clone(),
                             };
                             found((at, source, target), attempt, *key);
@@ -69,6 +73,12 @@ fn answer(flow: &FlowRecord, host: &str) -> Option<State> {
     let at = fact.at.unwrap_or(flow.last);
     let asked = flow.classification.facts.fact(TARGET).and_then(|fact| fact.at);
     let proxy = flow.server.host;
+    let unheard = flow.from_client.unacknowledged.count;
+    if fact.value.starts_with('2') && unheard >= UNHEARD {
+        return Some(State::Unclear(format!(
+            "the proxy {proxy} opens the way to {host}, and what is sent through it then is repeated {unheard} times and never acknowledged"
+        )));
+    }
     if fact.value.starts_with('2') {
         let proofs = Proofs::new(at, format!("the proxy {proxy} opens the way to {host}"))
             .and_maybe(asked, "the request");

@@ -114,7 +114,12 @@ fn places(ground: Ground<'_>, at: usize, flow: &FlowRecord) -> Vec<Place> {
     let role = |name| ground.cast.role(entry.ruleset, name);
     let (Some(from), Some(to)) = (role(entry.from), role(entry.to)) else { return Vec::new() };
     let targets = ground.cast.serving(to, flow);
-    let sources = ground.cast.players_at(from, flow.cell, flow.client.host);
+    let (callers, called) =
+        (ground.cast.players(entry.ruleset, entry.from), ground.cast.players(entry.ruleset, entry.to));
+    let made = |of: &[Party], at: usize, side| of.get(at).is_none_or(|party| party.made(side));
+    let mut sources = ground.cast.players_at(from, flow.cell, flow.client.host);
+    sources.retain(|at| made(callers, *at, &flow.from_client));
+    let targets: Vec<usize> = targets.into_iter().filter(|at| made(called, *at, &flow.from_server)).collect();
     sources.iter().flat_map(|source| targets.iter().map(|target| (at, *source, *target))).collect()
 }
 

@@ -133,18 +133,24 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
                     Err(why) => unclear = Some(why),
                 }
             }
-            State::Doubtful(proofs, note, why) => {
+            State::Doubtful(proofs, note, doubt) => {
                 let failing = matches!(
                     decided.last(),
                     Some(Decided { state: State::Fails(Fault::Blocked | Fault::Failed, ..), .. })
                 );
-                silent.clear();
-                let state = if failing {
-                    State::Open(format!("it failed before, and whether it works since is not shown: {why}"))
-                } else {
-                    State::Works(proofs.clone(), note.clone())
-                };
-                push(&mut decided, attempt, state);
+                match (failing, doubt.holes) {
+                    (false, _) => {
+                        silent.clear();
+                        push(&mut decided, attempt, State::Works(proofs.clone(), note.clone()));
+                    }
+                    (true, true) => {
+                        silent.clear();
+                        let why = &doubt.why;
+                        let why = format!("it failed before, and whether it works since is not shown: {why}");
+                        push(&mut decided, attempt, State::Open(why));
+                    }
+                    (true, false) => unclear = Some(doubt.why.clone()),
+                }
             }
             State::Sent(proofs, note) => {
                 // Errors are rationed (RFC 1812 section 4.3.2.8): that one is missing does not take back the one before it.

@@ -26,6 +26,13 @@ pub fn silence(ground: Ground<'_>, entry: &Entry<'_>, source: &Party) -> (Verdic
         let reason = format!("{source} was never heard: it is outside this mirror, or off");
         return (Verdict::NotVisible, reason);
     };
+    let mut known = source.addresses().map(Host::Ip).filter(|host| ground.view.heard_for(*host).is_some());
+    if known.all(|host| ground.view.is_behind_a_router(host)) {
+        let reason = format!(
+            "never tried as far as this mirror shows, and it hears {source} behind a router only: what is thrown away before that is out of its sight"
+        );
+        return (Verdict::NotVisible, reason);
+    }
     if entry.rule.need == Need::Optional {
         return (Verdict::Unseen, "never tried, and optional".to_owned());
     }

@@ -115,6 +115,8 @@ struct Marks {
     /// The same by VLAN, to tell cloned cells.
     on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
     reset_ttls: Vec<u8>,
+    /// Whether any packet of it had passed no router yet.
+    at_home: bool,
 }
 
 /// Connections of which a client's own packets prove that they were answered.
@@ -308,6 +310,7 @@ impl View {
                 }
             }
             let marks = self.marks.entry((flow.cell, sender)).or_default();
+            marks.at_home |= side.ttl.is_none_or(|ttl| hops(ttl) == 0);
             if let Some(mac) = side.mac
                 && side.ttl.is_some_and(|ttl| hops(ttl) == 0)
             {
@@ -543,6 +546,17 @@ impl View {
         Some(self.heard_anywhere.get(&host)?.1)
     }
 
+    /// Whether everything heard of a host had passed a router before: what is thrown away before that is not shown.
+    pub fn is_behind_a_router(&self, host: Host) -> bool {
+        let mut marks = self
+            .marks
+            .iter()
+            .filter(|((_, ip), _)| Some(*ip) == host.ip())
+            .map(|(_, marks)| marks)
+            .peekable();
+        marks.peek().is_some() && marks.all(|marks| !marks.at_home)
+    }
+
     /// When another client of the same service last got an answer.
     pub fn others_answered(
         &self,
@@ -684,4 +698,10 @@ fn is_virtual_router(mac: MacAddr) -> bool {
             | [0x00, 0x00, 0x0c, 0x07, 0xac, _]
             | [0x00, 0x00, 0x0c, 0x9f, _, _]
     )
+}
+
+/// The MAC address of whoever made the packets of one side of a flow, where they had passed no router and it is no virtual one.
+pub fn maker(side: &SideRecord) -> Option<MacAddr> {
+    let at_home = side.ttl.is_some_and(|ttl| hops(ttl) == 0);
+    side.mac.filter(|mac| at_home && !is_virtual_router(*mac))
 }

@@ -30,6 +30,9 @@ const MOST_HOLES: usize = 8;
 /// Silence after which a SYN with another sequence number opens a new connection whatever became of the old one
 /// (the wait of TIME-WAIT is twice the maximum segment lifetime; RFC 9293 section 3.4.2 allows two minutes).
 const FORGOTTEN: Duration = Duration::from_secs(120);
+/// The same for a SYN without ACK: devices with a fixed port that lost power begin again, and a SYN forged into an open connection is answered
+/// within a round trip (RFC 5961 section 4).
+const ANEW: Duration = Duration::from_secs(10);
 /// How much earlier than its cause an answer may stand in a capture.
 pub const EARLY: Duration = Duration::from_millis(5);
 /// A SYN whose sequence number fits may be stamped this much later than packets that it opened the way for.
@@ -188,13 +191,14 @@ pub fn begins_anew(me: &Side, peer: &Side, segment: &Tcp<'_>, at: PacketRef) -> 
     let (mine, theirs) = (me.tcp.as_deref(), peer.tcp.as_deref());
     let closed = is_closed(mine, theirs);
     let last = me.last.max(peer.last);
-    let forgotten = last.is_some_and(|last| at.time.since(last.time) >= FORGOTTEN);
+    let silent_for = |span| last.is_some_and(|last| at.time.since(last.time) >= span);
+    let forgotten = silent_for(FORGOTTEN);
     let after = segment.sequence.wrapping_add(1);
     let spoke = |side: Option<&TcpSide>| side.is_some_and(|side| side.spoken > 0);
     match mine.and_then(|mine| mine.isn) {
         Some(isn) if isn == segment.sequence => false,
         Some(_) if segment.flags.ack() => closed || forgotten,
-        Some(_) => !spoke(theirs) || closed || forgotten,
+        Some(_) => !spoke(theirs) || closed || silent_for(ANEW),
         // No SYN of this end so far: either this is the flow's own, stamped late or answering, or the old flow began before the capture.
         None if spoke(mine) => {
             let first = me.first.map_or(at, |first| first);

@@ -18,6 +18,7 @@ use crate::audit::view::Tried;
 use crate::audit::view::View;
 use crate::audit::view::hops;
 
+use super::Doubt;
 use super::Fault;
 use super::State;
 use super::cap;
@@ -105,7 +106,8 @@ fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, v
             State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::B, by, evidence }, reason)
         }
         // Behind a router neither a MAC nor a time to live proves anything by itself, and neither do they let the server be blamed.
-        None if reset.mac.zip(flow.from_server.mac).is_some_and(|(one, other)| one != other)
+        None if flow.from_server.mac.is_none()
+            || reset.mac.zip(flow.from_server.mac).is_some_and(|(one, other)| one != other)
             || flow.from_server.ttl.is_some_and(|ttl| hops(ttl) > hops(reset.ttl)) =>
         {
             State::Unclear(format!(
@@ -207,7 +209,7 @@ pub(super) fn torn(flow: &FlowRecord, view: &View) -> Option<State> {
 
 /// Whether the end of what was seen of a session leaves open that it still works: data repeated and not acknowledged, or bytes of the server
 /// acknowledged and not captured while it had said little (a refusal may have stood there).
-pub(super) fn doubtful(flow: &FlowRecord) -> Option<String> {
+pub(super) fn doubtful(flow: &FlowRecord) -> Option<Doubt> {
     /// What a refusal fits into: an HTTP page, a TLS flight, an AMQP close.
     const LITTLE: u64 = 8 * 1024;
     let (client, server) = (&flow.from_client, &flow.from_server);
@@ -216,14 +218,19 @@ pub(super) fn doubtful(flow: &FlowRecord) -> Option<String> {
         let silent_since =
             series.first.is_some_and(|first| other.last.is_none_or(|heard| heard.time <= first.time));
         if series.count >= 2 && silent_since {
-            return Some(format!(
+            let why = format!(
                 "the last that {host} sends is repeated {} times and not acknowledged before the capture of it ends",
                 series.count
-            ));
+            );
+            return Some(Doubt { why, holes: false });
         }
     }
-    (server.unseen_acknowledged > 0 && server.payload_bytes + server.unseen_acknowledged < LITTLE)
-        .then(|| format!("{} bytes of its answer were not captured", server.unseen_acknowledged))
+    (server.unseen_acknowledged > 0 && server.payload_bytes + server.unseen_acknowledged < LITTLE).then(
+        || {
+            let why = format!("{} bytes of its answer were not captured", server.unseen_acknowledged);
+            Doubt { why, holes: true }
+        },
+    )
 }
 
 /// A session that had worked and then goes dead: data repeated and never acknowledged, while the other machine is alive.
@@ -233,7 +240,7 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
         let (Some(first), Some(last)) = (series.first, series.last) else { continue };
         let other = flow.side(role.other());
         // Whoever still says something in this session is not cut off from it.
-        let silent_since = other.last.is_some_and(|heard| heard.time <= first.time);
+        let silent_since = other.last.is_none_or(|heard| heard.time <= first.time);
         let dead = series.count >= COPIES_OF_LATER && series.span() >= LATER_SPAN && silent_since;
         if !dead || !view.is_settled(&series, COPIES_OF_LATER) || view.loss_explains(series.count).is_some() {
             continue;

@@ -54,7 +54,8 @@ pub(super) fn ends_it(flow: &FlowRecord) -> Option<State> {
         .iter()
         .find(|error| error.fits && matches!(meaning(error), Unreachable::Prohibited(_)))?;
     let other = flow.side(first.quotes.other());
-    other.last.is_none_or(|last| last <= first.at).then(|| policy(flow)).flatten()
+    // Where the other end is not captured at all, it may have gone on.
+    other.last.is_some_and(|last| last <= first.at).then(|| policy(flow)).flatten()
 }
 
 /// Port unreachable from the target itself: nothing listens there.

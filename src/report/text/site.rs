@@ -113,6 +113,12 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
 /// Writes the next step: without a site file, the site file that would stand for what was assumed, ready to be corrected.
 pub fn next(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     page.heading("NEXT")?;
+    if report.site.file.is_none() && report.site.rulesets.is_empty() {
+        // A site file names a document at least: what could not be guessed is left to who knows the plant.
+        let words = "No machine here shows itself as a part of a documented product. If one of them is, say which: audit again with --ruleset ID \
+            --role ROLE=ADDRESS (spanaudit rules list tells the documents, spanaudit rules show ID their roles), or record for longer.";
+        return page.paragraph(INDENT, words, Paint::Plain);
+    }
     if report.site.file.is_none() {
         let name = "site.toml";
         let words = format!(
