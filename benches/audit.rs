@@ -96,13 +96,13 @@ network-sensor = ["10.10.0.0/16"]
 asset = ["10.20.0.0/24"]
 "#;
 
-fn site(own: &str) -> Site {
-    rules::parse_site("bench", &format!("{SITE}{own}"), Path::new("."), &[]).unwrap()
+fn site() -> Site {
+    rules::parse_site("bench", SITE, Path::new("."), &[]).unwrap()
 }
 
 /// A site whose document has so many rules between the same two roles, each on a port of its own or a range.
 fn with_rules(count: u32) -> Site {
-    let mut site = site("");
+    let mut site = site();
     let ruleset = &mut site.rulesets[0];
     let mut model = ruleset.rules[0].clone();
     (model.when, model.follows, model.need) = (Vec::new(), None, rules::Need::Optional);
@@ -125,15 +125,23 @@ fn with_rules(count: u32) -> Site {
 
 /// A site with so many rules of its own, each about one client, one server and one port.
 fn with_own_rules(count: u32) -> Site {
-    use std::fmt::Write;
-    let mut text = String::new();
-    for number in 0..count {
-        let [_, _, high, low] = number.to_be_bytes();
-        let (server, port) = (number % 64, 1 + number % 60_000);
-        writeln!(text, "[[allow]]\nfrom = \"10.11.{high}.{low}\"\nto = \"10.20.0.{server}\"").unwrap();
-        writeln!(text, "service = \"udp/{port}\"\nreason = \"bench\"").unwrap();
-    }
-    site(&text)
+    let at = |ip: [u8; 4]| rules::Party::Bound(rules::Binding::Address { ip: ip.into(), cell: None });
+    let mut site = site();
+    site.allow = (0..count)
+        .map(|number| {
+            let [_, _, high, low] = number.to_be_bytes();
+            let port = 1 + (number % 60_000) as u16;
+            rules::SiteRule {
+                id: format!("allow-{number}"),
+                from: at([10, 11, high, low]),
+                to: at([10, 20, 0, (number % 64) as u8]),
+                services: vec![Service { carrier: Carrier::Udp, ports: port..=port }],
+                protocol: Vec::new(),
+                reason: "bench".to_owned(),
+            }
+        })
+        .collect();
+    site
 }
 
 fn matching(c: &mut Criterion) {
@@ -179,7 +187,7 @@ fn ending(c: &mut Criterion) {
 fn writing(c: &mut Criterion) {
     let mut group = c.benchmark_group("report");
     group.sample_size(10);
-    let report = audit::of(&observed(), &site(""), audit::Options::default());
+    let report = audit::of(&observed(), &site(), audit::Options::default());
     for format in FORMATS {
         let mut page = Vec::new();
         format.write(&report, &Style::default(), &mut page).unwrap();
