@@ -389,6 +389,7 @@ impl Arguments {
             cells: site::cells(site, &self.interfaces()),
             conversations: self.conversations,
             prefix_bytes: 128 << 20,
+            hosts: 128 * 1024,
             recent_bytes: (self.recent as usize) << 20,
             ..pipeline::Options::default()
         };

@@ -15,6 +15,7 @@ use super::shard::Bounds;
 use super::shard::Learnt;
 use super::shard::SHARDS;
 use super::shard::Shard;
+use super::vantage::Hosts;
 use super::worker::captured;
 use super::worker::put_together;
 
@@ -31,9 +32,9 @@ pub struct Engine {
 
 impl Engine {
     /// An engine with all shards, that has seen nothing.
-    pub fn new(options: &Options, bounds: Bounds) -> Self {
+    pub fn new(options: &Options, bounds: Bounds, hosts: Hosts) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::new(bounds)).collect(),
+            shards: (0..SHARDS).map(|_| Shard::new(bounds, hosts.clone())).collect(),
             dispatcher: Dispatcher::new(options.fragments),
             cells: options.cells.clone(),
             others: None,
@@ -42,10 +43,10 @@ impl Engine {
     }
 
     /// Engines that share the shards: the first has 0, n, 2n and so on.
-    pub(super) fn among(options: &Options, bounds: Bounds, others: Vec<Others>) -> Vec<Self> {
+    pub(super) fn among(options: &Options, bounds: Bounds, hosts: &Hosts, others: Vec<Others>) -> Vec<Self> {
         let count = others.len().max(1);
         let of = |(own, others)| Self {
-            shards: (own..SHARDS).step_by(count).map(|_| Shard::new(bounds)).collect(),
+            shards: (own..SHARDS).step_by(count).map(|_| Shard::new(bounds, hosts.clone())).collect(),
             dispatcher: Dispatcher::new(options.fragments),
             cells: options.cells.clone(),
             others: Some(others),

@@ -10,6 +10,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
 use crate::capture::CaptureError;
 use crate::capture::Source;
 use crate::model::CellId;
@@ -36,6 +40,8 @@ use super::shard::Learnt;
 use super::shard::MOST_ENDPOINTS;
 use super::shard::MOST_LOOKUPS;
 use super::shard::SHARDS;
+use super::vantage::Hosts;
+use super::vantage::mark;
 
 /// How long what is silent is remembered, and how much of it.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +70,13 @@ const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// A pipeline over a capture that goes on.
 pub struct Live {
     hands: Hands,
+    hosts: Hosts,
     recent: Recent,
     copied: Arc<AtomicU64>,
     retention: Retention,
     keep_flows: bool,
+    /// The most addresses remembered as heard.
+    most_hosts: usize,
     swept: Option<Timestamp>,
 }
 
@@ -107,6 +116,7 @@ pub struct Load {
 pub struct Snapshot {
     shards: Vec<Learnt>,
     read: Tally,
+    hosts: Hosts,
     source: Told,
     until: Option<Timestamp>,
     keep_flows: bool,
@@ -115,33 +125,37 @@ pub struct Snapshot {
 impl Live {
     /// A pipeline that has seen nothing. `workers` is not heeded: everything is done in the calling thread.
     pub fn new(options: &Options, retention: Retention) -> Self {
-        let mut engine = Engine::new(options, options.bounds());
+        let hosts: Hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
+        let mut engine = Engine::new(options, options.bounds(), hosts.clone());
         let (recent, keepers) = Recent::new(1, options.recent_bytes);
         engine.keeper = keepers.into_iter().next().filter(|_| options.recent_bytes > 0);
         let hands = Hands::Own(Box::new(engine));
-        Self::over(hands, recent, Arc::default(), options, retention)
+        Self::over(hands, hosts, recent, Arc::default(), options, retention)
     }
 
     /// A pipeline with a thread for each ring. Rings hold whole host pairs as far as can be; what belongs elsewhere is copied there.
     pub fn spread(options: &Options, retention: Retention, rings: Vec<Ring>) -> std::io::Result<Self> {
+        let hosts: Hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
         let (others, copied) = Others::all(rings.len());
-        let mut engines = Engine::among(options, options.bounds(), others);
+        let mut engines = Engine::among(options, options.bounds(), &hosts, others);
         let (recent, keepers) = Recent::new(rings.len(), options.recent_bytes);
         for (engine, keeper) in engines.iter_mut().zip(keepers) {
             engine.keeper = Some(keeper).filter(|_| options.recent_bytes > 0);
         }
         let hands = Hands::Crew(Crew::start(rings, engines)?);
-        Ok(Self::over(hands, recent, copied, options, retention))
+        Ok(Self::over(hands, hosts, recent, copied, options, retention))
     }
 
     fn over(
         hands: Hands,
+        hosts: Hosts,
         recent: Recent,
         copied: Arc<AtomicU64>,
         options: &Options,
         retention: Retention,
     ) -> Self {
-        Self { hands, recent, copied, retention, keep_flows: options.keep_flows, swept: None }
+        let (keep_flows, most_hosts) = (options.keep_flows, options.hosts.max(1));
+        Self { hands, hosts, recent, copied, retention, keep_flows, most_hosts, swept: None }
     }
 
     /// Takes in one packet. Rings of a spread pipeline bring their own.
@@ -199,7 +213,29 @@ impl Live {
         if due {
             self.swept = Some(now);
             self.forget(now);
+        } else if self.hosts.len() > self.most_hosts / 2 {
+            self.thin_hosts();
         }
+    }
+
+    /// Forgets the hosts that said least, so that those who speak all the time are not lost in a flood of forged addresses.
+    fn thin_hosts(&mut self) {
+        let keep = self.most_hosts / 4;
+        let mut said: Vec<(u64, Timestamp)> =
+            self.hosts.iter().map(|heard| (heard.packets, heard.last.time)).collect();
+        if said.len() > keep {
+            let at = said.len() - keep;
+            let (_, &mut least, _) = said.select_nth_unstable(at);
+            self.hosts.retain(|_, heard| (heard.packets, heard.last.time) >= least);
+        }
+        self.forget_hosts();
+    }
+
+    /// Tells the shards which hosts are still known.
+    fn forget_hosts(&mut self) {
+        let left: HashSet<u64, FixedState> = self.hosts.iter().map(|heard| mark(heard.key())).collect();
+        let left = Arc::new(left);
+        self.hands.each(move |engine| engine.shards.iter_mut().for_each(|shard| shard.forget_hosts(&left)));
     }
 
     /// How much there is to do.
@@ -222,11 +258,13 @@ impl Live {
             crew.each(|worker| worker.engine.exchange(false));
             crew.each(|worker| worker.engine.exchange(true));
         }
-        let each = self.hands.each(|engine| {
+        let hosts: Hosts = Arc::new(DashMap::clone(&self.hosts));
+        let told = hosts.clone();
+        let each = self.hands.each(move |engine| {
             if let Some(keeper) = &mut engine.keeper {
                 keeper.shelve();
             }
-            let shards: Vec<Learnt> = engine.shards.iter().map(super::shard::Shard::observe).collect();
+            let shards: Vec<Learnt> = engine.shards.iter().map(|shard| shard.observe(told.clone())).collect();
             (shards, engine.dispatcher.tally())
         });
         let mut read = Tally::default();
@@ -236,7 +274,7 @@ impl Live {
         let count = parts.len().max(1);
         let shards = (0..SHARDS).filter_map(|shard| parts.get_mut(shard % count)?.next()).collect();
         let keep_flows = self.keep_flows;
-        Snapshot { shards, read, source: Told::of(source), until: now, keep_flows }
+        Snapshot { shards, read, hosts, source: Told::of(source), until: now, keep_flows }
     }
 
     /// Settles the roles of streams without opening that are silent since then: the merge that would do it may never come.
@@ -260,6 +298,7 @@ impl Live {
 
     fn forget(&mut self, now: Timestamp) {
         let since = now.minus(self.retention.keep);
+        self.hosts.retain(|_, heard| heard.last.time >= since);
         let answered = now.minus(ANSWERED);
         self.settle(answered);
         self.hands.each(move |engine| {
@@ -267,13 +306,14 @@ impl Live {
                 shard.forget(since, answered);
             }
         });
+        self.forget_hosts();
     }
 }
 
 impl Snapshot {
     /// Joins it.
     pub fn join(self) -> Observed {
-        let mut observed = merge::merge(self.shards, self.read, self.source, self.keep_flows);
+        let mut observed = merge::merge(self.shards, self.read, &self.hosts, self.source, self.keep_flows);
         // Silence that was listened to is silence, though no packet says so.
         observed.vantage.last =
             observed.vantage.last.map(|last| self.until.map_or(last, |now| last.max(now)));
@@ -499,6 +539,25 @@ mod tests {
             .write(&mut bytes, &[1, 2, 3, 4])
             .unwrap();
         bytes
+    }
+
+    #[test]
+    fn forged_addresses_push_nobody_out_who_speaks_all_the_time() {
+        let options = Options { hosts: 4096, ..Options::default() };
+        let mut live = Live::new(&options, Retention::default());
+        for number in 0..40_000_u32 {
+            let talker = if number % 10 == 0 { 7 } else { number };
+            let time = Timestamp::from_nanos(i64::from(number) * 400_000_000);
+            let at = PacketRef::new(time, InputId(0), u64::from(number) + 1);
+            let bytes = question(talker);
+            let original = bytes.len() as u32;
+            live.take(&Packet { at, link: LinkType::ETHERNET, interface: 0, original, bytes: &bytes });
+            live.tick(time);
+        }
+        let told = live.observe(&Wire, None).join();
+        assert!(told.vantage.heard.len() <= 4096, "{}", told.vantage.heard.len());
+        let talker = Host::Ip(std::net::IpAddr::from([10, 0, 0, 7]));
+        assert!(told.vantage.heard.keys().any(|(_, host)| *host == talker));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::shard::Conversations;
 use super::shard::Learnt;
 use super::shard::Room;
 use super::shard::fold;
-use super::vantage::Inventory;
+use super::vantage::Hosts;
 
 /// What a source says of itself.
 pub struct Told {
@@ -41,11 +41,10 @@ impl Told {
 }
 
 /// Joins the shards, in the order of their numbers, with what the reader counted.
-pub fn merge(shards: Vec<Learnt>, read: Tally, source: Told, keep_flows: bool) -> Observed {
+pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep_flows: bool) -> Observed {
     let mut observed =
         Observed { tally: read, inputs: source.inputs, names: source.names, ..Observed::default() };
     let mut vantage = Vantage::default();
-    let mut heard = Inventory::default();
     let mut learned: Vec<(CellId, Host, u16)> = Vec::new();
     let mut conversations = Conversations::default();
     conversations.reserve(shards.iter().map(|shard| shard.conversations.len()).sum());
@@ -68,8 +67,13 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, source: Told, keep_flows: bool) -
         if number == super::dispatch::RESOLVER {
             resolver = shard.resolver;
         }
+        let turned_away = shard.view.turned_away();
+        if turned_away > 0 {
+            *left_out.entry("flows whose ends were not noted as heard, for want of room").or_default() +=
+                turned_away;
+        }
         shard.sweeps.add_to(&mut sweeps);
-        shard.view.add_to(&mut vantage, &mut heard);
+        shard.view.add_to(&mut vantage);
     }
 
     let learned: BTreeSet<_> = learned.into_iter().collect();
@@ -109,7 +113,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, source: Told, keep_flows: bool) -
     observed.flows.sort_by_key(|flow| flow.first);
 
     (observed.resolutions, vantage.overlapping) = resolver.finish();
-    vantage.heard = heard.into_iter().collect();
+    vantage.heard = hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect();
     for ((cell, client), sweep) in sweeps {
         // What was folded was not told to the inventory one by one.
         if let Some(client) = client.filter(|client| !client.is_group()) {
@@ -182,10 +186,13 @@ fn name(observed: &mut Observed) {
         names.add_to(flow);
     }
     for conversation in observed.conversations.values_mut() {
-        let (key, last) = (conversation.key, conversation.last);
-        if names.knows(key.cell, key.server) {
-            conversation.hosts.extend(names.before(key.cell, key.server, last).map(str::to_owned));
-            conversation.attempts_mut().for_each(|flow| names.add_to(flow));
+        let known: Vec<String> = names
+            .before(conversation.key.cell, conversation.key.server, conversation.last)
+            .map(str::to_owned)
+            .collect();
+        conversation.hosts.extend(known);
+        for flow in conversation.attempts_mut() {
+            names.add_to(flow);
         }
         remember_name(conversation);
     }

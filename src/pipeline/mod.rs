@@ -24,6 +24,11 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+
 use crate::capture::CaptureError;
 use crate::capture::Source;
 use crate::decode::FragmentBounds;
@@ -71,6 +76,8 @@ pub struct Options {
     /// The most single SYNs of one client, in one of the 64 shards, that are each a conversation though nothing answered; more are a
     /// sweep. Whoever prints flows prints as many.
     pub tries: usize,
+    /// The most addresses remembered as heard, over all shards. A live pipeline forgets those with the fewest packets once it is near.
+    pub hosts: usize,
     /// Bounds on incomplete datagrams.
     pub fragments: FragmentBounds,
     /// Bytes for the beginnings of the latest packets, which a live pipeline keeps for evidence.
@@ -88,6 +95,7 @@ impl Default for Options {
             conversations: 128 * 1024,
             records: 256 * 1024,
             tries: 256,
+            hosts: 2 << 20,
             fragments: FragmentBounds::default(),
             recent_bytes: 0,
         }
@@ -107,6 +115,7 @@ impl Options {
                 tries: self.tries,
             },
             keep_flows: self.keep_flows,
+            hosts: share(self.hosts),
         }
     }
 }
@@ -117,6 +126,7 @@ pub fn run(
     options: &Options,
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<Observed, CaptureError> {
-    let (shards, read) = worker::drive(source, options, options.bounds(), progress)?;
-    Ok(merge::merge(shards, read, Told::of(source), options.keep_flows))
+    let hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
+    let (shards, read) = worker::drive(source, options, options.bounds(), &hosts, progress)?;
+    Ok(merge::merge(shards, read, &hosts, Told::of(source), options.keep_flows))
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use foldhash::fast::FixedState;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::classify::Carrier;
 use crate::decode::Body;
@@ -48,6 +50,7 @@ use super::merge;
 use super::names;
 use super::resolve::Resolver;
 use super::sweep::Sweeps;
+use super::vantage::Hosts;
 use super::vantage::View;
 
 /// How many shards there are, whatever the number of workers.
@@ -80,6 +83,8 @@ pub struct Bounds {
     pub prefixes: usize,
     /// For conversations.
     pub room: Room,
+    /// The most hosts that it tells of, and the most pairs of hosts that it remembers.
+    pub hosts: usize,
     /// Whether every flow is kept for printing.
     pub keep_flows: bool,
 }
@@ -148,7 +153,7 @@ pub struct Shard {
 
 impl Shard {
     /// An empty shard.
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, hosts: Hosts) -> Self {
         Self {
             table: Table::new(bounds.limits),
             recent: Recent::default(),
@@ -167,7 +172,7 @@ impl Shard {
                 left_out: BTreeMap::new(),
                 resolver: Resolver::default(),
                 sweeps: Sweeps::default(),
-                view: View::default(),
+                view: View::new(hosts, bounds.hosts),
             },
             heard: Vec::new(),
         }
@@ -212,9 +217,10 @@ impl Shard {
         }
     }
 
-    /// What is known now, as if the capture ended here; the shard goes on.
-    pub fn observe(&self) -> Learnt {
+    /// What is known now, as if the capture ended here; the shard goes on. Hosts are told to an inventory of the snapshot's own.
+    pub fn observe(&self, hosts: Hosts) -> Learnt {
         let mut learnt = self.learnt.clone();
+        learnt.view.tell_to(hosts);
         let mut kept = self.kept;
         let mut sink = Sink { bounds: &self.bounds, kept: &mut kept, learnt: &mut learnt };
         self.table.each(&mut |left| sink.leave(left, Leaves::Ended));
@@ -275,7 +281,11 @@ impl Shard {
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
         learnt.sweeps.forget(since);
         learnt.conversations.keys().for_each(|key| learnt.sweeps.know(key));
-        learnt.view.forget(since);
+    }
+
+    /// Makes room for other hosts than those whose marks these are.
+    pub fn forget_hosts(&mut self, left: &HashSet<u64, FixedState>) {
+        self.learnt.view.forget(left);
     }
 
     /// What it has learnt so far.

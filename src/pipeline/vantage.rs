@@ -1,10 +1,15 @@
 //! What this mirror sees: who was heard, which pairs in one direction only, and in which wrappings packets came.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::decode::Context;
 use crate::decode::MOST_TUNNELS;
@@ -15,19 +20,14 @@ use crate::flow::Half;
 use crate::model::CellId;
 use crate::model::Heard;
 use crate::model::Host;
-use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::model::Vantage;
 
-/// The most hosts that one shard remembers; a flood of forged addresses must not fill memory.
-const MOST_HOSTS: usize = 32_768;
-/// The most pairs of hosts that one shard remembers.
-const MOST_PAIRS: usize = 32_768;
 /// The most ways of wrapping that one shard counts apart.
 const MOST_WRAPPINGS: usize = 1024;
 
-/// Who was heard, in no order.
-pub type Inventory = HashMap<(CellId, Host), Heard, RandomState>;
+/// Every unicast host that was heard, shared by all workers. Only sums, minima and maxima go in, so the order of arrival does not matter.
+pub type Hosts = Arc<DashMap<(CellId, Host), Heard, FixedState>>;
 
 type Wrapping = (ArrayVec<u16, MOST_VLANS>, ArrayVec<Tunnel, MOST_TUNNELS>);
 
@@ -39,11 +39,21 @@ struct PairSeen {
     due: bool,
 }
 
+/// What stands for a host among those told of.
+pub fn mark(key: &(CellId, Host)) -> u64 {
+    FixedState::default().hash_one(key)
+}
+
 /// One shard's part.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct View {
-    /// Every unicast host that was heard in this shard. Only sums, minima and maxima go in, so the order of arrival does not matter.
-    heard: Inventory,
+    hosts: Hosts,
+    /// The most hosts that this shard tells of, and the most pairs that it remembers: a flood of forged addresses must not fill memory.
+    most: usize,
+    /// How often a host was not told of for want of room.
+    turned_away: u64,
+    /// Which hosts this shard told of, as hashes: the bound must not depend on what other shards did.
+    told: HashSet<u64, FixedState>,
     pairs: HashMap<(CellId, Host, Host), PairSeen, RandomState>,
     wrappings: Vec<(Wrapping, u64)>,
     /// Where each wrapping stands in `wrappings`.
@@ -55,12 +65,38 @@ pub struct View {
 }
 
 impl View {
-    /// Forgets hosts that were silent since then, and pairs where there are too many: those that are there speak again.
-    pub fn forget(&mut self, since: Timestamp) {
-        self.heard.retain(|_, heard| heard.last.time >= since);
-        if self.pairs.len() >= MOST_PAIRS {
+    /// A view that tells of hosts to this inventory.
+    pub fn new(hosts: Hosts, most: usize) -> Self {
+        Self {
+            hosts,
+            most,
+            turned_away: 0,
+            told: HashSet::default(),
+            pairs: HashMap::default(),
+            wrappings: Vec::new(),
+            places: HashMap::default(),
+            latest: 0,
+            unseen_bytes: 0,
+            acknowledged_bytes: 0,
+        }
+    }
+
+    /// From now on tells of hosts to another inventory.
+    pub fn tell_to(&mut self, hosts: Hosts) {
+        self.hosts = hosts;
+    }
+
+    /// Makes room for hosts and pairs that were not there before, once hosts have left the inventory: `left` are the marks of the others.
+    pub fn forget(&mut self, left: &HashSet<u64, FixedState>) {
+        self.told.retain(|mark| left.contains(mark));
+        if self.pairs.len() >= self.most {
             self.pairs.clear();
         }
+    }
+
+    /// How often a host was not told of for want of room.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away
     }
 
     /// Counts the wrappings of one packet.
@@ -115,13 +151,22 @@ impl View {
     }
 
     fn hear(&mut self, key: (CellId, Host), heard: Heard) {
-        if let Some(known) = self.heard.get_mut(&key) {
-            known.packets += heard.packets;
-            known.first = known.first.min(heard.first);
-            known.last = known.last.max(heard.last);
-        } else if self.heard.len() < MOST_HOSTS {
-            self.heard.insert(key, heard);
+        let mark = mark(&key);
+        if !self.told.contains(&mark) {
+            if self.told.len() >= self.most {
+                self.turned_away += 1;
+                return;
+            }
+            self.told.insert(mark);
         }
+        self.hosts
+            .entry(key)
+            .and_modify(|known| {
+                known.packets += heard.packets;
+                known.first = known.first.min(heard.first);
+                known.last = known.last.max(heard.last);
+            })
+            .or_insert(heard);
     }
 
     fn pair(&mut self, flow: &Flow) {
@@ -133,7 +178,7 @@ impl View {
         };
         let due = (low && high) || acknowledges(Half::Low) || acknowledges(Half::High);
         let key = (flow.cell, flow.ends.low.host, flow.ends.high.host);
-        if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains_key(&key) {
+        if self.pairs.len() >= self.most && !self.pairs.contains_key(&key) {
             return;
         }
         let known = self.pairs.entry(key).or_default();
@@ -143,15 +188,9 @@ impl View {
     }
 
     /// Adds this shard's part to the whole: sums, which do not depend on the order.
-    pub fn add_to(self, vantage: &mut Vantage, all: &mut Inventory) {
+    pub fn add_to(self, vantage: &mut Vantage) {
         vantage.unseen_bytes += self.unseen_bytes;
         vantage.acknowledged_bytes += self.acknowledged_bytes;
-        self.heard.into_iter().for_each(|(key, heard)| {
-            let known = all.entry(key).or_insert(Heard { packets: 0, ..heard });
-            known.packets += heard.packets;
-            known.first = known.first.min(heard.first);
-            known.last = known.last.max(heard.last);
-        });
         for seen in self.pairs.values().filter(|seen| seen.due) {
             vantage.pairs += 1;
             vantage.one_sided_pairs += u64::from(seen.low != seen.high);

@@ -27,6 +27,7 @@ use super::shard::Learnt;
 use super::shard::SHARDS;
 use super::shard::Shard;
 use super::shard::Tasks;
+use super::vantage::Hosts;
 
 /// Packets of one batch: a queue costs about as little per packet as it gets from here on.
 const BATCH: usize = 256;
@@ -42,11 +43,12 @@ pub fn drive(
     source: &mut dyn Source,
     options: &Options,
     bounds: Bounds,
+    hosts: &Hosts,
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<(Vec<Learnt>, Tally), CaptureError> {
     let workers = options.workers.clamp(1, SHARDS);
     if workers == 1 {
-        let mut engine = Engine::new(options, bounds);
+        let mut engine = Engine::new(options, bounds, hosts.clone());
         let mut count = 0;
         while source.advance()? {
             engine.take(&source.packet());
@@ -54,7 +56,7 @@ pub fn drive(
         }
         Ok(engine.finish())
     } else {
-        together(source, options, bounds, progress, workers)
+        together(source, options, bounds, hosts, progress, workers)
     }
 }
 
@@ -63,6 +65,7 @@ fn together(
     source: &mut dyn Source,
     options: &Options,
     bounds: Bounds,
+    hosts: &Hosts,
     progress: &dyn Fn(u64, Option<u64>),
     workers: usize,
 ) -> Result<(Vec<Learnt>, Tally), CaptureError> {
@@ -72,7 +75,8 @@ fn together(
         for worker in 0..workers {
             let (to_worker, jobs) = bounded::<Batch>(IN_FLIGHT);
             let (give_back, used) = bounded::<Batch>(IN_FLIGHT + 2);
-            let shards: Vec<Shard> = (worker..SHARDS).step_by(workers).map(|_| Shard::new(bounds)).collect();
+            let shards: Vec<Shard> =
+                (worker..SHARDS).step_by(workers).map(|_| Shard::new(bounds, hosts.clone())).collect();
             handles.push(scope.spawn(move || work(&jobs, &give_back, shards, workers, &options.cells)));
             lanes.push(Lane { batch: Batch::default(), to_worker, used });
         }

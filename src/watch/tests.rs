@@ -49,6 +49,8 @@ struct Wire {
     until: u64,
     clock: Arc<Hand>,
     at: PacketRef,
+    /// From when on the capture clock is wrong by so many milliseconds.
+    step: (u64, i64),
 }
 
 impl Source for Wire {
@@ -60,7 +62,8 @@ impl Source for Wire {
         let now = self.clock.0.load(Ordering::Relaxed);
         match self.frames.get(self.next) {
             Some((at, _)) if *at <= now => {
-                let time = Timestamp::from_nanos(BEGIN + *at as i64 * 1_000_000);
+                let wrong = if *at >= self.step.0 { self.step.1 } else { 0 };
+                let time = Timestamp::from_nanos(BEGIN + (*at as i64 + wrong) * 1_000_000);
                 self.next += 1;
                 self.at = PacketRef::new(time, InputId(0), self.next as u64);
                 Ok(Polled::Packet)
@@ -192,6 +195,15 @@ impl Ran {
 }
 
 fn run(frames: Vec<(u64, Vec<u8>)>, until: u64, state: Option<&std::path::Path>) -> Ran {
+    run_with_step(frames, until, state, (u64::MAX, 0))
+}
+
+fn run_with_step(
+    frames: Vec<(u64, Vec<u8>)>,
+    until: u64,
+    state: Option<&std::path::Path>,
+    step: (u64, i64),
+) -> Ran {
     let clock = Arc::new(Hand::default());
     let heard = Heard::default();
     let sinks = vec![Sink::start(Box::new(heard.clone()))];
@@ -217,7 +229,7 @@ fn run(frames: Vec<(u64, Vec<u8>)>, until: u64, state: Option<&std::path::Path>)
         duration: None,
         report_every: None,
     };
-    let mut wire = Wire { frames, next: 0, until, clock: Arc::clone(&clock), at: PacketRef::default() };
+    let mut wire = Wire { frames, next: 0, until, clock: Arc::clone(&clock), at: PacketRef::default(), step };
     let desk = Desk::new(setup, Arc::clone(&board));
     let controls = Controls::default();
     let report = watch(Feed::Source(&mut wire), &plan, &*clock, &controls, desk, &board, &mut Quiet).unwrap();
@@ -295,6 +307,22 @@ fn silence_is_told_and_nothing_is_invented_in_it() {
     assert_eq!(mirror[1].0, "vantage-recovered");
     assert_eq!(ran.named("verdict-changed").len(), 1);
     assert!(ran.named("finding-opened").is_empty(), "{:#?}", ran.events);
+}
+
+#[test]
+fn a_capture_clock_that_is_set_is_told_once_and_invents_nothing() {
+    for step in [3_600_000, -3_600_000] {
+        let talk: Vec<_> = (0..12).map(|n| works(1_000 + n * 5_000, 50_001 + n as u16)).collect();
+        let ran = run_with_step(frames(&talk), 70_000, None, (30_000, step));
+        let steps = ran.named("clock-stepped");
+        assert_eq!(steps.len(), 1, "{:#?}", ran.events);
+        let way = if step > 0 { "was set forward by 3" } else { "was set back by 3" };
+        assert!(steps[0]["message"].as_str().unwrap().contains(way), "{}", steps[0]);
+        assert_eq!(ran.named("verdict-changed").len(), 1, "{:#?}", ran.events);
+        for invented in ["finding-opened", "conversation-unexpected", "vantage-degraded"] {
+            assert!(ran.named(invented).is_empty(), "{:#?}", ran.events);
+        }
+    }
 }
 
 #[test]
