@@ -76,7 +76,7 @@ fn facts_that_agree_satisfy_and_say_how_much_was_read() {
     assert!(!all.is_empty());
     for (verdict, _, reason) in all {
         assert_eq!(verdict, "satisfied");
-        assert!(reason.contains("modbus.access as documented at the beginning"), "{reason}");
+        assert!(reason.contains("modbus.access as documented in every message"), "{reason}");
     }
 }
 

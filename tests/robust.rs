@@ -92,6 +92,16 @@ fn show_all(carrier: Carrier, bytes: &[u8]) {
     }
 }
 
+/// Shows one end's messages, the other silent, to every protocol.
+fn show(carrier: Carrier, bytes: &[u8], ends: &[u16]) {
+    let seen = Seen { carrier, first: Side::of(bytes, ends), second: Side::default() };
+    for protocol in PROTOCOLS {
+        if let Probe::Proven(proof) = protocol.probe(&seen) {
+            check_facts(protocol.about().facts, protocol.about().name, &proof.facts);
+        }
+    }
+}
+
 /// A protocol states facts that it documents, or those of another that speaks inside it.
 fn check_facts(documented: &[(&str, &str)], name: &str, stated: &Facts) {
     for fact in stated.iter() {
@@ -102,14 +112,18 @@ fn check_facts(documented: &[(&str, &str)], name: &str, stated: &Facts) {
 }
 
 #[test]
-fn every_prefix_of_every_payload_through_every_protocol() {
+fn every_prefix_and_every_split_of_every_payload_through_every_protocol() {
     let started = Instant::now();
     for payload in payloads(25) {
-        let length = payload.bytes.len().min(1_500);
-        // Headers byte by byte, the rest in strides that are prime so that they meet no structure.
-        let lengths = (0..length.min(48)).chain((48..length).step_by(61)).chain([length]);
-        for length in lengths {
-            show_all(payload.carrier, &payload.bytes[..length]);
+        let bytes = &payload.bytes[..payload.bytes.len().min(1_500)];
+        // Every beginning, and every way to cut it in two, from one end; the other ends and states on some of them.
+        for length in 1..=bytes.len() {
+            let ends = [length as u16, bytes.len() as u16];
+            show(payload.carrier, &bytes[..length], &ends[..1]);
+            show(payload.carrier, bytes, if length < bytes.len() { &ends } else { &ends[..1] });
+        }
+        for length in (0..bytes.len().min(48)).chain((48..bytes.len()).step_by(61)).chain([bytes.len()]) {
+            show_all(payload.carrier, &bytes[..length]);
         }
         assert!(started.elapsed() < 5 * TOO_LONG, "hangs at {payload:02x?}");
     }

@@ -3,7 +3,6 @@
 
 use spanaudit::classify::Carrier;
 use spanaudit::classify::PROTOCOLS;
-use spanaudit::classify::Probe;
 use spanaudit::classify::Proof;
 use spanaudit::classify::Seen;
 use spanaudit::classify::Side;
@@ -54,10 +53,7 @@ fn told(dialogue: &Dialogue<'_>) -> Option<(&'static str, Proof)> {
             Some((at, _)) => *at..*at + 1,
             None => 0..PROTOCOLS.len(),
         };
-        let found = asked.into_iter().find_map(|at| match PROTOCOLS[at].probe(&seen) {
-            Probe::Proven(proof) => Some((at, proof)),
-            Probe::No | Probe::NeedMore => None,
-        });
+        let found = asked.into_iter().find_map(|at| Some((at, PROTOCOLS[at].probe(&seen).proof()?)));
         known = found.or(known);
     }
     known.map(|(at, proof)| (PROTOCOLS[at].about().name, proof))

@@ -1,8 +1,9 @@
-//! Any bytes as what two ends said, to every protocol of the registry: no panic, and nothing concluded from silence.
+//! Any bytes as what two ends said, to every protocol of the registry: no panic, nothing concluded from silence, and no `No` taken back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use spanaudit::classify::Carrier;
+use spanaudit::classify::End;
 use spanaudit::classify::PROTOCOLS;
 use spanaudit::classify::Probe;
 use spanaudit::classify::Seen;
@@ -39,16 +40,43 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
     };
     let (first_ends, second_ends) = (ends(first, cuts[1]), ends(second, cuts[2]));
     let from_start = flags & 1 == 0 || carrier != Carrier::Tcp;
-    let complete = flags & 2 != 0;
-    let side = |bytes, ends| Side { bytes, ends, from_start, complete };
-    let whole = Seen { carrier, first: side(first, &first_ends), second: side(second, &second_ends) };
     let mut heard = Vec::new();
+    // How many messages of each end are there as the flow goes on, and whose was the last.
+    let steps: [([usize; 2], usize); 4] = match flags & 4 == 0 {
+        true => [([1, 0], 0), ([1, 1], 1), ([2, 1], 0), ([2, 2], 1)],
+        false => [([0, 1], 1), ([0, 2], 1), ([1, 2], 0), ([2, 2], 0)],
+    };
     for protocol in PROTOCOLS {
-        let about = protocol.about();
-        let after = protocol.probe(&whole);
-        if let Probe::Proven(proof) = after {
-            assert!(!bytes.is_empty(), "{} proves silence", about.name);
-            assert!(proof.layers.len() <= 8, "{}: {:?}", about.name, proof.layers);
+        let name = protocol.about().name;
+        let (mut no, mut proven, mut deaf) = (false, false, [false; 2]);
+        for (at, (counts, grew)) in steps.into_iter().enumerate() {
+            let complete = at == 3 && flags & 2 != 0;
+            let side = |bytes: &'_ [u8], ends: &'_ [u16], count: usize| -> (usize, usize) {
+                let count = count.min(ends.len());
+                let length = ends.get(..count).and_then(|ends| ends.last()).copied().map_or(0, usize::from);
+                (count, length.min(bytes.len()))
+            };
+            let (one, one_length) = side(first, &first_ends, counts[0]);
+            let (two, two_length) = side(second, &second_ends, counts[1]);
+            let part = |bytes, ends| Side { bytes, ends, from_start, complete };
+            let seen = Seen {
+                carrier,
+                first: part(&first[..one_length], &first_ends[..one]),
+                second: part(&second[..two_length], &second_ends[..two]),
+            };
+            match protocol.probe(&seen) {
+                Probe::Proven(proof) => {
+                    assert!(!bytes.is_empty(), "{name} proves silence");
+                    assert!(proof.layers.len() <= 8, "{name}: {:?}", proof.layers);
+                    assert!(!no, "{name} takes back its No");
+                    assert!(proven || !deaf[grew], "{name} takes back its NeedFrom");
+                    proven = true;
+                }
+                Probe::No => no = true,
+                Probe::NeedFrom(End::First) if !complete => deaf[1] = true,
+                Probe::NeedFrom(End::Second) if !complete => deaf[0] = true,
+                Probe::NeedFrom(_) | Probe::NeedMore => {}
+            }
         }
         if protocol.listens() {
             protocol.hear(carrier, first, &mut heard);

@@ -215,6 +215,13 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
                 "answered from another address, {from}: a server with several takes the one it answers by"
             )),
         ),
+        Outcome::Unanswered if asks_nothing(flow) => match payload::held_against(flow, want) {
+            State::Works(..) => State::Unclear(
+                "what was sent asks for no answer (BACnet unconfirmed, SNMP traps), so silence shows nothing"
+                    .to_owned(),
+            ),
+            other => other,
+        },
         Outcome::Unanswered => State::Silent(requests(flow, view)),
         Outcome::Observed if flow.from_client.packets == 0 => match payload::held_against(flow, want) {
             State::Works(..) => State::Works(
@@ -236,6 +243,17 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         ),
         _ => State::Unclear("the capture shows no answer".to_owned()),
     }
+}
+
+/// Whether all that was sent is of a kind that the other end need not answer, in a protocol that has requests as well: BACnet's unconfirmed
+/// services (ANSI/ASHRAE 135 clause 5.4), SNMP's traps (RFC 3416 section 4.2.6).
+fn asks_nothing(flow: &FlowRecord) -> bool {
+    const KINDS: [(&str, &[&str]); 2] =
+        [("bacnet.type", &["unconfirmed-request"]), ("snmp.pdu", &["trap", "trap-v1"])];
+    KINDS.iter().any(|(key, kinds)| {
+        let mut seen = flow.classification.facts.all(key).peekable();
+        seen.peek().is_some() && seen.all(|kind| kinds.contains(&kind))
+    })
 }
 
 /// Requests that stayed without an answer, and whether one would have been seen.

@@ -52,7 +52,7 @@ pub fn contradicted(flow: &FlowRecord, require: &[Condition]) -> Option<State> {
     Some(State::Fails(Fault::Violated, failure, found.to_string()))
 }
 
-/// What a flow that contradicts nothing leaves open. Only the beginning of a flow is read, so agreement is of the beginning alone.
+/// What a flow that contradicts nothing leaves open. All but `.access` is read from the beginning of a flow, so agreement is of the beginning alone.
 pub fn shown(flow: &FlowRecord, require: &[Condition]) -> Option<String> {
     let (seen, unseen): (Vec<&Condition>, Vec<&Condition>) =
         require.iter().partition(|condition| flow.classification.facts.get(&condition.key).is_some());
@@ -62,6 +62,11 @@ pub fn shown(flow: &FlowRecord, require: &[Condition]) -> Option<String> {
     if !unseen.is_empty() {
         return Some(format!("the capture does not show {}", keys(&unseen)));
     }
-    (!seen.is_empty())
-        .then(|| format!("{} as documented at the beginning of the flow, which alone is read", keys(&seen)))
+    // What messages do to a machine is read throughout, all else from the beginning.
+    let throughout = seen.iter().all(|condition| condition.key.ends_with(".access"));
+    let how_far = match throughout {
+        true => "in every message that fills its packets",
+        false => "at the beginning of the flow, which alone is read",
+    };
+    (!seen.is_empty()).then(|| format!("{} as documented {how_far}", keys(&seen)))
 }

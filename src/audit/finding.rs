@@ -10,6 +10,7 @@ use crate::model::Finding;
 use crate::model::FindingKind;
 use crate::model::Grade;
 use crate::model::Mechanism;
+use crate::model::Outcome;
 use crate::model::Severity;
 use crate::model::Sweep;
 use crate::model::Verdict;
@@ -215,6 +216,7 @@ fn of_conversations(judged: &[Judged]) -> Vec<Finding> {
                     client.to_string()
                 },
                 match tried.iter().filter(|one| one.answered).count() {
+                    0 if tried.iter().all(|one| is_refused(one)) => "all of them refused".to_owned(),
                     0 => "none of them answered".to_owned(),
                     open => format!("{open} of them open, and nothing said there"),
                 }
@@ -401,4 +403,9 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
         evidence: evidence(group.iter().flat_map(|one| &one.told.evidence)),
         counts: true,
     })
+}
+
+/// Whether each try was answered, by a reset.
+fn is_refused(one: &Judged) -> bool {
+    one.told.outcomes.keys().all(|outcome| *outcome == Outcome::Refused)
 }

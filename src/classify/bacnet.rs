@@ -13,8 +13,7 @@ use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use crate::model::EtherKind;
 use crate::model::Facts;
 
@@ -87,9 +86,6 @@ impl Message {
             Self::Management { name, .. } => {
                 facts.add("bacnet.type", "bvll");
                 facts.add("bacnet.service", name);
-                if matches!(name, "write-bdt" | "delete-fdt-entry") {
-                    facts.add("bacnet.access", "write");
-                }
             }
             Self::Network(kind) => {
                 facts.add("bacnet.type", "network");
@@ -100,10 +96,18 @@ impl Message {
                 if let Some(service) = apdu.service_name() {
                     facts.add("bacnet.service", service);
                 }
-                if let Some(access) = apdu.access() {
-                    facts.add("bacnet.access", access);
-                }
             }
+        }
+        if let Some(access) = self.access() {
+            facts.add("bacnet.access", access);
+        }
+    }
+
+    fn access(&self) -> Option<&'static str> {
+        match self {
+            Self::Management { name: "write-bdt" | "delete-fdt-entry", .. } => Some("write"),
+            Self::Management { .. } | Self::Network(_) => None,
+            Self::Application(apdu) => apdu.access(),
         }
     }
 }
@@ -404,6 +408,16 @@ fn bvll_ipv6(bytes: &[u8]) -> Option<Message> {
     }
 }
 
+/// What one datagram, or one frame, says.
+fn message(bytes: &[u8], on_llc: bool) -> Option<Message> {
+    match bytes.first() {
+        _ if on_llc => npdu(bytes),
+        Some(&BVLL_IPV4) => bvll_ipv4(bytes),
+        Some(&BVLL_IPV6) => bvll_ipv6(bytes),
+        _ => None,
+    }
+}
+
 impl Protocol for Bacnet {
     fn about(&self) -> &'static About {
         &ABOUT
@@ -416,29 +430,32 @@ impl Protocol for Bacnet {
             _ => return Probe::No,
         };
         let cut = |bytes: &[u8]| {
-            let message = match bytes.first() {
-                _ if on_llc => npdu(bytes),
-                Some(&BVLL_IPV4) => bvll_ipv4(bytes),
-                Some(&BVLL_IPV6) => bvll_ipv6(bytes),
-                _ => None,
-            };
-            message.map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()))
+            message(bytes, on_llc).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()))
         };
-        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
-        let proof = walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
-            let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (_, Some(true)) | (Some(false), None) => Some(End::Second),
-                _ => None,
-            };
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
-        });
-        settle(seen, prospects, proof)
+        probe(seen, cut, |walks| {
+            // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
+            walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
+                let mut facts = Facts::new();
+                walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
+                let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (_, Some(true)) | (Some(false), None) => Some(End::Second),
+                    _ => None,
+                };
+                Proof {
+                    client,
+                    facts,
+                    unasked: walks.iter().all(|walk| asks(walk).is_none()),
+                    ..Proof::default()
+                }
+            })
+        })
+    }
+
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        let message = message(payload, carrier != Carrier::Udp);
+        message.as_ref().and_then(Message::access).into_iter().for_each(tell);
     }
 }
 
@@ -494,8 +511,8 @@ mod tests {
             "8111000c 0120ffff00ff 1008",
             "0681 0120",
         ] {
-            assert_eq!(check(Carrier::Udp, bytes, ""), Probe::No, "{bytes}");
+            assert!(check(Carrier::Udp, bytes, "").proof().is_none(), "{bytes}");
         }
-        assert_eq!(check(Carrier::Tcp, "810b000c 0120ffff00ff 1008", ""), Probe::No);
+        assert!(check(Carrier::Tcp, "810b000c 0120ffff00ff 1008", "").proof().is_none());
     }
 }

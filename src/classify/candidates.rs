@@ -20,45 +20,53 @@ pub type Set = u128;
 /// The most protocols that a [`Set`] can hold.
 pub const MOST_PROTOCOLS: usize = Set::BITS as usize;
 
-/// A set for each first byte, found out when the byte is first met.
-type ByFirstByte = [OnceLock<Set>; 256];
-
-/// Who is out by the first byte of a stream from its start, heard from the first and from the second side.
-static STREAM: [ByFirstByte; 2] = [const { [const { OnceLock::new() }; 256] }; 2];
+/// Who is not interested in a stream from its start by its first byte, found out when the byte is first met.
+static STREAM: [OnceLock<Set>; 256] = [const { OnceLock::new() }; 256];
 /// Who never runs over TCP, and who never over UDP.
 static NEVER_TCP: OnceLock<Set> = OnceLock::new();
 static NEVER_UDP: OnceLock<Set> = OnceLock::new();
 
-/// The protocols that are out before any is asked. May be less than all that are; never holds one that could be proved.
-pub fn ruled_out(seen: &Seen<'_>) -> Set {
+/// The protocols to which an end has nothing to add, by the carrier and by what it says first. May be less than all that are.
+pub fn deaf(seen: &Seen<'_>, end: End) -> Set {
+    let silent = Seen { carrier: seen.carrier, first: Side::default(), second: Side::default() };
     match seen.carrier {
         Carrier::Tcp => {
-            let never = *NEVER_TCP.get_or_init(|| saying_no(&silent(Carrier::Tcp)));
-            seen.sides().into_iter().zip(&STREAM).fold(never, |out, ((end, side), known)| {
-                let Some(&byte) = side.bytes.first().filter(|_| side.from_start) else { return out };
-                let Some(known) = known.get(usize::from(byte)) else { return out };
-                out | *known.get_or_init(|| by_byte(end, byte))
-            })
+            let never = *NEVER_TCP.get_or_init(|| saying_no(&silent));
+            let side = seen.side(end);
+            let Some(&byte) = side.bytes.first().filter(|_| side.from_start) else { return never };
+            let known = STREAM.get(usize::from(byte)).map(|known| *known.get_or_init(|| by_byte(byte)));
+            never | known.unwrap_or_default()
         }
-        Carrier::Udp => *NEVER_UDP.get_or_init(|| saying_no(&silent(Carrier::Udp))),
+        Carrier::Udp => *NEVER_UDP.get_or_init(|| saying_no(&silent)),
         // The type of the frame leaves one or two, and each kind would need its own set.
         Carrier::Ethernet(_) => 0,
     }
 }
 
-fn silent(carrier: Carrier) -> Seen<'static> {
-    Seen { carrier, first: Side::default(), second: Side::default() }
+/// The protocols that are not in a set, by their place in the registry.
+pub fn left(out: Set) -> impl Iterator<Item = usize> {
+    let all = Set::MAX >> (Set::BITS as usize - PROTOCOLS.len().min(MOST_PROTOCOLS));
+    let mut left = all & !out;
+    std::iter::from_fn(move || {
+        let next = (left != 0).then(|| left.trailing_zeros() as usize);
+        left &= left.wrapping_sub(1);
+        next
+    })
 }
 
-/// Who says no to a stream of which one end has sent this byte so far.
-fn by_byte(end: End, byte: u8) -> Set {
+/// Who says that a stream which begins with this byte adds nothing. Asked for both ends: a protocol may tell them apart.
+fn by_byte(byte: u8) -> Set {
     let bytes = [byte];
     let heard = Side { bytes: &bytes, ends: &[], from_start: true, complete: false };
-    let (first, second) = match end {
-        End::First => (heard, Side::default()),
-        End::Second => (Side::default(), heard),
+    let silent = Side::default();
+    let over = |first, second, end: End| {
+        set(|protocol| match protocol.probe(&Seen { carrier: Carrier::Tcp, first, second }) {
+            Probe::No => true,
+            Probe::NeedFrom(other) => other == end.other(),
+            Probe::NeedMore | Probe::Proven(_) => false,
+        })
     };
-    saying_no(&Seen { carrier: Carrier::Tcp, first, second })
+    over(heard, silent, End::First) & over(silent, heard, End::Second)
 }
 
 fn saying_no(seen: &Seen<'_>) -> Set {
@@ -80,24 +88,20 @@ mod tests {
         assert!(PROTOCOLS.len() <= MOST_PROTOCOLS);
     }
 
-    /// What is told in advance is what the protocol itself says when asked, on every prefix of every labelled flow.
+    /// What is told in advance is what the protocol itself proves when asked: nothing, for all that the end says later.
     #[test]
-    fn who_is_ruled_out_says_no() {
+    fn nobody_is_deaf_to_its_own() {
         if !harness::present() {
             return;
         }
         for (flow, _) in harness::labelled() {
-            for step in 0..flow.steps.len().min(6) {
-                let seen = flow.seen_at(step);
-                let out = ruled_out(&seen);
-                for (at, protocol) in PROTOCOLS.iter().enumerate().filter(|(at, _)| out >> at & 1 == 1) {
-                    let name = protocol.about().name;
-                    assert_eq!(
-                        protocol.probe(&seen),
-                        Probe::No,
-                        "{name} ({at}) {} step {step}",
-                        flow.place()
-                    );
+            for end in [End::First, End::Second] {
+                let seen = flow.heard_from(end);
+                for at in (0..PROTOCOLS.len()).filter(|at| deaf(&seen, end) >> at & 1 == 1) {
+                    let protocol = PROTOCOLS[at];
+                    let probe = protocol.probe(&seen);
+                    let proven = matches!(probe, Probe::Proven(_));
+                    assert!(!proven, "{} {} {end:?}", protocol.about().name, flow.place());
                 }
             }
         }
@@ -105,21 +109,17 @@ mod tests {
 
     #[test]
     fn few_are_left_for_common_beginnings() {
-        let left = |carrier, bytes: &[u8]| {
-            let ends = [bytes.len() as u16];
-            let seen = Seen { carrier, first: Side::of(bytes, &ends), second: Side::default() };
-            PROTOCOLS.len() - ruled_out(&seen).count_ones() as usize
-        };
-        // Many wait for the other end before they say no, so that an odd request does not hide a plain answer.
         for (carrier, bytes, most) in [
-            (Carrier::Tcp, &b"GET / HTTP/1.1"[..], 45),
-            (Carrier::Tcp, &[0x16, 3, 1, 2, 0], 45),
-            (Carrier::Tcp, b"AMQP\0\0\x09\x01", 45),
-            (Carrier::Tcp, &[3, 0, 0, 22], 45),
+            (Carrier::Tcp, &b"GET / HTTP/1.1"[..], 20),
+            (Carrier::Tcp, &[0x16, 3, 1, 2, 0], 20),
+            (Carrier::Tcp, b"AMQP\0\0\x09\x01", 20),
+            (Carrier::Tcp, &[3, 0, 0, 22], 20),
             (Carrier::Udp, &[0x30, 0x29, 2, 1, 1], 50),
         ] {
-            let left = left(carrier, bytes);
-            assert!(left <= most, "{left} protocols are left for {bytes:02x?}");
+            let ends = [bytes.len() as u16];
+            let seen = Seen { carrier, first: Side::of(bytes, &ends), second: Side::default() };
+            let left: Vec<_> = left(deaf(&seen, End::First)).map(|at| PROTOCOLS[at].about().name).collect();
+            assert!(left.len() <= most, "{} are left for {bytes:02x?}: {left:?}", left.len());
         }
     }
 }

@@ -15,7 +15,7 @@ use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
+use super::framed::conclude;
 use super::framed::walk;
 use super::profinet_cm;
 use super::rpc_endpoint;
@@ -345,24 +345,23 @@ impl Protocol for DceRpc {
             Carrier::Udp => [&seen.first, &seen.second].map(|side| walk(seen.carrier, side, datagram)),
             Carrier::Ethernet(_) => return Probe::No,
         };
-        let prospects = [walks[0].prospect, walks[1].prospect];
+        let over = [walks[0].over, walks[1].over];
         let proved =
             walks.iter().any(|walk| walk.found.iter().any(|found| found.flush) || walk.found.len() >= 2);
         // Over UDP the endpoint mapper may be PROFINET's, which its answer tells: until then, or the end, nothing is said.
         let answered = walks.iter().flat_map(Walk::messages).any(|pdu| pdu.asks() == Some(false));
         let waiting = walks.iter().flat_map(Walk::messages).all(is_mapping) && !answered;
-        if waiting && seen.carrier == Carrier::Udp && prospects.iter().any(|side| !side.spent) {
-            return if prospects.iter().any(|side| side.out) { Probe::No } else { Probe::NeedMore };
+        if waiting && seen.carrier == Carrier::Udp && over != [true; 2] {
+            return Probe::unless_over(over);
         }
         let proof = proved.then(|| {
             let mut facts = Facts::new();
             walks.iter().flat_map(Walk::messages).for_each(|pdu| pdu.tell(&mut facts));
-            let open = prospects.iter().any(|side| !side.spent);
             let asks = |walk: &Walk<Pdu<'_>>| walk.messages().find_map(Pdu::asks);
             let client = client(asks(&walks[0]), asks(&walks[1]));
-            Proof { client, facts, open, ..Proof::default() }
+            Proof { client, facts, ..Proof::default() }
         });
-        settle(seen, prospects, proof)
+        conclude(proof, over)
     }
 
     fn listens(&self) -> bool {
@@ -483,8 +482,8 @@ mod tests {
             BIND_EPM.replacen("4800", "2000", 1),
             "05 01 00 05 01 00 03 0a".to_owned(),
         ] {
-            assert_eq!(probe_both(&DceRpc, carrier, &[&hex(&bytes)], &[]), Probe::No, "{bytes}");
+            assert!(probe_both(&DceRpc, carrier, &[&hex(&bytes)], &[]).proof().is_none(), "{bytes}");
         }
-        assert_eq!(probe_both(&DceRpc, Carrier::Udp, &[&[4; 80]], &[]), Probe::No);
+        assert!(probe_both(&DceRpc, Carrier::Udp, &[&[4; 80]], &[]).proof().is_none());
     }
 }

@@ -14,8 +14,8 @@ use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Found;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::each_whole;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises EtherNet/IP.
@@ -30,7 +30,7 @@ static ABOUT: About = About {
     facts: &[
         ("enip.command", "encapsulation command: list-identity, register-session, send-rr-data, ..., or io"),
         ("cip.service", "CIP service requested: get-attribute-single, read-tag, forward-open, stop, ..."),
-        ("cip.access", "what the services do: read, write, control; not told of services within others"),
+        ("cip.access", "what the services do, those within others included: read, write, control"),
     ],
 };
 
@@ -56,6 +56,11 @@ const SEQUENCED_ADDRESS: u16 = 0x8002;
 const MOST_ITEMS: u16 = 16;
 /// The bit that makes a CIP service a response (Volume 1, 2-4.2).
 const REPLY: u8 = 0x80;
+/// Services that carry others (Volume 1, 3-5.5.4 and appendix A), how deep they are followed, and how many of one packet.
+const UNCONNECTED_SEND: u8 = 0x52;
+const MULTIPLE_SERVICE: u8 = 0x0a;
+const NESTED: u8 = 2;
+const MOST_SERVICES: usize = 16;
 
 /// One encapsulated message or I/O datagram, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,16 +89,53 @@ impl Message<'_> {
         }
     }
 
+    /// Each service that it requests, those within others included.
+    fn services(&self, mut each: impl FnMut(u8, &[u8])) {
+        if let Some(request) = self.cip {
+            services(request, NESTED, &mut each);
+        }
+    }
+
     fn tell(&self, facts: &mut Facts) {
         facts.add("enip.command", self.command.map_or_else(|| "io".into(), command_name));
-        if let Some([service, path @ ..]) = self.cip
-            && service & REPLY == 0
-        {
-            facts.add("cip.service", service_name(*service, path));
-            if let Some(access) = access(*service, path) {
+        self.services(|service, path| {
+            facts.add("cip.service", service_name(service, path));
+            if let Some(access) = access(service, path) {
                 facts.add("cip.access", access);
             }
+        });
+    }
+}
+
+/// Shows a request's service and what follows it (path first), and the requests within it: in an Unconnected Send after its path, two
+/// bytes of time-out and a length (Volume 1, 3-5.5.4), in a Multiple Service Packet where its offsets say (Volume 1, appendix A).
+fn services(request: &[u8], deep: u8, each: &mut dyn FnMut(u8, &[u8])) {
+    let Some((&service, path)) = request.split_first() else { return };
+    if service & REPLY != 0 {
+        return;
+    }
+    each(service, path);
+    let Some(deeper) = deep.checked_sub(1) else { return };
+    let data =
+        path.split_first().and_then(|(&words, rest)| rest.get(2 * usize::from(words)..)).unwrap_or_default();
+    match service {
+        UNCONNECTED_SEND if is_of_manager(path) => {
+            if let &[_, _, low, high, ref rest @ ..] = data
+                && let Some(inner) = rest.get(..usize::from(u16::from_le_bytes([low, high])))
+            {
+                services(inner, deeper, each);
+            }
         }
+        MULTIPLE_SERVICE => {
+            let Some((&[low, high], offsets)) = data.split_first_chunk::<2>() else { return };
+            let count = usize::from(u16::from_le_bytes([low, high])).min(MOST_SERVICES);
+            for at in offsets.as_chunks::<2>().0.iter().take(count) {
+                if let Some(inner) = data.get(usize::from(u16::from_le_bytes(*at))..) {
+                    services(inner, deeper, each);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -269,27 +311,33 @@ impl Protocol for Enip {
             (Carrier::Udp, _) => io(bytes).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len())),
             (_, cut) => cut,
         };
-        let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        // A command without data is mostly zeros: it must end where its segment does, or have company.
-        let proves = |walk: &Walk<Message<'_>>| {
-            let sure = |found: &Found<Message<'_>>| {
-                found.message.proves() && (found.message.length > 0 || found.flush || walk.found.len() >= 2)
+        probe(seen, whole, |walks| {
+            // A command without data is mostly zeros: it must end where its segment does, or have company.
+            let proves = |walk: &Walk<Message<'_>>| {
+                let sure = |found: &Found<Message<'_>>| {
+                    found.message.proves()
+                        && (found.message.length > 0 || found.flush || walk.found.len() >= 2)
+                };
+                walk.found.iter().any(sure)
             };
-            walk.found.iter().any(sure)
-        };
-        let proof = walks.iter().any(proves).then(|| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
-            let asks = |walk: &Walk<Message<'_>>| walk.messages().find_map(Message::asks);
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (_, Some(true)) | (Some(false), None) => Some(End::Second),
-                _ => None,
-            };
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
+            walks.iter().any(proves).then(|| {
+                let mut facts = Facts::new();
+                walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
+                let asks = |walk: &Walk<Message<'_>>| walk.messages().find_map(Message::asks);
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (_, Some(true)) | (Some(false), None) => Some(End::Second),
+                    _ => None,
+                };
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        each_whole(payload, cut, |message: Message<'_>| {
+            message.services(|service, path| access(service, path).into_iter().for_each(&mut *tell));
         });
-        settle(seen, prospects, proof)
     }
 }
 
@@ -350,8 +398,8 @@ mod tests {
             "6300 0000 00000000 40000000 0000000000000000 00000000".into(),
             format!("6f00 0c00 01000000 {ZEROS} 000000000000 0100 b200 0400"),
         ] {
-            assert_eq!(check(Carrier::Udp, &bytes), Probe::No, "{bytes}");
+            assert!(check(Carrier::Udp, &bytes).proof().is_none(), "{bytes}");
         }
-        assert_eq!(check(Carrier::Udp, "0200 0280 0800 787b3a00 e8cb5e04 b100 0300 0300"), Probe::No);
+        assert!(check(Carrier::Udp, "0200 0280 0800 787b3a00 e8cb5e04 b100 0300 0300").proof().is_none());
     }
 }

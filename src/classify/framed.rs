@@ -3,15 +3,17 @@
 use arrayvec::ArrayVec;
 
 use super::Carrier;
+use super::MOST_STRANGERS;
 use super::Probe;
 use super::Proof;
 use super::Seen;
 use super::Side;
 
 /// The most messages of a side that are looked at: proof takes one to three.
-pub const MOST_MESSAGES: usize = 24;
-/// The segment starts tried before a stream met in its middle is given up.
-const MOST_STARTS: usize = 12;
+const MOST_MESSAGES: usize = 24;
+
+/// The most messages of one payload that are looked at.
+const MOST_IN_PAYLOAD: usize = 8;
 
 /// What lies at the front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,27 +35,18 @@ pub struct Found<T> {
     pub flush: bool,
 }
 
-/// What may still become of a side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Prospect {
-    /// Whether the side cannot be of this protocol whatever follows.
-    pub out: bool,
-    /// Whether nothing will come of it that is not here already.
-    pub spent: bool,
-}
-
 /// The messages of one side, in order.
 #[derive(Clone, Debug)]
 pub struct Walk<T> {
-    /// The first messages.
-    pub found: ArrayVec<Found<T>, MOST_MESSAGES>,
-    /// What may still come.
-    pub prospect: Prospect,
+    /// The first messages. Of a side that is something else there are none, and nothing is allocated.
+    pub found: Vec<Found<T>>,
+    /// Whether nothing that this side may still send adds to them.
+    pub over: bool,
 }
 
 impl<T> Walk<T> {
-    fn new() -> Self {
-        Self { found: ArrayVec::new(), prospect: Prospect::default() }
+    fn is_full(&self) -> bool {
+        self.found.len() >= MOST_MESSAGES
     }
 
     /// The messages alone.
@@ -62,88 +55,106 @@ impl<T> Walk<T> {
     }
 }
 
-/// Cuts a side into messages.
-///
-/// Datagrams are messages each; a first datagram that is wrong or short rules the side out. A stream is cut from its start;
-/// where its start was not captured, from the first segment start at which a message fits.
-pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
-    match carrier {
-        Carrier::Tcp => walk_stream(side, cut),
-        Carrier::Udp | Carrier::Ethernet(_) => walk_datagrams(side, cut),
+/// Cuts both sides into messages and asks `prove` what they come to. Whether the proof stays open, and what is said where there is
+/// none, follows from which sides are over.
+pub fn probe<'a, T>(
+    seen: &Seen<'a>,
+    cut: impl Fn(&'a [u8]) -> Cut<T>,
+    prove: impl FnOnce(&[Walk<T>; 2]) -> Option<Proof>,
+) -> Probe {
+    let walks = [walk(seen.carrier, &seen.first, &cut), walk(seen.carrier, &seen.second, &cut)];
+    let proof = prove(&walks);
+    conclude(proof, walks.map(|walk| walk.over))
+}
+
+/// The answer, given what is proved and whether first and second side are over.
+pub fn conclude(proof: Option<Proof>, over: [bool; 2]) -> Probe {
+    match proof {
+        Some(proof) => Probe::Proven(Proof { open: over != [true; 2], ..proof }),
+        None => Probe::unless_over(over),
     }
 }
 
-fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
-    let mut walk = Walk::new();
-    for (nth, datagram) in side.messages().filter(|datagram| !datagram.is_empty()).enumerate() {
-        match cut(datagram) {
-            Cut::Whole(message, length) if walk.found.len() < MOST_MESSAGES => {
-                walk.found.push(Found { message, flush: length == datagram.len() });
-            }
-            Cut::Whole(..) => {}
-            Cut::Short | Cut::Wrong => walk.prospect.out |= nth == 0,
+/// Shows each message of a payload that holds whole messages and nothing else; of any other none, which may begin in the middle of one.
+pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mut show: impl FnMut(T)) {
+    let mut rest = payload;
+    let mut found = ArrayVec::<T, MOST_IN_PAYLOAD>::new();
+    while !rest.is_empty() {
+        let Cut::Whole(message, length) = cut(rest) else { return };
+        if found.try_push(message).is_err() {
+            break;
         }
+        rest = rest.get(length.max(1)..).unwrap_or_default();
     }
-    walk.prospect.spent = side.complete || walk.found.is_full();
+    found.into_iter().for_each(&mut show);
+}
+
+/// Cuts a side into messages.
+///
+/// Datagrams are one message each, and a side that begins with a few others is over. A stream is cut from its start;
+/// where its start was not captured, from the first segment start at which a message fits.
+pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
+    let mut walk = Walk { found: Vec::new(), over: side.complete };
+    match carrier {
+        Carrier::Tcp => walk_stream(side, cut, &mut walk),
+        Carrier::Udp | Carrier::Ethernet(_) => walk_datagrams(side, cut, &mut walk),
+    }
+    walk.over |= walk.is_full();
     walk
 }
 
-fn walk_stream<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
-    let mut walk = Walk::new();
-    walk.prospect.spent = side.complete;
-    if side.is_silent() {
-        return walk;
+fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
+    let mut strangers = 0;
+    for datagram in side.messages().filter(|datagram| !datagram.is_empty()).take(MOST_MESSAGES) {
+        match cut(datagram) {
+            Cut::Whole(message, length) if length == datagram.len() => {
+                walk.found.push(Found { message, flush: true });
+            }
+            Cut::Whole(..) | Cut::Short | Cut::Wrong => strangers += 1,
+        }
+        if walk.found.is_empty() && strangers >= MOST_STRANGERS {
+            walk.over = true;
+            return;
+        }
     }
-    let later = side.ends.iter().map(|&end| usize::from(end)).filter(|&end| end < side.bytes.len());
-    let starts = std::iter::once(0).chain(later.take(if side.from_start { 0 } else { MOST_STARTS }));
-    let mut tried = 0;
-    for start in starts {
-        tried += 1;
+}
+
+fn walk_stream<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
+    let mut waiting = false;
+    for start in side.starts() {
         let mut at = start;
-        while !walk.found.is_full() {
-            let Some(rest) = side.bytes.get(at..).filter(|rest| !rest.is_empty()) else { return walk };
+        while !walk.is_full() {
+            let Some(rest) = side.bytes.get(at..).filter(|rest| !rest.is_empty()) else { return };
             match cut(rest) {
                 Cut::Whole(message, length) => {
                     at += length.max(1);
                     walk.found.push(Found { message, flush: ends_at(side, at) });
                 }
                 // A wrong guess of the start may claim a length that never comes: the next start is worth its try.
-                Cut::Short if side.from_start || !walk.found.is_empty() => return walk,
-                Cut::Short | Cut::Wrong => break,
+                Cut::Short if side.from_start || !walk.found.is_empty() => return,
+                Cut::Short => {
+                    waiting = true;
+                    break;
+                }
+                Cut::Wrong => break,
             }
         }
         if !walk.found.is_empty() {
-            // What follows the last message is something else: nothing more is learnt of this side.
-            walk.prospect.spent = true;
-            return walk;
+            // What follows the last message is something else: nothing more is learnt of this side, unless an earlier start comes true.
+            walk.over |= !waiting;
+            return;
         }
     }
-    walk.prospect.out = match side.from_start {
-        true => true,
-        false => tried > MOST_STARTS,
-    };
-    walk
+    walk.over |= !waiting && !side.may_start_later();
 }
-
 fn ends_at(side: &Side<'_>, at: usize) -> bool {
     u16::try_from(at).is_ok_and(|at| side.ends.binary_search(&at).is_ok())
-}
-
-/// The answer that follows from the prospects of first and second side once it is known whether they prove something.
-pub fn settle(seen: &Seen<'_>, prospects: [Prospect; 2], proof: Option<Proof>) -> Probe {
-    if let Some(proof) = proof {
-        return Probe::Proven(proof);
-    }
-    let silent = seen.first.is_silent() && seen.second.is_silent();
-    if prospects.iter().any(|side| side.out) || (!silent && prospects.iter().all(|side| side.spent)) {
-        return Probe::No;
-    }
-    Probe::NeedMore
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::End;
 
     fn cut(bytes: &[u8]) -> Cut<u8> {
         match bytes {
@@ -161,7 +172,7 @@ mod tests {
         let side = Side::of(&[0xaa, 1, 9, 0xaa, 0, 0xaa, 5], &[3, 7]);
         let walk = walk(Carrier::Tcp, &side, cut);
         assert_eq!(walk.messages().copied().collect::<Vec<_>>(), [1, 0]);
-        assert!(walk.found[0].flush && !walk.found[1].flush && !walk.prospect.out);
+        assert!(walk.found[0].flush && !walk.found[1].flush && !walk.over);
     }
 
     #[test]
@@ -172,9 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn wrong_first_bytes_rule_a_side_out() {
-        assert!(walk(Carrier::Tcp, &Side::of(&[7], &[1]), cut).prospect.out);
-        assert!(walk(Carrier::Udp, &Side::of(&[0xaa, 5], &[2]), cut).prospect.out);
-        assert!(!walk(Carrier::Tcp, &Side::of(&[0xaa, 5], &[2]), cut).prospect.out);
+    fn wrong_first_bytes_end_a_side_and_no_more_than_that() {
+        let over = |carrier, bytes: &[u8], ends: &[u16]| walk(carrier, &Side::of(bytes, ends), cut).over;
+        assert!(over(Carrier::Tcp, &[7], &[1]));
+        assert!(!over(Carrier::Tcp, &[0xaa, 5], &[2]));
+        assert!(!over(Carrier::Udp, &[0xaa, 5], &[2]));
+        assert!(over(Carrier::Udp, &[0xaa, 5, 7, 7], &[2, 3, 4]));
+        let two =
+            |walks: &[Walk<u8>; 2]| walks.iter().all(|walk| !walk.found.is_empty()).then(Proof::default);
+        let wrong = Side::of(&[7], &[1]);
+        let both = |first, second| probe(&Seen { carrier: Carrier::Tcp, first, second }, cut, two);
+        assert_eq!(both(wrong, Side::default()), Probe::NeedFrom(End::Second));
+        assert_eq!(both(wrong, wrong), Probe::No);
     }
 }

@@ -52,10 +52,7 @@ impl Protocol for Ftp {
             let dead = |talk: &Talk<'_>, side: &Side<'_>| {
                 talk.stranger && !side.is_silent() || side.complete || talk.lines.len() >= MOST_LINES
             };
-            return match (dead(&first, &seen.first), dead(&second, &seen.second)) {
-                (true, true) => Probe::No,
-                _ => Probe::NeedMore,
-            };
+            return Probe::unless_over([dead(&first, &seen.first), dead(&second, &seen.second)]);
         };
         let (asks, answers) = if client == End::First { (&first, &second) } else { (&second, &first) };
         Probe::Proven(conclude(seen, client, asks, answers))

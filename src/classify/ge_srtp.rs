@@ -12,8 +12,8 @@ use super::Protocol;
 use super::Seen;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::each_whole;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises GE-SRTP over TCP and UDP.
@@ -180,30 +180,31 @@ impl Protocol for GeSrtp {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        let whole = |bytes| match (seen.carrier, cut(bytes)) {
-            (Carrier::Udp, Cut::Whole(_, length)) if length != bytes.len() => Cut::Wrong,
-            (_, cut) => cut,
-        };
-        let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = is_proved(&walks).then(|| {
-            let mut facts = Facts::new();
-            let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
-            for service in services {
-                facts.add("srtp.service", service_name(service));
-                if let Some(access) = access(service) {
-                    facts.add("srtp.access", access);
+        probe(seen, cut, |walks| {
+            is_proved(walks).then(|| {
+                let mut facts = Facts::new();
+                let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
+                for service in services {
+                    facts.add("srtp.service", service_name(service));
+                    if let Some(access) = access(service) {
+                        facts.add("srtp.access", access);
+                    }
                 }
-            }
-            let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (Some(false), _) | (None, Some(true)) => Some(End::Second),
-                (None, None) => None,
-            };
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
+                let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (Some(false), _) | (None, Some(true)) => Some(End::Second),
+                    (None, None) => None,
+                };
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        each_whole(payload, cut, |message: Message| {
+            message.service.and_then(access).into_iter().for_each(&mut *tell);
         });
-        settle(seen, prospects, proof)
     }
 }
 
@@ -249,9 +250,9 @@ mod tests {
         for (at, value) in [(31, 0xc1), (4, 1), (40, 0), (40, 2), (42, 0x70), (6, 1), (0, 4), (1, 1)] {
             let mut wrong = request();
             wrong[at] = value;
-            assert_eq!(probe_both(&GeSrtp, Carrier::Tcp, &[&wrong], &[]), Probe::No, "{at}");
+            assert!(probe_both(&GeSrtp, Carrier::Tcp, &[&wrong], &[]).proof().is_none(), "{at}");
         }
-        assert_eq!(probe_both(&GeSrtp, Carrier::Udp, &[&request()[..55]], &[]), Probe::No);
+        assert!(probe_both(&GeSrtp, Carrier::Udp, &[&request()[..55]], &[]).proof().is_none());
     }
 
     #[test]

@@ -130,6 +130,28 @@ impl Flow {
         Seen { carrier: self.carrier, first, second: Side::default() }
     }
 
+    /// The same flow met after its first messages.
+    pub fn without_first(&self, messages: usize) -> Self {
+        let mut rest = self.clone();
+        let before =
+            messages.checked_sub(1).and_then(|last| self.steps.get(last)).copied().unwrap_or_default();
+        for (sent, count) in rest.sent.iter_mut().zip(before) {
+            let cut = count.checked_sub(1).map_or(0, |last| sent.ends[last]);
+            sent.bytes.drain(..usize::from(cut));
+            sent.ends.drain(..count);
+            sent.ends.iter_mut().for_each(|end| *end -= cut);
+            sent.from_start = false;
+        }
+        rest.steps =
+            self.steps.iter().skip(messages).map(|step| [step[0] - before[0], step[1] - before[1]]).collect();
+        rest
+    }
+
+    /// Only what one end sent, in its place.
+    pub fn heard_from(&self, end: End) -> Seen<'_> {
+        self.seen_sides(end == End::First, end == End::Second)
+    }
+
     fn cut(&self, counts: [usize; 2], complete: bool) -> Seen<'_> {
         let side = |index: usize| {
             let sent = &self.sent[index];
@@ -387,10 +409,7 @@ pub fn classify(seen: &Seen<'_>) -> Vec<(&'static str, Proof)> {
 
 /// The proof of one protocol, where it has one.
 pub fn proof(protocol: &dyn Protocol, seen: &Seen<'_>) -> Option<Proof> {
-    match protocol.probe(seen) {
-        Probe::Proven(proof) => Some(proof),
-        Probe::No | Probe::NeedMore => None,
-    }
+    protocol.probe(seen).proof()
 }
 
 /// Datagrams as one side of a UDP flow: the bytes and their ends.

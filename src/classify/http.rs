@@ -13,7 +13,8 @@ use super::http_head;
 use super::http_head::Head;
 use super::look;
 use super::look::Look;
-use super::tls;
+use super::tunnel;
+use super::tunnel::Inside;
 
 /// The protocol.
 pub struct Http;
@@ -48,10 +49,15 @@ impl Protocol for Http {
         if seen.carrier != Carrier::Tcp {
             return Probe::No;
         }
-        match look::both(seen, look_at) {
-            Ok(both) => Probe::Proven(conclude(seen, both)),
-            Err(probe) => probe,
-        }
+        judge(seen, true)
+    }
+}
+
+/// `may_carry` where what it carries is looked at: not in a tunnel within a tunnel.
+fn judge(seen: &Seen<'_>, may_carry: bool) -> Probe {
+    match look::both(seen, look_at) {
+        Ok(both) => Probe::Proven(conclude(seen, both, may_carry)),
+        Err(probe) => probe,
     }
 }
 
@@ -116,7 +122,7 @@ fn may_be_settings(bytes: &[u8]) -> bool {
 /// Status codes with which a proxy or portal refuses (RFC 9110 sections 15.5.4, 15.5.8; RFC 7725; RFC 6585).
 const REFUSALS: [u16; 4] = [403, 407, 451, 511];
 
-fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
+fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2], may_carry: bool) -> Proof {
     let mut proof = Proof { open: !(seen.first.complete && seen.second.complete), ..Proof::default() };
     let ends = || [End::First, End::Second].into_iter().zip(&both);
     for (end, half) in ends() {
@@ -149,12 +155,47 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
         .iter()
         .filter(|head| head.status.is_some_and(|status| status >= 200 || status == 101))
         .collect();
+    let switched = finals.iter().position(|head| head.status == Some(101) && head.websocket);
     if let Some(at) = requests.iter().position(|head| head.method.as_deref() == Some("CONNECT")) {
-        tunnel(seen, &mut proof, order, requests.get(at), finals.get(at).copied());
-    } else if finals.iter().any(|head| head.status == Some(101) && head.websocket) {
+        let inside = tunnel(seen, &mut proof, order, requests.get(at), finals.get(at).copied());
+        if let Some(inside) = inside.filter(|_| may_carry) {
+            carry(&mut proof, &["http"], &inside);
+        }
+    } else if let Some(at) = switched {
         proof.layers = vec!["http", "websocket"];
+        let ends = [requests.get(at).map(|head| head.end), finals.get(at).map(|head| head.end)];
+        if may_carry {
+            let inside = in_order(order, ends, |end, offset| Inside::websocket(seen.side(end), offset));
+            carry(&mut proof, &["http", "websocket"], &inside);
+        }
     }
     proof
+}
+
+/// Adds the layers and facts of what is spoken inside, where anyone knows it.
+fn carry(proof: &mut Proof, outer: &[&'static str], inside: &[Inside<'_>; 2]) {
+    let inner = tunnel::with(inside, |seen| {
+        tunnel::ask(seen, ABOUT.name).or_else(|| match judge(seen, false) {
+            Probe::Proven(inner) => Some(Proof { layers: vec![ABOUT.name], ..inner }),
+            _ => None,
+        })
+    });
+    let Some(inner) = inner else { return };
+    proof.layers = outer.iter().copied().chain(inner.layers).collect();
+    proof.open &= inner.open;
+    for fact in inner.facts.iter() {
+        proof.facts.add(fact.key, fact.value.clone());
+    }
+}
+
+/// What client and server have, first and second end again.
+fn in_order<T>(
+    order: [End; 2],
+    [client, server]: [Option<usize>; 2],
+    make: impl Fn(End, Option<usize>) -> T,
+) -> [T; 2] {
+    let offset = |end: End| if order.first() == Some(&end) { client } else { server };
+    [End::First, End::Second].map(|end| make(end, offset(end)))
 }
 
 /// States what the heads of one direction say.
@@ -180,35 +221,24 @@ fn tell(heads: &[Head], proof: &mut Proof) {
     }
 }
 
-/// A proxy's tunnel (RFC 9110 section 9.3.6): what it leads to, whether it was granted, and TLS inside.
-fn tunnel(
-    seen: &Seen<'_>,
+/// A proxy's tunnel (RFC 9110 section 9.3.6): what it leads to, whether it was granted, and what goes through it.
+fn tunnel<'a>(
+    seen: &Seen<'a>,
     proof: &mut Proof,
     order: [End; 2],
     request: Option<&Head>,
     answer: Option<&Head>,
-) {
-    let Some(request) = request else { return };
+) -> Option<[Inside<'a>; 2]> {
+    let request = request?;
     proof.facts.add("http.connect", request.target.to_ascii_lowercase());
     if let Some(status) = answer.and_then(|answer| answer.status) {
         proof.facts.add("http.connect.status", status.to_string());
     }
     if answer.is_some_and(|answer| !answer.status.is_some_and(|status| (200..300).contains(&status))) {
-        return;
+        return None;
     }
-    let [client, _] = order;
-    let mut offsets = [0, 0];
-    for (end, offset) in [End::First, End::Second].into_iter().zip(&mut offsets) {
-        let after = if end == client { Some(request.end) } else { answer.map(|answer| answer.end) };
-        *offset = after.unwrap_or(usize::MAX);
-    }
-    if let Some(inner) = tls::upgrade(seen, offsets) {
-        proof.layers = vec!["http", "tls"];
-        proof.open = inner.open;
-        for fact in inner.facts.iter() {
-            proof.facts.add(fact.key, fact.value.as_str());
-        }
-    }
+    let ends = [Some(request.end), answer.map(|answer| answer.end)];
+    Some(in_order(order, ends, |end, offset| Inside::after(seen.side(end), offset)))
 }
 
 #[cfg(test)]

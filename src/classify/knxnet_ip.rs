@@ -53,6 +53,11 @@ fn step(bytes: &[u8]) -> Step {
     if service(u16::from_be_bytes([s0, s1])).is_none() || !(6..=LONGEST).contains(&length) {
         return Step::Wrong;
     }
+    // What asks for an answer, or describes its sender, begins with an address block: 8 bytes, UDP or TCP (KNX 3/8/2 section 7.5.1).
+    let has_address = matches!([s0, s1], [2, 0x01..=0x03 | 0x05 | 0x0b | 0x0c]);
+    if has_address && bytes.get(6..8).is_some_and(|head| !matches!(head, [8, 1 | 2])) {
+        return Step::Wrong;
+    }
     // Version and service are 27 fixed bits; a datagram's or segment's end has to confirm the length.
     if bytes.len() < length { Step::Cut(0) } else { Step::Whole(length, 70) }
 }

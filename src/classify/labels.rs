@@ -185,7 +185,9 @@ pub fn check_steps(protocol: &dyn Protocol) {
             let now = protocol.probe(&flow.seen_at(step));
             let place = flow.place();
             match (&before, &now) {
-                (Probe::No, Probe::No) | (Probe::NeedMore, _) | (Probe::Proven(_), Probe::Proven(_)) => {}
+                (Probe::No, Probe::No)
+                | (Probe::NeedMore | Probe::NeedFrom(_), _)
+                | (Probe::Proven(_), Probe::Proven(_)) => {}
                 (before, now) => panic!("{place} step {step}: {before:?} became {now:?}"),
             }
             before = now;

@@ -1,5 +1,6 @@
 //! Judging each end by itself and joining the two judgements: what most protocols do alike.
 
+use super::MOST_STRANGERS;
 use super::Probe;
 use super::Seen;
 use super::Side;
@@ -16,6 +17,11 @@ pub enum Look<T> {
 }
 
 impl<T> Look<T> {
+    /// Whether this end does not speak it.
+    pub fn is_no(&self) -> bool {
+        matches!(self, Self::No)
+    }
+
     /// What was learnt, if anything.
     pub fn yes(self) -> Option<T> {
         match self {
@@ -25,21 +31,10 @@ impl<T> Look<T> {
     }
 }
 
-/// Beginnings tried in a stream whose own beginning was missed: bounds the work on one-byte segments.
-const MOST_STARTS: usize = 24;
-
-/// Where a message may begin in a stream: at its first byte, and where its beginning was missed at each segment as well.
-pub fn starts<'a>(side: &Side<'a>) -> impl Iterator<Item = &'a [u8]> {
-    let bytes = side.bytes;
-    let more = if side.from_start { &[][..] } else { side.ends };
-    let at = std::iter::once(0).chain(more.iter().map(|&end| usize::from(end)));
-    at.filter_map(move |at| bytes.get(at..)).filter(|rest| !rest.is_empty()).take(MOST_STARTS)
-}
-
 /// Judges a stream at each place where a message may begin; the first `Yes` counts.
 pub fn stream<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Look<T>) -> Look<T> {
-    let mut more = side.is_silent() || (!side.from_start && side.ends.len() < MOST_STARTS);
-    for start in starts(side) {
+    let mut more = side.may_start_later();
+    for start in side.starts().filter_map(|at| side.bytes.get(at..)) {
         match judge(start) {
             Look::Yes(learnt) => return Look::Yes(learnt),
             Look::More => more = true,
@@ -48,9 +43,6 @@ pub fn stream<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Look<T>) -> Lo
     }
     if more && !side.complete { Look::More } else { Look::No }
 }
-
-/// Datagrams of another kind that a flow may begin with before it is given up.
-const MOST_STRANGERS: usize = 3;
 
 /// Judges datagrams one by one; those that are of the protocol are handed on with what was learnt of each.
 pub fn datagrams<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Option<T>) -> Look<Vec<T>> {
@@ -81,8 +73,9 @@ pub fn both<'a, T>(seen: &Seen<'a>, look: impl Fn(&Side<'a>) -> Look<T>) -> Resu
 /// The same for judgements already made.
 pub fn join<T>(first: Look<T>, second: Look<T>) -> Result<[Option<T>; 2], Probe> {
     match (first, second) {
-        (Look::No, Look::No) => Err(Probe::No),
-        (Look::No | Look::More, Look::No | Look::More) => Err(Probe::NeedMore),
+        (first @ (Look::No | Look::More), second @ (Look::No | Look::More)) => {
+            Err(Probe::unless_over([first.is_no(), second.is_no()]))
+        }
         (first, second) => Ok([first.yes(), second.yes()]),
     }
 }

@@ -14,8 +14,8 @@ use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::each_whole;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises the MELSEC frames.
@@ -307,32 +307,33 @@ impl Protocol for Melsec {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        let whole = |bytes| match (seen.carrier, cut(bytes)) {
-            (Carrier::Udp, Cut::Whole(_, length)) if length != bytes.len() => Cut::Wrong,
-            (_, cut) => cut,
-        };
-        let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = is_proved(&walks).then(|| {
-            let mut facts = Facts::new();
-            for message in walks.iter().flat_map(Walk::messages) {
-                facts.add("melsec.frame", message.frame);
-                if let Some(command) = message.command {
-                    facts.add("melsec.command", command);
-                    if let Some(access) = access(command) {
-                        facts.add("melsec.access", access);
+        probe(seen, cut, |walks| {
+            is_proved(walks).then(|| {
+                let mut facts = Facts::new();
+                for message in walks.iter().flat_map(Walk::messages) {
+                    facts.add("melsec.frame", message.frame);
+                    if let Some(command) = message.command {
+                        facts.add("melsec.command", command);
+                        if let Some(access) = access(command) {
+                            facts.add("melsec.access", access);
+                        }
                     }
                 }
-            }
-            let asks = |walk: &Walk<Message>| walk.messages().next().map(|message| message.asks);
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (Some(false), _) | (None, Some(true)) => Some(End::Second),
-                (None, None) => None,
-            };
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
+                let asks = |walk: &Walk<Message>| walk.messages().next().map(|message| message.asks);
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (Some(false), _) | (None, Some(true)) => Some(End::Second),
+                    (None, None) => None,
+                };
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        each_whole(payload, cut, |message: Message| {
+            message.command.and_then(access).into_iter().for_each(&mut *tell);
         });
-        settle(seen, prospects, proof)
     }
 }
 

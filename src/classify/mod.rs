@@ -24,6 +24,8 @@ mod eapol;
 mod ectp;
 pub mod enip;
 mod ethercat;
+#[cfg(test)]
+mod finality;
 mod fins;
 mod fox;
 pub mod framed;
@@ -76,6 +78,7 @@ pub mod profinet_rt;
 mod prp;
 mod ptp;
 mod quic;
+mod quic_initial;
 mod radius;
 mod rdp;
 mod rip;
@@ -103,6 +106,7 @@ mod tls;
 mod tls_hello;
 mod tls_record;
 pub mod tpkt;
+mod tunnel;
 mod vnc;
 pub mod weigh;
 mod ws_discovery;
@@ -121,6 +125,11 @@ pub enum Carrier {
     /// Frames of one ethertype.
     Ethernet(EtherKind),
 }
+
+/// Beginnings tried in a stream whose own beginning was missed: bounds the work on one-byte segments.
+const MOST_STARTS: usize = 16;
+/// Datagrams of another kind that an end may begin with before it is given up.
+const MOST_STRANGERS: usize = 3;
 
 /// The bounded prefix of what one end sent.
 ///
@@ -141,6 +150,18 @@ impl<'a> Side<'a> {
     /// A side that sent exactly these bytes as one message from its start: what tests and single datagrams need.
     pub fn of(bytes: &'a [u8], ends: &'a [u16]) -> Self {
         Self { bytes, ends, from_start: true, complete: false }
+    }
+
+    /// Where in the stream a message may begin: at its first byte, and at each segment as well where its own beginning was missed.
+    pub fn starts(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let (length, ends) = (self.bytes.len(), if self.from_start { &[] } else { self.ends });
+        let starts = std::iter::once(0).chain(ends.iter().map(|&end| usize::from(end)));
+        starts.take(MOST_STARTS).filter(move |&start| start < length)
+    }
+
+    /// Whether a message may begin at a segment that is yet to come.
+    pub fn may_start_later(&self) -> bool {
+        !self.complete && (self.is_silent() || (!self.from_start && self.ends.len() < MOST_STARTS))
     }
 
     /// Whether nothing was heard from this end.
@@ -213,8 +234,30 @@ pub enum Probe {
     No,
     /// It may be, more bytes are needed.
     NeedMore,
+    /// It may be, and this end alone can still show it: whatever else the other one sends changes nothing.
+    NeedFrom(End),
     /// It is.
     Proven(Proof),
+}
+
+impl Probe {
+    /// The proof, where there is one.
+    pub fn proof(self) -> Option<Proof> {
+        match self {
+            Self::Proven(proof) => Some(proof),
+            Self::No | Self::NeedMore | Self::NeedFrom(_) => None,
+        }
+    }
+
+    /// The answer where nothing is proved yet, given whether first and second end are over: nothing that they may still send adds to a proof.
+    pub fn unless_over(over: [bool; 2]) -> Self {
+        match over {
+            [true, true] => Self::No,
+            [true, false] => Self::NeedFrom(End::Second),
+            [false, true] => Self::NeedFrom(End::First),
+            [false, false] => Self::NeedMore,
+        }
+    }
 }
 
 /// The proof that a flow speaks a protocol.
@@ -230,6 +273,8 @@ pub struct Proof {
     /// Whether further bytes may add facts or layers (a ServerHello still to come, a STARTTLS still possible).
     /// While true and the prefix grows, this protocol alone is asked again and its newer proof replaces the older.
     pub open: bool,
+    /// Whether nothing that was said asks for an answer although the protocol knows answers (a trap, a broadcast): silence means nothing then.
+    pub unasked: bool,
 }
 
 /// What a protocol says about itself.
@@ -255,9 +300,16 @@ pub trait Protocol: Sync {
     fn about(&self) -> &'static About;
 
     /// Judges the prefixes. Must not panic on any bytes, and must judge nothing by silence: empty prefixes are `NeedMore`. A `No` is
-    /// taken as final, so it has to wait for whatever could still prove the flow. (Not yet so for the users of `framed::settle`:
-    /// there one wrong message outweighs a right one that comes later, which costs recall on odd flows and never a false name.)
+    /// final: no bytes that either end may add can prove what it denies. A `NeedFrom` is final for the other end in the same way. So
+    /// one end that speaks something else is no reason for a `No` while the other may still prove the flow.
     fn probe(&self, seen: &Seen<'_>) -> Probe;
+
+    /// Says what the messages of a later segment or datagram do to the machine, in the words of its `.access` fact: a write in the tenth
+    /// minute counts as much as one at the beginning. Shown every payload of a proven flow, so it looks at whole messages' heads
+    /// and allocates nothing; what is split over segments it does not see.
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        let _ = (carrier, payload, tell);
+    }
 
     /// Whether every further message of a proven flow is to be shown to [`Protocol::hear`].
     fn listens(&self) -> bool {
@@ -268,6 +320,11 @@ pub trait Protocol: Sync {
     fn hear(&self, carrier: Carrier, message: &[u8], heard: &mut Vec<Statement>) {
         let _ = (carrier, message, heard);
     }
+}
+
+/// The fact that says what a protocol's messages do to a machine (`modbus.access`), where it states one.
+pub fn access_fact(protocol: &dyn Protocol) -> Option<&'static str> {
+    protocol.about().facts.iter().map(|(key, _)| *key).find(|key| key.ends_with(".access"))
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.

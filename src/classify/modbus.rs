@@ -12,8 +12,8 @@ use super::Protocol;
 use super::Seen;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::each_whole;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises Modbus/TCP, and the same messages in UDP datagrams.
@@ -279,6 +279,11 @@ fn function_name(function: u8) -> String {
     .into()
 }
 
+/// Public and user-defined function codes (V1.1b3 sections 5 and 6), and Schneider Electric's.
+fn is_assigned(function: u8) -> bool {
+    matches!(function, 1..=8 | 11 | 12 | 15..=17 | 20..=24 | 43 | UMAS | 65..=72 | 100..=110)
+}
+
 /// What a function does. UMAS requests (published analyses; Schneider Electric has no specification): memory, variables, coils and
 /// registers written, the controller started and stopped.
 fn access(function: u8, umas: Option<u8>) -> Option<&'static str> {
@@ -302,8 +307,11 @@ fn judge(walks: &[Walk<Adu>; 2]) -> Option<Option<End>> {
         let exact = || walk.found.iter().filter(|found| found.message.is_exact());
         exact().any(|found| found.flush) || exact().count() >= 2
     });
-    // Functions outside the specification, one side heard: only a run of them, each beginning where the last one ended.
-    let loose = walks.iter().any(|walk| walk.messages().filter(|adu| !adu.is_ber()).count() >= 4);
+    // Shapes outside the specification, one side heard: only a run of them, each beginning where the last one ended. A counter and a
+    // length before a text look the same: the functions must be assigned ones.
+    let loose = walks.iter().any(|walk| {
+        walk.messages().filter(|adu| !adu.is_ber() && is_assigned(adu.function & !EXCEPTION)).count() >= 4
+    });
     if !(paired || exact || loose) {
         return None;
     }
@@ -324,22 +332,24 @@ impl Protocol for Modbus {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        let whole = |bytes| match (seen.carrier, cut(bytes)) {
-            // A datagram holds one ADU.
-            (Carrier::Udp, Cut::Whole(_, length)) if length != bytes.len() => Cut::Wrong,
-            (_, cut) => cut,
-        };
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        let walks = [walk(seen.carrier, &seen.first, whole), walk(seen.carrier, &seen.second, whole)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = judge(&walks).map(|client| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
-            Proof { client, facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
+        probe(seen, cut, |walks| {
+            judge(walks).map(|client| {
+                let mut facts = Facts::new();
+                walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
+                Proof { client, facts, ..Proof::default() }
+            })
+        })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        each_whole(payload, cut, |adu: Adu| {
+            if adu.is_exact() && adu.shape != Shape::Response {
+                access(adu.function, adu.umas).into_iter().for_each(&mut *tell);
+            }
         });
-        settle(seen, prospects, proof)
     }
 }
 
@@ -399,13 +409,13 @@ mod tests {
             "01 03 0000 000a c5cd 01 03",
             "0000 0000 0001 0000 0000 0000 05 5f 68 74 74 70",
         ] {
-            assert_eq!(check(bytes, ""), Probe::No, "{bytes}");
+            assert!(check(bytes, "").proof().is_none(), "{bytes}");
         }
         // LDAP by Windows: unbind, and a search whose message id happens to count the bytes behind it.
         assert_eq!(check("3084 0000 0005 02 01 07 42 00", "3084 0000 0005 02 01 07 42 00"), Probe::NeedMore);
         assert_eq!(check("3084 0000 0005 02 01 02 42 00", ""), Probe::NeedMore);
         // Zeros fit the header's protocol field and nothing else.
-        assert_eq!(check(&"00".repeat(56), ""), Probe::No);
+        assert!(check(&"00".repeat(56), "").proof().is_none());
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Protocol for Ntp {
             proof.client = None;
         }
         proof.open = sides.iter().any(|side| side.is_silent()) && !sides.iter().all(|side| side.complete);
+        proof.unasked = facts.all("ntp.mode").all(|mode| mode == Mode::Broadcast.name());
         proof.facts = facts;
         Probe::Proven(proof)
     }

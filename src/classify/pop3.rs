@@ -7,6 +7,7 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::Side;
 use super::bytes::line;
 use super::bytes::text;
 use super::weigh;
@@ -34,6 +35,7 @@ impl Protocol for Pop3 {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
+            Carrier::Tcp if seen.sides().iter().any(|(_, side)| begins_otherwise(side)) => Probe::No,
             Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "pop3", first_segment),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
@@ -49,16 +51,20 @@ fn step(bytes: &[u8]) -> Step {
         return if may { Step::Cut(0) } else { Step::Wrong };
     };
     let weight = match first {
-        // Other protocols answer a bare +OK too.
-        b"+OK" => 30,
+        // Other protocols answer so too (Redis): a greeting has a text, and what follows it is known by the client's commands.
+        b"+OK" | [b'-', b'E', b'R', b'R', b' ', ..] => 0,
         [b'+', b'O', b'K', b' ', ..] => 70,
-        [b'-', b'E', b'R', b'R', b' ', ..] => 30,
         _ => match command_weight(first) {
             Some(weight) => weight,
             None => return Step::Wrong,
         },
     };
     Step::Whole(bytes.len() - rest.len(), weight)
+}
+
+/// Whether an end's first line is none of the protocol's: then an answer that is proves nothing, because others say `+OK` too.
+fn begins_otherwise(side: &Side<'_>) -> bool {
+    side.from_start && line(side.bytes).is_some() && step(side.bytes) == Step::Wrong
 }
 
 /// What a command line weighs; USER, PASS, QUIT, STAT and LIST are those of FTP as well and weigh nothing.
@@ -121,6 +127,8 @@ mod tests {
             harness::probe_both(&Pop3, Carrier::Tcp, &[b"*1\r\n"], &[b"+OK\r\n"]),
             Probe::Proven(_)
         ));
+        let answers = [&b"+OK\r\n"[..], b"+OK\r\n", b"-ERR unknown command\r\n", b"+OK\r\n"];
+        assert!(!matches!(harness::probe_messages(&Pop3, Carrier::Tcp, &answers), Probe::Proven(_)));
     }
 
     #[test]

@@ -13,8 +13,7 @@ use super::dce_rpc;
 use super::dce_rpc::Pdu;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use crate::model::Facts;
 
 /// Recognises PROFINET IO context management.
@@ -82,6 +81,16 @@ fn operation_name(interface: &str, operation: u16) -> String {
     .into()
 }
 
+/// What an operation does to the records of a device.
+fn access(interface: &str, pdu: &Pdu<'_>) -> Option<&'static str> {
+    match (interface, pdu.called?.1) {
+        ("endpoint-mapper", _) => None,
+        (_, 2 | 5) => Some("read"),
+        (_, 3) => Some("write"),
+        _ => None,
+    }
+}
+
 /// A datagram and who is called; `None` for the endpoint mapper where nothing names PROFINET, which its answer may yet do.
 fn cut(bytes: &[u8]) -> Cut<(Pdu<'_>, Option<&'static str>)> {
     let Some(pdu) = dce_rpc::connectionless(bytes) else { return Cut::Wrong };
@@ -101,33 +110,35 @@ impl Protocol for ProfinetCm {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
         }
-        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let named = walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()));
-        let proof = named.then(|| {
-            let mut facts = Facts::new();
-            for (pdu, name) in walks.iter().flat_map(Walk::messages) {
-                let name = name.unwrap_or("endpoint-mapper");
-                facts.add("profinet.interface", name);
-                if let Some((_, operation)) = pdu.called {
-                    facts.add("profinet.operation", operation_name(name, operation));
-                    match (name, operation) {
-                        ("endpoint-mapper", _) => {}
-                        (_, 2 | 5) => facts.add("profinet.access", "read"),
-                        (_, 3) => facts.add("profinet.access", "write"),
-                        _ => {}
+        probe(seen, cut, |walks| {
+            let named = walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()));
+            named.then(|| {
+                let mut facts = Facts::new();
+                for (pdu, name) in walks.iter().flat_map(Walk::messages) {
+                    let name = name.unwrap_or("endpoint-mapper");
+                    facts.add("profinet.interface", name);
+                    if let Some((_, operation)) = pdu.called {
+                        facts.add("profinet.operation", operation_name(name, operation));
+                    }
+                    if let Some(access) = access(name, pdu) {
+                        facts.add("profinet.access", access);
                     }
                 }
-            }
-            let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
-            Proof {
-                layers: vec!["dce-rpc", ABOUT.name],
-                client: dce_rpc::client(asks(&walks[0]), asks(&walks[1])),
-                facts,
-                open: prospects.iter().any(|side| !side.spent),
-            }
-        });
-        settle(seen, prospects, proof)
+                let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
+                Proof {
+                    layers: vec!["dce-rpc", ABOUT.name],
+                    client: dce_rpc::client(asks(&walks[0]), asks(&walks[1])),
+                    facts,
+                    ..Proof::default()
+                }
+            })
+        })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        if let Cut::Whole((pdu, Some(name)), _) = cut(payload) {
+            access(name, &pdu).into_iter().for_each(tell);
+        }
     }
 }
 
@@ -176,7 +187,7 @@ mod tests {
     #[test]
     fn other_interfaces_and_lengths_are_not_it() {
         for bytes in [CONNECT.replace("dea00001", "dea00009"), CONNECT.replace("0004 0000", "0005 0000")] {
-            assert_eq!(probe_both(&ProfinetCm, Carrier::Udp, &[&hex(&bytes)], &[]), Probe::No);
+            assert!(probe_both(&ProfinetCm, Carrier::Udp, &[&hex(&bytes)], &[]).proof().is_none());
         }
     }
 }

@@ -13,8 +13,7 @@ use super::bytes;
 use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use super::profinet_rt;
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -141,27 +140,27 @@ impl Protocol for ProfinetDcp {
             None if profinet_rt::is_frame(bytes) => Cut::Whole(None, bytes.len()),
             None => Cut::Wrong,
         };
-        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proved = walks.iter().any(|walk| walk.messages().any(Option::is_some));
-        let proof = proved.then(|| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(Walk::messages).flatten().for_each(|message| message.tell(&mut facts));
-            // Who says hello speaks unasked: it is neither.
-            let asks = |walk: &Walk<Option<Message<'_>>>| {
-                let mut spoken = walk.messages().flatten().filter(|message| message.service != SERVICE_HELLO);
-                spoken.next().map(|message| !message.response)
-            };
-            let client = match (asks(&walks[0]), asks(&walks[1])) {
-                (Some(true), _) | (None, Some(false)) => Some(End::First),
-                (Some(false), _) | (None, Some(true)) => Some(End::Second),
-                (None, None) => None,
-            };
-            let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
-            let layers = if shared { vec![ABOUT.name, "profinet-rt"] } else { Vec::new() };
-            Proof { layers, client, facts, open: prospects.iter().any(|side| !side.spent) }
-        });
-        settle(seen, prospects, proof)
+        probe(seen, cut, |walks| {
+            let proved = walks.iter().any(|walk| walk.messages().any(Option::is_some));
+            proved.then(|| {
+                let mut facts = Facts::new();
+                walks.iter().flat_map(Walk::messages).flatten().for_each(|message| message.tell(&mut facts));
+                // Who says hello speaks unasked: it is neither.
+                let asks = |walk: &Walk<Option<Message<'_>>>| {
+                    let mut spoken =
+                        walk.messages().flatten().filter(|message| message.service != SERVICE_HELLO);
+                    spoken.next().map(|message| !message.response)
+                };
+                let client = match (asks(&walks[0]), asks(&walks[1])) {
+                    (Some(true), _) | (None, Some(false)) => Some(End::First),
+                    (Some(false), _) | (None, Some(true)) => Some(End::Second),
+                    (None, None) => None,
+                };
+                let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
+                let layers = if shared { vec![ABOUT.name, "profinet-rt"] } else { Vec::new() };
+                Proof { layers, client, facts, ..Proof::default() }
+            })
+        })
     }
 }
 
@@ -201,7 +200,7 @@ mod tests {
             "fefe 05 00 0300bf9a 0001 000c 0202",
             "8001 05 00 0300bf9a 0001 0000",
         ] {
-            assert_eq!(probe_both(&ProfinetDcp, CARRIER, &[&hex(bytes)], &[]), Probe::No, "{bytes}");
+            assert!(probe_both(&ProfinetDcp, CARRIER, &[&hex(bytes)], &[]).proof().is_none(), "{bytes}");
         }
     }
 }

@@ -10,8 +10,7 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use super::profinet_dcp::ETHERTYPE;
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -80,14 +79,16 @@ impl Protocol for ProfinetPtcp {
             return Probe::No;
         }
         let cut = |bytes| message(bytes).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()));
-        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proof = walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
-            let mut facts = Facts::new();
-            walks.iter().flat_map(|walk| walk.messages()).for_each(|kind| facts.add("profinet.ptcp", *kind));
-            Proof { facts, open: prospects.iter().any(|side| !side.spent), ..Proof::default() }
-        });
-        settle(seen, prospects, proof)
+        probe(seen, cut, |walks| {
+            walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
+                let mut facts = Facts::new();
+                walks
+                    .iter()
+                    .flat_map(|walk| walk.messages())
+                    .for_each(|kind| facts.add("profinet.ptcp", *kind));
+                Proof { facts, ..Proof::default() }
+            })
+        })
     }
 }
 
@@ -113,7 +114,7 @@ mod tests {
             "ff40 000000000000000000000000 001c 0000 00000000 0000 0000",
             "fefe 000000000000000000000000 001c 0000 00000000 0c06 00099143e068 0000 0000",
         ] {
-            assert_eq!(probe_both(&ProfinetPtcp, CARRIER, &[&hex(bytes)], &[]), Probe::No, "{bytes}");
+            assert!(probe_both(&ProfinetPtcp, CARRIER, &[&hex(bytes)], &[]).proof().is_none(), "{bytes}");
         }
     }
 }

@@ -11,8 +11,7 @@ use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Walk;
-use super::framed::settle;
-use super::framed::walk;
+use super::framed::probe;
 use super::profinet_dcp;
 use super::profinet_dcp::ETHERTYPE;
 use crate::model::EtherKind;
@@ -135,26 +134,25 @@ impl Protocol for ProfinetRt {
             None if profinet_dcp::is_frame(bytes) => Cut::Whole(None, bytes.len()),
             None => Cut::Wrong,
         };
-        let walks = [walk(seen.carrier, &seen.first, cut), walk(seen.carrier, &seen.second, cut)];
-        let prospects = [walks[0].prospect, walks[1].prospect];
-        let proved = walks.iter().any(|walk| {
-            let frames = || walk.messages().flatten();
-            frames().any(Message::is_sure)
-                || frames().zip(frames().skip(1)).any(|(frame, next)| frame.goes_on(next))
-        });
-        let proof = proved.then(|| {
-            let mut facts = Facts::new();
-            for message in walks.iter().flat_map(Walk::messages).flatten() {
-                let identifier = message.identifier();
-                facts.add("profinet.class", class(identifier).unwrap_or_default());
-                facts.add("profinet.frame", format!("0x{identifier:04x}"));
-            }
-            let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
-            let layers = if shared { vec!["profinet-dcp", ABOUT.name] } else { Vec::new() };
-            // Providers send unasked in both directions: none is the client.
-            Proof { layers, client: None, facts, open: prospects.iter().any(|side| !side.spent) }
-        });
-        settle(seen, prospects, proof)
+        probe(seen, cut, |walks| {
+            let proved = walks.iter().any(|walk| {
+                let frames = || walk.messages().flatten();
+                frames().any(Message::is_sure)
+                    || frames().zip(frames().skip(1)).any(|(frame, next)| frame.goes_on(next))
+            });
+            proved.then(|| {
+                let mut facts = Facts::new();
+                for message in walks.iter().flat_map(Walk::messages).flatten() {
+                    let identifier = message.identifier();
+                    facts.add("profinet.class", class(identifier).unwrap_or_default());
+                    facts.add("profinet.frame", format!("0x{identifier:04x}"));
+                }
+                let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
+                let layers = if shared { vec!["profinet-dcp", ABOUT.name] } else { Vec::new() };
+                // Providers send unasked in both directions: none is the client.
+                Proof { layers, client: None, facts, ..Proof::default() }
+            })
+        })
     }
 }
 
@@ -188,14 +186,16 @@ mod tests {
         let mut alarm = vec![0xfc, 0x01, 0, 1, 0, 2, 0x11, 0x01, 0xff, 0xff, 0xff, 0xfe, 0, 2, 9, 9];
         assert!(matches!(probe_both(&ProfinetRt, CARRIER, &[&alarm], &[]), Probe::Proven(_)));
         alarm[6] = 0x15;
-        assert_eq!(probe_both(&ProfinetRt, CARRIER, &[&alarm], &[]), Probe::No);
+        assert!(probe_both(&ProfinetRt, CARRIER, &[&alarm], &[]).proof().is_none());
     }
 
     #[test]
     fn a_transfer_status_or_another_identifier_is_not_it() {
         for frame in [frame(0x8001, 64, 0x35, 1), frame(0x8001, 64, 0x75, 0), frame(0xff00, 64, 0x35, 0)] {
-            assert_eq!(probe_both(&ProfinetRt, CARRIER, &[&frame], &[]), Probe::No);
+            assert!(probe_both(&ProfinetRt, CARRIER, &[&frame], &[]).proof().is_none());
         }
-        assert_eq!(probe_both(&ProfinetRt, CARRIER, &[&frame(0x8001, 64, 0x35, 0)[..40]], &[]), Probe::No);
+        assert!(
+            probe_both(&ProfinetRt, CARRIER, &[&frame(0x8001, 64, 0x35, 0)[..40]], &[]).proof().is_none()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! QUIC by its long headers, and Google's QUIC that came before.
+//! QUIC by its long headers and the hellos in its Initials, and Google's QUIC that came before.
 
 use super::About;
 use super::Carrier;
@@ -9,6 +9,10 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
 use super::look;
+use super::quic_initial::Handshake;
+use super::quic_initial::Keys;
+use super::quic_initial::Sealed;
+use super::tls_hello;
 use crate::model::Facts;
 
 /// The protocol.
@@ -17,14 +21,14 @@ pub struct Quic;
 static ABOUT: About = About {
     name: "quic",
     title: "QUIC",
-    spec: "RFC 8999, RFC 9000, RFC 9369 (version 2); drafts; Google QUIC Q024 to Q050",
+    spec: "RFC 8999, RFC 9000, RFC 9001, RFC 9369 (version 2); drafts; Google QUIC Q024 to Q050",
     usual: &["udp/443"],
     answers: true,
     facts: &[
         ("quic.version", "each version: 1, 2, draft-NN, Q043 and the like, else its number in hexadecimal"),
         (
             "quic.packet",
-            "each long-header packet type: initial, 0-rtt, handshake, retry, version-negotiation",
+            "each long-header packet type until both hellos are seen: initial, 0-rtt, handshake, retry, version-negotiation",
         ),
     ],
 };
@@ -46,6 +50,7 @@ impl Protocol for Quic {
         };
         let mut facts = Facts::new();
         let mut client = None;
+        let mut layers = Vec::new();
         for (end, packets) in [End::First, End::Second].into_iter().zip(&both) {
             for packet in packets.iter().flatten() {
                 if let Some(version) = version_name(packet.version) {
@@ -55,22 +60,93 @@ impl Protocol for Quic {
                 client = client.or(packet.from_client.map(|from| if from { end } else { end.other() }));
             }
         }
-        let open = !(seen.first.complete && seen.second.complete);
-        Probe::Proven(Proof { client, facts, open, ..Proof::default() })
+        let greeted = hellos(seen, &mut facts);
+        if let Some((end, _)) = greeted {
+            client = client.or(Some(end));
+            layers = vec![ABOUT.name, "tls"];
+        }
+        let told = greeted.is_some_and(|(_, answered)| answered);
+        let open = !(told || seen.first.complete && seen.second.complete);
+        Probe::Proven(Proof { layers, client, facts, open, ..Proof::default() })
     }
 }
 
+/// States what the hellos in both ends' Initials say; the client's end, where its hello opens, and whether the server's did too.
+fn hellos(seen: &Seen<'_>, facts: &mut Facts) -> Option<(End, bool)> {
+    let initials = |end: End| seen.side(end).messages().flat_map(initials);
+    for client in [End::First, End::Second] {
+        // After a Retry the client begins anew, with keys from another id (RFC 9001 section 5.2).
+        let mut found = None;
+        let mut handshake = Handshake::default();
+        for sealed in initials(client) {
+            let opened = found.as_ref().and_then(|keys: &Keys| keys.open(&sealed, true)).or_else(|| {
+                let keys = Keys::new(sealed.version, sealed.target)?;
+                let opened = keys.open(&sealed, true)?;
+                found = Some(keys);
+                Some(opened)
+            });
+            opened.iter().for_each(|frames| handshake.add(frames));
+        }
+        let Some(keys) = found else { continue };
+        let hello = handshake.bytes();
+        let greeted = message(&hello, CLIENT_HELLO).is_some_and(|body| tls_hello::client_hello(body, facts));
+        let mut answer = Handshake::default();
+        let opened = initials(client.other()).filter_map(|sealed| keys.open(&sealed, false));
+        opened.for_each(|frames| answer.add(&frames));
+        let answer = answer.bytes();
+        let answered = message(&answer, SERVER_HELLO).and_then(|body| tls_hello::server_hello(body, facts));
+        if !answer.is_empty() {
+            facts.add("tls.server_handshake", "seen");
+        }
+        return greeted.then_some((client, answered.is_some()));
+    }
+    None
+}
+
+/// Types of handshake messages (RFC 8446 section 4).
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+
+/// The body of the handshake message at the front, where it is of this type and whole.
+fn message(handshake: &[u8], kind: u8) -> Option<&[u8]> {
+    let mut reader = Reader::new(handshake);
+    let is = reader.u8()? == kind;
+    let length = usize::try_from(reader.be24()?).ok()?;
+    reader.take(length).filter(|_| is)
+}
+
+/// The Initials in a datagram that can be opened, which may hold several packets (RFC 9000 section 12.2).
+fn initials(datagram: &[u8]) -> impl Iterator<Item = Sealed<'_>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let packet = long(rest)?;
+        rest = packet.after;
+        Some(packet)
+    })
+    .filter_map(|packet| packet.sealed)
+}
+
 #[derive(Clone, Copy, Debug)]
-struct Packet {
+struct Packet<'a> {
     version: u32,
     kind: &'static str,
     /// Whether the client sent it, where the packet tells.
     from_client: Option<bool>,
+    /// What can be opened, of an Initial.
+    sealed: Option<Sealed<'a>>,
+    /// What follows it in its datagram.
+    after: &'a [u8],
+}
+
+impl Packet<'_> {
+    fn new(version: u32, kind: &'static str, from_client: Option<bool>) -> Self {
+        Self { version, kind, from_client, sealed: None, after: &[] }
+    }
 }
 
 /// Version 1 (RFC 9000 section 15) and 2 (RFC 9369 section 3.1).
-const VERSION_1: u32 = 1;
-const VERSION_2: u32 = 0x6b33_43cf;
+pub(super) const VERSION_1: u32 = 1;
+pub(super) const VERSION_2: u32 = 0x6b33_43cf;
 /// Longest connection id in known versions (RFC 9000 section 17.2).
 const LONGEST_ID: u8 = 20;
 
@@ -110,7 +186,7 @@ fn is_reserved(version: u32) -> bool {
 }
 
 /// A packet with a long header at the front of a datagram (RFC 9000 section 17.2).
-fn long(bytes: &[u8]) -> Option<Packet> {
+fn long(bytes: &[u8]) -> Option<Packet<'_>> {
     let mut reader = Reader::new(bytes);
     let first = reader.u8()?;
     if first & 0x80 == 0 {
@@ -121,7 +197,7 @@ fn long(bytes: &[u8]) -> Option<Packet> {
         // One byte of both lengths; ids of 8 bytes or none.
         let lengths = reader.u8()?;
         return (matches!(lengths, 0x50 | 0x05) && reader.left() > 8 && first & 0x40 != 0)
-            .then_some(Packet { version, kind: "initial", from_client: Some(lengths == 0x50) });
+            .then(|| Packet::new(version, "initial", Some(lengths == 0x50)));
     }
     let target = id(&mut reader)?;
     let source = id(&mut reader)?;
@@ -132,13 +208,11 @@ fn long(bytes: &[u8]) -> Option<Packet> {
             let version = chunk.iter().fold(0_u32, |sum, &byte| sum << 8 | u32::from(byte));
             is_known(version) || is_reserved(version)
         });
-        let sized =
-            !list.is_empty() && list.len().is_multiple_of(4) && list.len() <= 256 && target + source > 0;
-        return (sized && known).then_some(Packet {
-            version,
-            kind: "version-negotiation",
-            from_client: Some(false),
-        });
+        let sized = !list.is_empty()
+            && list.len().is_multiple_of(4)
+            && list.len() <= 256
+            && !(target.is_empty() && source.is_empty());
+        return (sized && known).then(|| Packet::new(version, "version-negotiation", Some(false)));
     }
     // The fixed bit is set (section 17.2), unless the other end has said that it need not be (RFC 9287).
     let greased = matches!(version, VERSION_1 | VERSION_2);
@@ -159,28 +233,28 @@ fn long(bytes: &[u8]) -> Option<Packet> {
         2 => ("handshake", None),
         _ => {
             // Token and integrity tag.
-            return (reader.left() > 16).then_some(Packet {
-                version,
-                kind: "retry",
-                from_client: Some(false),
-            });
+            return (reader.left() > 16).then(|| Packet::new(version, "retry", Some(false)));
         }
     };
     let length = varint(&mut reader)?;
     // Packet number and tag at least; a datagram of 2 KiB may have been cut.
     let fits = length >= 17 && (length <= reader.left() as u64 || (bytes.len() >= 1024 && length < 65_536));
-    fits.then_some(Packet { version, kind: name, from_client })
+    let number_at = reader.position();
+    let end = usize::try_from(length).ok().and_then(|length| number_at.checked_add(length));
+    let whole = end.and_then(|end| bytes.split_at_checked(end));
+    let sealed = whole.filter(|_| kind == 0).map(|(packet, _)| Sealed { version, target, packet, number_at });
+    let after = whole.map_or(&[][..], |(_, after)| after);
+    fits.then_some(Packet { version, kind: name, from_client, sealed, after })
 }
 
-/// Passes over a connection id; its length.
-fn id(reader: &mut Reader<'_>) -> Option<usize> {
+/// A connection id.
+fn id<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
     let length = reader.u8().filter(|&length| length <= LONGEST_ID)?;
-    reader.skip(usize::from(length))?;
-    Some(usize::from(length))
+    reader.take(usize::from(length))
 }
 
 /// A variable-length integer (RFC 9000 section 16).
-fn varint(reader: &mut Reader<'_>) -> Option<u64> {
+pub(super) fn varint(reader: &mut Reader<'_>) -> Option<u64> {
     let first = reader.u8()?;
     let more = (1_usize << (first >> 6)) - 1;
     let rest = reader.take(more)?;
@@ -188,7 +262,7 @@ fn varint(reader: &mut Reader<'_>) -> Option<u64> {
 }
 
 /// Google QUIC up to Q043: public flags with the version flag, connection id, version (the client's packets until answered).
-fn google(bytes: &[u8]) -> Option<Packet> {
+fn google(bytes: &[u8]) -> Option<Packet<'_>> {
     /// Public flags: version present, reset, 8-byte connection id.
     const VERSION: u8 = 0x01;
     const RESET: u8 = 0x02;
@@ -200,11 +274,7 @@ fn google(bytes: &[u8]) -> Option<Packet> {
     }
     reader.skip(8)?;
     let version = reader.be32()?;
-    (is_google(version) && reader.left() > 12).then_some(Packet {
-        version,
-        kind: "initial",
-        from_client: Some(true),
-    })
+    (is_google(version) && reader.left() > 12).then(|| Packet::new(version, "initial", Some(true)))
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ const LONGEST: usize = 4096;
 /// NAS-Identifier (RFC 2865 section 5.32).
 const NAS_IDENTIFIER: u8 = 32;
 /// Attributes that end exactly with the datagram are as good as a checksum of 20 bits; without any the length must do.
-const WEIGHT_BARE: u32 = 20;
+const WEIGHT_BARE: u32 = 5;
 
 fn step(datagram: &[u8]) -> Step {
     let Some((&header, attributes)) = datagram.split_first_chunk::<HEADER>() else { return Step::Wrong };
@@ -66,7 +66,12 @@ fn step(datagram: &[u8]) -> Step {
         }
         count += 1;
     }
-    Step::Whole(length, if count > 0 { 80 } else { WEIGHT_BARE })
+    match (count, kind(header[0])) {
+        // A request names its NAS, or is authenticated by an attribute (RFC 2865 section 4.1, RFC 2866 section 4.1, RFC 5997 section 3).
+        (0, Some((_, true))) => Step::Wrong,
+        (0, _) => Step::Whole(length, WEIGHT_BARE),
+        _ => Step::Whole(length, 80),
+    }
 }
 
 /// Type, length of the whole attribute, value (RFC 2865 section 5); type 0 is reserved.

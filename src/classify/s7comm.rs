@@ -6,12 +6,12 @@
 use super::About;
 use super::Carrier;
 use super::Probe;
-use super::Proof;
 use super::Protocol;
 use super::Seen;
-use super::framed::settle;
+use super::bytes::Reader;
+use super::framed::each_whole;
 use super::tpkt;
-use super::tpkt::Talk;
+use super::tpkt::Tpdu;
 use crate::model::Facts;
 
 /// Recognises S7comm.
@@ -25,8 +25,14 @@ static ABOUT: About = About {
     answers: true,
     facts: &[
         ("s7.rosctr", "kind of message: job, ack, ack-data, userdata"),
-        ("s7.function", "what was asked: setup, read, write, download, upload, start, stop, userdata"),
-        ("s7.access", "what the functions do: read, write (values), program (blocks), control (start, stop)"),
+        (
+            "s7.function",
+            "what was asked: setup, read, write, download, upload, start, stop, delete-block, read-szl, set-clock, ...",
+        ),
+        (
+            "s7.access",
+            "what the functions do: read, write (values, clock), program (blocks), control (start, stop)",
+        ),
     ],
 };
 
@@ -38,6 +44,7 @@ const ACK: u8 = 2;
 const ACK_DATA: u8 = 3;
 const USERDATA: u8 = 7;
 /// Function codes, the first parameter byte of job and ack-data.
+const PI_SERVICE: u8 = 0x28;
 const DOWNLOAD_BLOCK: u8 = 0x1b;
 const DOWNLOAD_ENDED: u8 = 0x1c;
 /// Userdata parameters: head 00 01 12, then length, method, type and group.
@@ -88,18 +95,67 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// What was asked, and what it does to the controller.
+    fn request(&self) -> Option<Request> {
+        match (self.rosctr, self.parameters) {
+            (JOB, &[PI_SERVICE, ref rest @ ..]) => Some(invocation(rest)),
+            (JOB, &[function, ..]) => Some((function_name(function), access(function))),
+            // Type and function group, subfunction.
+            (USERDATA, &[_, _, _, _, _, kind, subfunction, ..]) => Some(if kind >> 4 == 4 {
+                userdata(kind & 0x0f, subfunction)
+            } else {
+                (Some("userdata"), None)
+            }),
+            (USERDATA, _) => Some((Some("userdata"), None)),
+            _ => None,
+        }
+    }
+
     fn tell(&self, facts: &mut Facts) {
         facts.add("s7.rosctr", rosctr_name(self.rosctr));
-        match self.function() {
-            Some(function) if self.rosctr == JOB => {
-                facts.add("s7.function", function_name(function));
-                if let Some(access) = access(function) {
-                    facts.add("s7.access", access);
-                }
-            }
-            None if self.rosctr == USERDATA => facts.add("s7.function", "userdata"),
-            _ => {}
+        let Some((name, access)) = self.request() else { return };
+        match (name, self.function()) {
+            (Some(name), _) => facts.add("s7.function", name),
+            (None, Some(function)) => facts.add("s7.function", format!("0x{function:02x}")),
+            (None, None) => {}
         }
+        if let Some(access) = access {
+            facts.add("s7.access", access);
+        }
+    }
+}
+
+/// A function by name, where it has one, and what it does to the controller.
+type Request = (Option<&'static str>, Option<&'static str>);
+
+/// Userdata requests by function group and subfunction: blocks listed and described, system status lists, the clock.
+fn userdata(group: u8, subfunction: u8) -> Request {
+    match (group, subfunction) {
+        (3, 1..=3) => (Some("block-info"), Some("read")),
+        (4, 1) => (Some("read-szl"), Some("read")),
+        (7, 1 | 3) => (Some("read-clock"), Some("read")),
+        (7, 2 | 4) => (Some("set-clock"), Some("write")),
+        _ => (Some("userdata"), None),
+    }
+}
+
+/// A program invocation by the name of its service, which stands behind seven bytes and an argument block with its length.
+fn invocation(rest: &[u8]) -> Request {
+    let name = || {
+        let mut reader = Reader::new(rest);
+        reader.skip(7)?;
+        let block = reader.be16()?;
+        reader.skip(usize::from(block))?;
+        let length = reader.u8()?;
+        reader.take(usize::from(length))
+    };
+    match name() {
+        Some(b"P_PROGRAM") => (Some("start"), Some("control")),
+        Some(b"_INSE" | b"_INS2") => (Some("insert-block"), Some("program")),
+        Some(b"_DELE") => (Some("delete-block"), Some("program")),
+        Some(b"_GARB") => (Some("compress-memory"), Some("program")),
+        Some(b"_MODU") => (Some("copy-ram-to-rom"), Some("program")),
+        _ => (Some("program-invocation"), Some("control")),
     }
 }
 
@@ -112,19 +168,17 @@ fn rosctr_name(rosctr: u8) -> &'static str {
     }
 }
 
-fn function_name(function: u8) -> String {
-    match function {
+fn function_name(function: u8) -> Option<&'static str> {
+    Some(match function {
         0x00 => "cpu-services",
         0x04 => "read",
         0x05 => "write",
         0x1a | DOWNLOAD_BLOCK | DOWNLOAD_ENDED => "download",
         0x1d..=0x1f => "upload",
-        0x28 => "start",
         0x29 => "stop",
         0xf0 => "setup",
-        other => return format!("0x{other:02x}"),
-    }
-    .into()
+        _ => return None,
+    })
 }
 
 /// What a function does to the controller; `None` for those that do nothing to it.
@@ -133,8 +187,7 @@ fn access(function: u8) -> Option<&'static str> {
         0x04 | 0x1d..=0x1f => Some("read"),
         0x05 => Some("write"),
         0x1a..=0x1c => Some("program"),
-        // Program invocations: start, stop, and the handling of downloaded blocks.
-        0x28 | 0x29 => Some("control"),
+        0x29 => Some("control"),
         _ => None,
     }
 }
@@ -145,30 +198,19 @@ impl Protocol for S7comm {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        if seen.carrier != Carrier::Tcp {
-            return Probe::No;
-        }
-        let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
-        let mut proof = None::<Proof>;
-        let mut asker = None;
-        for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
-            for (nth, user) in talk.messages.iter().enumerate() {
-                let Some(message) = Message::of(user) else {
-                    // The first message of a stream decides; in a stream met midway it may be the rest of a fragmented one.
-                    talk.prospect.out |= nth == 0 && side.from_start;
-                    continue;
-                };
-                let proof = proof.get_or_insert_default();
-                message.tell(&mut proof.facts);
-                asker = asker.or(message.asks().map(|asks| if asks { end } else { end.other() }));
-            }
-        }
-        let [first, second] = &talks;
-        if let Some(proof) = &mut proof {
-            proof.client = tpkt::caller(first, second).or(asker);
-            proof.open = !(first.prospect.spent && second.prospect.spent);
-        }
-        settle(seen, [first.prospect, second.prospect], proof)
+        tpkt::probe(seen, |user, facts| {
+            let message = Message::of(user)?;
+            message.tell(facts);
+            Some(message.asks())
+        })
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        each_whole(payload, tpkt::cut, |tpdu| {
+            let Tpdu::Data { user, last: true } = tpdu else { return };
+            let request = Message::of(user).and_then(|message| message.request());
+            request.and_then(|(_, access)| access).into_iter().for_each(&mut *tell);
+        });
     }
 }
 
@@ -214,8 +256,8 @@ mod tests {
     fn lengths_that_do_not_fill_the_message_are_not_s7comm() {
         let mut wrong = SETUP;
         wrong[14] = 9;
-        assert_eq!(probe(&wrong, &[]), Probe::No);
+        assert!(probe(&wrong, &[]).proof().is_none());
         // MMS presentation data over the same transport.
-        assert_eq!(probe(&[3, 0, 0, 11, 2, 0xf0, 0x80, 1, 0, 1, 0], &[]), Probe::No);
+        assert!(probe(&[3, 0, 0, 11, 2, 0xf0, 0x80, 1, 0, 1, 0], &[]).proof().is_none());
     }
 }

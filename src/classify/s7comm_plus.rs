@@ -4,14 +4,11 @@
 //! (the S7comm-plus dissector for Wireshark of Thomas Wiens).
 
 use super::About;
-use super::Carrier;
 use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
-use super::framed::settle;
 use super::tpkt;
-use super::tpkt::Talk;
 use crate::model::Facts;
 
 /// Recognises S7comm-plus.
@@ -145,40 +142,26 @@ impl Protocol for S7commPlus {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        if seen.carrier != Carrier::Tcp {
-            return Probe::No;
-        }
-        let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
-        let mut proof = None::<Proof>;
-        let mut asker = None;
         let mut tls = false;
-        for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
-            for (nth, user) in talk.messages.iter().enumerate() {
-                let Some(message) = Message::of(user) else {
-                    tls |= is_tls(user);
-                    talk.prospect.out |= nth == 0 && side.from_start;
-                    continue;
-                };
-                let proof = proof.get_or_insert_default();
-                message.tell(&mut proof.facts);
-                asker = asker.or(message.asks().map(|asks| if asks { end } else { end.other() }));
-            }
+        let probe = tpkt::probe(seen, |user, facts| {
+            let Some(message) = Message::of(user) else {
+                tls |= is_tls(user);
+                return None;
+            };
+            message.tell(facts);
+            Some(message.asks())
+        });
+        match probe {
+            Probe::Proven(proof) if tls => Probe::Proven(Proof { layers: vec![ABOUT.name, "tls"], ..proof }),
+            other => other,
         }
-        let [first, second] = &talks;
-        if let Some(proof) = &mut proof {
-            if tls {
-                proof.layers = vec![ABOUT.name, "tls"];
-            }
-            proof.client = tpkt::caller(first, second).or(asker);
-            proof.open = !(first.prospect.spent && second.prospect.spent);
-        }
-        settle(seen, [first.prospect, second.prospect], proof)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Carrier;
     use crate::classify::End;
     use crate::classify::Side;
 
@@ -216,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_wrong_trailer_or_another_protocol_is_not_it() {
-        assert_eq!(probe(&message(1, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 2, 0, 0])), Probe::No);
-        assert_eq!(probe(&message(4, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 4, 0, 0])), Probe::No);
+        assert!(probe(&message(1, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 2, 0, 0])).proof().is_none());
+        assert!(probe(&message(4, &[REQUEST, 0, 0, 4, 0xca], &[PROTOCOL_ID, 4, 0, 0])).proof().is_none());
     }
 }

@@ -63,10 +63,8 @@ impl Protocol for Snmp {
                 if let Some(security) = message.security {
                     facts.add("snmp.security", security);
                 }
-                match message.pdu {
-                    "get" | "get-next" | "get-bulk" => facts.add("snmp.access", "read"),
-                    "set" => facts.add("snmp.access", "write"),
-                    _ => {}
+                if let Some(access) = access(message.pdu) {
+                    facts.add("snmp.access", access);
                 }
                 match message.pdu {
                     "get" | "get-next" | "set" | "get-bulk" | "inform" => client = client.or(Some(end)),
@@ -78,7 +76,16 @@ impl Protocol for Snmp {
             }
         }
         let open = !(seen.first.complete && seen.second.complete);
-        Probe::Proven(Proof { client: client.or(notifies), facts, open, ..Proof::default() })
+        // Traps are unconfirmed (RFC 3416 section 2.8), and who wants an answer to what is encrypted says so (RFC 3412 section 6.4).
+        let unasked =
+            !both.iter().flatten().flatten().any(|message| message.asks || message.pdu == "response");
+        Probe::Proven(Proof { client: client.or(notifies), facts, open, unasked, ..Proof::default() })
+    }
+
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+        let message =
+            message(payload).filter(|message| carrier == Carrier::Udp || message.total == payload.len());
+        message.and_then(|message| access(message.pdu)).into_iter().for_each(tell);
     }
 }
 
@@ -88,8 +95,24 @@ struct Message {
     version: &'static str,
     pdu: &'static str,
     security: Option<&'static str>,
+    /// Whether an answer is due.
+    asks: bool,
     /// Its length in bytes.
     total: usize,
+}
+
+/// What a request does to the agent's values.
+fn access(pdu: &str) -> Option<&'static str> {
+    match pdu {
+        "get" | "get-next" | "get-bulk" => Some("read"),
+        "set" => Some("write"),
+        _ => None,
+    }
+}
+
+/// Whether an operation is of the confirmed class (RFC 3411 section 2.8).
+fn asks(pdu: &str) -> bool {
+    matches!(pdu, "get" | "get-next" | "set" | "get-bulk" | "inform")
 }
 
 /// Longest prefix of a datagram that is certainly whole.
@@ -139,7 +162,13 @@ fn message(bytes: &[u8]) -> Option<Message> {
             let pdu = pdu(&mut reader, version == 0)?;
             let fits = reader.position() + pdu.1 == head.total();
             let version = if version == 0 { "1" } else { "2c" };
-            fits.then_some(Message { version, pdu: pdu.0, security: None, total: head.total() })
+            fits.then_some(Message {
+                version,
+                pdu: pdu.0,
+                security: None,
+                asks: asks(pdu.0),
+                total: head.total(),
+            })
         }
         3 => version_3(&mut reader, head.total()),
         _ => None,
@@ -197,6 +226,7 @@ fn version_3(reader: &mut Reader<'_>, total: usize) -> Option<Message> {
     /// Flags (RFC 3412 section 6.4): authentication, privacy, reportable.
     const AUTH: u8 = 1;
     const PRIV: u8 = 2;
+    const REPORTABLE: u8 = 4;
     let mut global = Reader::new(ber::expect(reader, ber::SEQUENCE)?);
     let (_id, size) = (ber::integer(&mut global)?, ber::integer(&mut global)?);
     let flags = ber::expect(&mut global, ber::OCTET_STRING)?;
@@ -228,7 +258,13 @@ fn version_3(reader: &mut Reader<'_>, total: usize) -> Option<Message> {
         }
         _ => return None,
     };
-    Some(Message { version: "3", pdu: name, security: Some(security), total })
+    Some(Message {
+        version: "3",
+        pdu: name,
+        security: Some(security),
+        asks: flags & REPORTABLE != 0 || asks(name),
+        total,
+    })
 }
 
 #[cfg(test)]

@@ -62,10 +62,10 @@ impl Protocol for Telnet {
         let total = count(first) + count(second);
         if total < 2 {
             let over = |look: &Look<Talk>, complete: bool| complete || *look == Look::No;
-            return match (over(first, seen.first.complete), over(second, seen.second.complete)) {
-                (true, true) => Probe::No,
-                _ => Probe::NeedMore,
-            };
+            return Probe::unless_over([
+                over(first, seen.first.complete),
+                over(second, seen.second.complete),
+            ]);
         }
         let mut facts = Facts::new();
         let mut client = None;

@@ -20,21 +20,21 @@ const CARRIERS: [Carrier; 4] = [
 ];
 
 /// A xorshift generator: the same noise in every run, so that a failure can be found again.
-struct Noise(u64);
+pub(super) struct Noise(pub(super) u64);
 
 impl Noise {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 11) as usize % bound
     }
 
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| (self.next() >> 32) as u8).collect()
     }
 
@@ -226,7 +226,9 @@ fn a_no_is_final_and_a_proof_stays() {
                 let now = protocol.probe(&flow.seen_at(step));
                 let kept = matches!(
                     (&before, &now),
-                    (Probe::No, Probe::No) | (Probe::NeedMore, _) | (Probe::Proven(_), Probe::Proven(_))
+                    (Probe::No, Probe::No)
+                        | (Probe::NeedMore | Probe::NeedFrom(_), _)
+                        | (Probe::Proven(_), Probe::Proven(_))
                 );
                 let name = protocol.about().name;
                 assert!(kept, "{name} {} step {step}: {before:?} became {now:?}", flow.place());

@@ -57,17 +57,31 @@ impl Protocol for Tftp {
                 }
             }
         }
+        let client = client.or_else(|| server(&first, &second).map(End::other));
         let strong = [&first, &second].into_iter().flatten().any(|packets| is_proof(packets));
         let open = !(seen.first.complete && seen.second.complete);
         if strong || pairs(&first, &second) || pairs(&second, &first) {
             return Probe::Proven(Proof { client, facts, open, ..Proof::default() });
         }
         let dead = |half: &Option<Vec<Packet<'_>>>, side: &Side<'_>| half.is_none() || side.complete;
-        match (dead(&first, &seen.first), dead(&second, &seen.second)) {
-            (true, true) => Probe::No,
-            _ => Probe::NeedMore,
-        }
+        Probe::unless_over([dead(&first, &seen.first), dead(&second, &seen.second)])
     }
+}
+
+/// Who serves, on the ports of a transfer where its request is not seen (RFC 1350 section 2): whoever acknowledges block 0, unless options
+/// were agreed, grants a write; else whoever sends the first block was asked to. Errors come from servers, as a rule.
+fn server(first: &Option<Vec<Packet<'_>>>, second: &Option<Vec<Packet<'_>>>) -> Option<End> {
+    let who = |does: fn(&Packet<'_>) -> bool| {
+        let has = |half: &Option<Vec<Packet<'_>>>| half.iter().flatten().any(does);
+        match (has(first), has(second)) {
+            (true, false) => Some(End::First),
+            (false, true) => Some(End::Second),
+            _ => None,
+        }
+    };
+    who(|packet| matches!(packet, Packet::Acknowledgement { block: 0 }))
+        .or_else(|| who(|packet| matches!(packet, Packet::Data { block: 1, .. })))
+        .or_else(|| who(|packet| matches!(packet, Packet::Error { .. })))
 }
 
 /// Packets by opcode (RFC 1350 section 5, RFC 2347).

@@ -4,15 +4,16 @@
 
 use std::borrow::Cow;
 
-use arrayvec::ArrayVec;
-
 use super::Carrier;
 use super::End;
+use super::Probe;
+use super::Proof;
+use super::Seen;
 use super::Side;
 use super::framed::Cut;
-use super::framed::MOST_MESSAGES;
-use super::framed::Prospect;
+use super::framed::conclude;
 use super::framed::walk;
+use crate::model::Facts;
 
 /// TPKT version (RFC 1006 section 6).
 const VERSION: u8 = 3;
@@ -122,17 +123,16 @@ pub struct Talk<'a> {
     /// Its connection confirm, which only a server sends.
     pub confirm: Option<Connect<'a>>,
     /// The user's messages (TSDUs), those over several TPDUs joined. An unfinished last one is left out.
-    pub messages: ArrayVec<Cow<'a, [u8]>, MOST_MESSAGES>,
-    /// What may still come.
-    pub prospect: Prospect,
+    pub messages: Vec<Cow<'a, [u8]>>,
+    /// Whether nothing that this side may still send adds to them.
+    pub over: bool,
 }
 
 impl<'a> Talk<'a> {
     /// Reads one side of a TCP flow.
     pub fn of(side: &Side<'a>) -> Self {
         let walk = walk(Carrier::Tcp, side, cut);
-        let mut talk = Self { prospect: walk.prospect, ..Self::default() };
-        talk.prospect.spent |= walk.found.is_full();
+        let mut talk = Self { over: walk.over, ..Self::default() };
         let mut begun: Option<Cow<'a, [u8]>> = None;
         for tpdu in walk.messages() {
             match *tpdu {
@@ -150,7 +150,7 @@ impl<'a> Talk<'a> {
                         }
                     };
                     if last {
-                        let _ = talk.messages.try_push(joined);
+                        talk.messages.push(joined);
                     } else {
                         begun = Some(joined);
                     }
@@ -161,8 +161,42 @@ impl<'a> Talk<'a> {
     }
 }
 
+/// What the user's messages of both ends prove. `read` says of one whether it is the protocol's, and if so who speaks: the one who
+/// asks, the one who answers, or neither; what it states goes into the facts.
+pub fn probe(seen: &Seen<'_>, mut read: impl FnMut(&[u8], &mut Facts) -> Option<Option<bool>>) -> Probe {
+    if seen.carrier != Carrier::Tcp {
+        return Probe::No;
+    }
+    let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
+    let mut proof = None::<Proof>;
+    let mut asker = None;
+    let mut facts = Facts::new();
+    for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
+        for (nth, user) in talk.messages.iter().enumerate() {
+            match read(user, &mut facts) {
+                Some(asks) => {
+                    proof.get_or_insert_default();
+                    asker = asker.or(asks.map(|asks| if asks { end } else { end.other() }));
+                }
+                // The first message of a stream decides; in a stream met midway it may be the rest of a fragmented one.
+                None if nth == 0 && side.from_start => {
+                    talk.over = true;
+                    break;
+                }
+                None => {}
+            }
+        }
+    }
+    let [first, second] = &talks;
+    if let Some(proof) = &mut proof {
+        proof.client = caller(first, second).or(asker);
+        proof.facts = facts;
+    }
+    conclude(proof, [first.over, second.over])
+}
+
 /// Which end asked for the connection, where a CR or CC was seen.
-pub fn caller(first: &Talk<'_>, second: &Talk<'_>) -> Option<End> {
+fn caller(first: &Talk<'_>, second: &Talk<'_>) -> Option<End> {
     if first.request.is_some() || second.confirm.is_some() {
         return Some(End::First);
     }

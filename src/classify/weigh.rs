@@ -6,6 +6,7 @@
 
 use super::Carrier;
 use super::End;
+use super::MOST_STRANGERS;
 use super::Probe;
 use super::Proof;
 use super::Seen;
@@ -16,14 +17,10 @@ use super::tls;
 pub const PROOF: u32 = 100;
 /// What it adds that a message ends exactly where a segment or datagram ends; never more than the message itself weighs.
 pub const FITS: u32 = 40;
-/// Segment starts tried on a stream that began before the capture.
-const MOST_STARTS: usize = 16;
 /// Messages walked per side; a prefix of 8 KiB holds no more that would matter.
 const MOST_MESSAGES: usize = 512;
 /// Segments of both ends after which a proven flow is not asked for more facts: each asking walks the whole prefix again.
 const MOST_TOLD: usize = 32;
-/// Datagrams that are none of the protocol's, with none before them that was, until the side is given up.
-const MOST_STRAYS: usize = 3;
 
 /// What stands in front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +42,8 @@ pub fn probe<'a>(
 ) -> Probe {
     let [first, second] = [weigh(seen.carrier, &seen.first, &step), weigh(seen.carrier, &seen.second, &step)];
     if first.weight.saturating_add(second.weight) < PROOF {
-        let both_out = first.out && second.out;
         // What can't grow any more without having become proof never will.
-        let both_done = (first.out || seen.first.complete) && (second.out || seen.second.complete);
-        return if both_out || both_done { Probe::No } else { Probe::NeedMore };
+        return Probe::unless_over([first.out || seen.first.complete, second.out || seen.second.complete]);
     }
     let complete = seen.first.complete && seen.second.complete;
     let told = seen.first.ends.len().saturating_add(seen.second.ends.len()) >= MOST_TOLD;
@@ -135,13 +130,8 @@ fn weigh_stream<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighe
     if side.is_silent() {
         return Weighed::default();
     }
-    let later = if side.from_start { 0 } else { MOST_STARTS - 1 };
-    let bounds =
-        side.ends.iter().map(|&end| usize::from(end)).filter(|&end| end < side.bytes.len()).take(later);
-    let mut best = Weighed { out: true, ..Weighed::default() };
-    let mut tried = 0;
-    for start in std::iter::once(0).chain(bounds) {
-        tried += 1;
+    let mut best = Weighed { out: !side.may_start_later(), ..Weighed::default() };
+    for start in side.starts() {
         let run = weigh_run(side, start, step);
         let better = run.weight > best.weight;
         best = Weighed { out: best.out && run.out, ..if better { run } else { best } };
@@ -149,8 +139,6 @@ fn weigh_stream<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighe
             break;
         }
     }
-    // A later segment may still begin with a message.
-    best.out &= side.from_start || tried == MOST_STARTS;
     best
 }
 
@@ -217,9 +205,12 @@ fn weigh_datagrams<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Wei
         } else {
             strays += 1;
         }
+        if strays >= MOST_STRANGERS && sum < PROOF {
+            return Weighed { out: true, ..Weighed::default() };
+        }
     }
     let doubtful = strays > 0 && sum < PROOF;
-    Weighed { weight: if doubtful { 0 } else { sum }, start: 0, out: strays >= MOST_STRAYS && sum < PROOF }
+    Weighed { weight: if doubtful { 0 } else { sum }, ..Weighed::default() }
 }
 
 /// Each frame begins with one message; what follows it is padding (IEEE 802.3 section 3.2.8).
@@ -230,8 +221,11 @@ fn weigh_frames<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighe
             Step::Whole(_, weight) | Step::Cut(weight) if weight > 0 => sum = sum.saturating_add(weight),
             _ => strays += 1,
         }
+        if strays >= MOST_STRANGERS && sum < PROOF {
+            return Weighed { out: true, ..Weighed::default() };
+        }
     }
-    Weighed { weight: sum, start: 0, out: strays >= MOST_STRAYS && sum < PROOF }
+    Weighed { weight: sum, ..Weighed::default() }
 }
 
 /// Shows every message in these bytes, a cut one included.
@@ -275,7 +269,7 @@ mod tests {
     fn verdict(seen: &Seen<'_>) -> &'static str {
         match probe(seen, step, |_, _, _| {}) {
             Probe::No => "no",
-            Probe::NeedMore => "more",
+            Probe::NeedMore | Probe::NeedFrom(_) => "more",
             Probe::Proven(_) => "proven",
         }
     }

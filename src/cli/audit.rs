@@ -94,8 +94,9 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
     if let Some(folder) = &arguments.evidence {
         let files = evidence::write(folder, &report, arguments.payload)?;
         say::note(&format!(
-            "{}: packets of {files} findings; index.txt says how to check them",
-            folder.display()
+            "{}: packets of {files} finding{}; index.txt says how to check them",
+            folder.display(),
+            if files == 1 { "" } else { "s" }
         ));
     }
     let conclusion = report.conclusion;

@@ -78,11 +78,16 @@ impl Facts {
     /// Takes over another list, tying what is new to the packet that showed it.
     pub fn learn(&mut self, news: &Facts, at: PacketRef) {
         for fact in &news.0 {
-            let known = self.0.len();
-            self.add(fact.key, fact.value.as_str());
-            if let Some(added) = self.0.get_mut(known) {
-                added.at = fact.at.or(Some(at));
-            }
+            self.learn_one(fact.key, &fact.value, fact.at.unwrap_or(at));
+        }
+    }
+
+    /// Takes over one fact, tied to the packet that showed it where it is new.
+    pub fn learn_one(&mut self, key: &'static str, value: &str, at: PacketRef) {
+        let known = self.0.len();
+        self.add(key, value);
+        if let Some(added) = self.0.get_mut(known) {
+            added.at = Some(at);
         }
     }
 }

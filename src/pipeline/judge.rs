@@ -1,5 +1,6 @@
 //! What one flow proves to be: its payload shown to the protocols until one of them knows, or all have said no.
 
+use crate::classify;
 use crate::classify::Carrier;
 use crate::classify::End;
 use crate::classify::PROTOCOLS;
@@ -9,7 +10,6 @@ use crate::classify::Protocol;
 use crate::classify::Seen;
 use crate::classify::Side;
 use crate::classify::candidates;
-use crate::classify::candidates::MOST_PROTOCOLS;
 use crate::flow::Flow;
 use crate::flow::Half;
 use crate::flow::MOST_STREAM;
@@ -37,16 +37,27 @@ enum Stage {
     Closed,
 }
 
+/// The fact under which a protocol states what its messages do to a machine, and the value told last.
+#[derive(Clone, Copy, Debug)]
+struct Access {
+    key: &'static str,
+    last: &'static str,
+}
+
 /// What is known of one flow's payload.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
     stage: Stage,
-    /// A bit for each protocol that said no.
-    excluded: candidates::Set,
+    /// A bit for each protocol to which that end has nothing to add; one that is in both is out.
+    deaf: Pair<candidates::Set>,
     /// The one that was proved.
     protocol: Option<usize>,
     classification: Option<Box<Classification>>,
     client: Option<Half>,
+    /// Whether nothing that was said asks for an answer.
+    unasked: bool,
+    /// What the protocol's messages do to a machine, as last told; none where it states no such fact.
+    access: Option<Access>,
     /// What each end sent first, while someone may still ask for it.
     prefixes: Option<Box<Pair<Option<Prefix>>>>,
     /// DNS questions waiting for their answers.
@@ -73,10 +84,12 @@ impl Judgement {
                 false => self.hear_kept(flow, from, carrier, payload, heard),
             };
             if listening.is_some() {
+                self.glance(carrier, payload);
                 self.listen(carrier, from, payload.at, payload.bytes, heard);
             }
             return copied;
         }
+        self.glance(carrier, payload);
         self.listen(carrier, from, payload.at, payload.bytes, heard);
         0
     }
@@ -99,7 +112,7 @@ impl Judgement {
 
     /// Whether a proved protocol reads every message.
     pub fn listens(&self) -> bool {
-        self.protocol().is_some_and(|protocol| protocol.listens())
+        self.access.is_some() || self.protocol().is_some_and(|protocol| protocol.listens())
     }
 
     /// Whether segments of either end wait for one before them.
@@ -126,7 +139,7 @@ impl Judgement {
             }
         }
         if grew {
-            self.ask(flow, carrier, None, at, heard);
+            self.ask(flow, carrier, None, None, at, heard);
         }
     }
 
@@ -138,14 +151,14 @@ impl Judgement {
                 prefix.get_or_insert_with(Prefix::datagrams).finish();
             }
             let last = flow.sides.low.last_payload.max(flow.sides.high.last_payload);
-            self.ask(flow, carrier, None, last.unwrap_or(flow.last), heard);
+            self.ask(flow, carrier, None, None, last.unwrap_or(flow.last), heard);
         }
         self.close();
     }
 
     /// The result, and the end that the payload says is the client.
     pub fn tell(&mut self) -> (Classification, Option<Half>, bool) {
-        let answers = self.protocol().is_some_and(|protocol| protocol.about().answers);
+        let answers = !self.unasked && self.protocol().is_some_and(|protocol| protocol.about().answers);
         (
             self.classification.take().map(|classification| *classification).unwrap_or_default(),
             self.client,
@@ -184,7 +197,7 @@ impl Judgement {
         payload: &Payload<'_>,
         heard: &mut Vec<Heard>,
     ) -> u64 {
-        self.ask(flow, carrier, Some((from, payload)), payload.at, heard);
+        self.ask(flow, carrier, Some(from), Some(payload), payload.at, heard);
         if self.stage == Stage::Closed {
             return 0;
         }
@@ -201,7 +214,7 @@ impl Judgement {
     ) -> u64 {
         let (grew, copied) = self.keep(flow, from, carrier, payload);
         if grew {
-            self.ask(flow, carrier, None, payload.at, heard);
+            self.ask(flow, carrier, Some(from), None, payload.at, heard);
         }
         copied
     }
@@ -221,15 +234,18 @@ impl Judgement {
         (grew, prefix.take_copied())
     }
 
-    /// Asks those who may still prove it. `fresh` is a payload that lies outside of the prefixes.
+    /// Asks those who may still prove it, by what one end said, or both where none is named. `fresh` is a payload of that end that
+    /// lies outside of the prefixes.
     fn ask(
         &mut self,
         flow: &Flow,
         carrier: Carrier,
-        fresh: Option<(Half, &Payload<'_>)>,
+        grew: Option<Half>,
+        fresh: Option<&Payload<'_>>,
         at: PacketRef,
         heard: &mut Vec<Heard>,
     ) {
+        let fresh = grew.zip(fresh);
         let end = fresh.map_or(0, |(_, payload)| payload.bytes.len().min(MOST_STREAM));
         let fresh_ends = [u16::try_from(end).unwrap_or(u16::MAX)];
         let side = |half: Half| match (fresh, self.prefix(half)) {
@@ -250,7 +266,7 @@ impl Judgement {
         let foremost = flow.foremost();
         let seen = Seen { carrier, first: side(foremost), second: side(foremost.other()) };
         let done = seen.first.complete && seen.second.complete;
-        let mut excluded = self.excluded;
+        let mut deaf = self.deaf;
         let mut proven = None;
         match self.stage {
             Stage::Closed => return,
@@ -261,16 +277,26 @@ impl Judgement {
                 }
             }
             Stage::Asking => {
-                if excluded == 0 {
-                    excluded = candidates::ruled_out(&seen);
-                }
-                for (index, protocol) in PROTOCOLS.iter().enumerate().take(MOST_PROTOCOLS) {
-                    if excluded >> index & 1 == 1 {
-                        continue;
+                for (half, end) in [(foremost, End::First), (foremost.other(), End::Second)] {
+                    let begins = grew == Some(half) && seen.side(end).ends.len() <= 1;
+                    if begins || *deaf.of(half) == 0 {
+                        *deaf.of_mut(half) |= candidates::deaf(&seen, end);
                     }
+                }
+                let passed = grew.map_or(deaf.low & deaf.high, |half| *deaf.of(half));
+                for index in candidates::left(passed) {
+                    let Some(protocol) = PROTOCOLS.get(index) else { continue };
+                    let mut over = |end: End| {
+                        *deaf.of_mut(if end == End::First { foremost } else { foremost.other() }) |=
+                            1 << index;
+                    };
                     match protocol.probe(&seen) {
-                        Probe::No => excluded |= 1 << index,
                         Probe::NeedMore => {}
+                        Probe::NeedFrom(end) => over(end.other()),
+                        Probe::No => {
+                            over(End::First);
+                            over(End::Second);
+                        }
                         Probe::Proven(proof) => {
                             proven = Some((index, proof));
                             break;
@@ -279,8 +305,7 @@ impl Judgement {
                 }
             }
         }
-        self.excluded = excluded;
-        let all = PROTOCOLS.len().min(MOST_PROTOCOLS) as u32;
+        self.deaf = deaf;
         match proven {
             Some((index, proof)) => {
                 let open = proof.open && !done;
@@ -291,7 +316,10 @@ impl Judgement {
                     self.listen_back(carrier, fresh, heard);
                 }
             }
-            None if done || (self.stage == Stage::Asking && excluded.count_ones() >= all) => {
+            None if done
+                || (self.stage == Stage::Asking
+                    && candidates::left(deaf.low & deaf.high).next().is_none()) =>
+            {
                 self.stage = Stage::Closed
             }
             None => {}
@@ -311,6 +339,9 @@ impl Judgement {
         classification.facts.learn(&proof.facts, at);
         classification.proven.get_or_insert(at);
         self.protocol = Some(index);
+        self.unasked = proof.unasked;
+        self.access =
+            self.access.or_else(|| Some(Access { key: classify::access_fact(*protocol)?, last: "" }));
         if let Some(client) = proof.client {
             self.client = Some(match client {
                 End::First => foremost,
@@ -333,6 +364,21 @@ impl Judgement {
         if let Some((half, payload)) = fresh {
             self.listen(carrier, half, payload.at, payload.bytes, heard);
         }
+    }
+
+    /// Takes in what a payload's messages do to a machine: facts that no prefix bounds.
+    fn glance(&mut self, carrier: Carrier, payload: &Payload<'_>) {
+        let (Some(access), Some(protocol), Some(classification)) =
+            (&mut self.access, self.protocol.and_then(|at| PROTOCOLS.get(at)), &mut self.classification)
+        else {
+            return;
+        };
+        protocol.glance(carrier, payload.bytes, &mut |does| {
+            if access.last != does {
+                access.last = does;
+                classification.facts.learn_one(access.key, does, payload.at);
+            }
+        });
     }
 
     fn listen(&self, carrier: Carrier, from: Half, at: PacketRef, message: &[u8], heard: &mut Vec<Heard>) {

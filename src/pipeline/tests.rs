@@ -354,6 +354,31 @@ fn datagrams_and_messages_have_their_outcomes() {
     assert_eq!(outcome(&[asks.clone(), unreachable(ROUTER, CLIENT, 1, &asks)]).0, "rejected");
 }
 
+/// A write long after the prefix is used up, and a payload that only looks like the middle of one.
+#[test]
+fn what_a_late_message_does_is_stated_with_its_packet() {
+    let (client, server) = ((CLIENT, 40_000), (SERVER, 1502));
+    let mut made = Made::default();
+    let mut sent = 0_u32;
+    let mut say = |made: &mut Made, at: u32, function: u8| {
+        let request = [(at >> 8) as u8, at as u8, 0, 0, 0, 6, 1, function, 0, 0, 0, 1];
+        made.frame(i64::from(at) * 1000, tcp(client, server, "A", 100 + sent, 200, &request));
+        sent += request.len() as u32;
+    };
+    for at in 0..1_000 {
+        say(&mut made, at, 3);
+    }
+    let reads = made.observe();
+    assert_eq!(reads.flows[0].classification.facts.all("modbus.access").collect::<Vec<_>>(), ["read"]);
+    say(&mut made, 1_000, 6);
+    say(&mut made, 1_001, 3);
+    let told = made.observe();
+    let facts = &told.flows[0].classification.facts;
+    assert_eq!(facts.all("modbus.access").collect::<Vec<_>>(), ["read", "write"]);
+    let write = facts.iter().find(|fact| fact.value == "write").and_then(|fact| fact.at);
+    assert_eq!(write.map(|at| at.number()), Some(1_001));
+}
+
 /// An ARP packet in a frame.
 fn arp(from: End, to: [u8; 6], operation: u8, target: ([u8; 6], [u8; 4])) -> Vec<u8> {
     let head = [&to[..], &from.0, &[8, 6, 0, 1, 8, 0, 6, 4, 0, operation]].concat();

@@ -10,6 +10,7 @@
 mod payload;
 
 use spanaudit::classify::Carrier;
+use spanaudit::classify::End;
 use spanaudit::classify::PROTOCOLS;
 use spanaudit::classify::Probe;
 use spanaudit::classify::Seen;
@@ -62,9 +63,9 @@ impl Flow {
         let mut found = Vec::new();
         for complete in [false, true] {
             let seen = Seen { carrier: self.carrier, first: side(0, complete), second: side(1, complete) };
-            // As the pipeline asks: whom the first byte rules out is not asked.
-            let out = candidates::ruled_out(&seen);
-            for (_, protocol) in PROTOCOLS.iter().enumerate().filter(|(at, _)| out >> at & 1 == 0) {
+            // As the pipeline asks: those to whom one end at least has something to add.
+            let out = candidates::deaf(&seen, End::First) & candidates::deaf(&seen, End::Second);
+            for protocol in candidates::left(out).filter_map(|at| PROTOCOLS.get(at)) {
                 let name = protocol.about().name;
                 if matches!(protocol.probe(&seen), Probe::Proven(_)) && !found.contains(&name) {
                     found.push(name);

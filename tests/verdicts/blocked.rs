@@ -49,6 +49,7 @@ pub const ALL: &[Scenario] = &[
     ("what follows the server's banner dies", after_banner_dies),
     ("the second attempt is cut short by the end", cut_by_the_end),
     ("it worked, then it is dropped", worked_then_dropped),
+    ("a fixed port whose session ended unseen", fixed_port),
     ("two users, one of them dropped", one_of_two),
 ];
 
@@ -285,6 +286,19 @@ fn cut_by_the_end(v6: bool) -> Scene {
     for (at, repeats) in [(10, &REPEATS[..]), (138, &REPEATS[..3])] {
         s.talk(s.sensor, s.site, 5672, at).opens().exchange(&said[..2]).in_vain(Client, &said[2].1, repeats);
     }
-    s.expect(s.sensor, s.site, 5672, &["blocked cut", "undecided"]);
+    s.expect(s.sensor, s.site, 5672, &["blocked cut"]);
+    s
+}
+
+/// A machine that always calls from one port: a SYN with another number is another connection, whatever became of the last.
+fn fixed_port(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let (sensor, site) = (s.sensor, s.site);
+    let talk = Talk::from_port(&mut s.plant, sensor, site, (45_000, 3006), 5 * S);
+    talk.opens().exchange(&bytes::tls("site.plant.example", TLS13));
+    for at in [60, 90] {
+        Talk::from_port(&mut s.plant, sensor, site, (45_000, 3006), at * S).syns(&[1, 3, 7], Fate::Dies);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked dropped"]);
     s
 }

@@ -22,6 +22,7 @@ pub const ALL: &[Scenario] = &[
     ("syslog is rejected on the way", |v6| error(v6, 514, By::Firewall, "blocked rejected")),
     ("syslog has no answers", silent_syslog),
     ("SNMP in either direction", snmp_either_way),
+    ("BACnet that asks for no answer", unconfirmed),
 ];
 
 /// Kinds of SNMP messages (RFC 3416 section 3).
@@ -163,5 +164,20 @@ fn other_address(v6: bool) -> Scene {
         datagram(&mut s.plant, at + 1_300, (other, s.sensor), (161, 41_000), &answer, Fate::Passes);
     }
     s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied", "undecided"]);
+    s
+}
+
+/// Who-Is is an unconfirmed service: whoever is not meant keeps silent, and so does whoever answers to all.
+fn unconfirmed(v6: bool) -> Scene {
+    const WHO_IS: &[u8] = &[0x81, 0x0a, 0, 8, 1, 0, 0x10, 8];
+    let mut s = Scene::opswat(v6, &[]);
+    s.features.push("smart-asset-profiling");
+    let asset = s.plant.machine(60, 101);
+    s.bind("asset", format!("[\"{}\"]", asset.ip));
+    s.fine(s.sensor, asset, 80, 20, &bytes::http("asset", "200 OK"));
+    for at in (20..120).step_by(10) {
+        datagram(&mut s.plant, at * S, (s.sensor, asset), (47_808, 47_808), WHO_IS, Fate::Dies);
+    }
+    s.expect_named(s.sensor, &asset.ip.to_string(), "udp/47808", &["undecided"]);
     s
 }

@@ -27,6 +27,8 @@ pub const ALL: &[Scenario] = &[
     ("the proxy wants a login", |v6| proxy(v6, "407 Proxy Authentication Required", "blocked proxy-denied")),
     ("a portal answers in the service's name", portal),
     ("a name that nobody documents", undocumented),
+    ("a name that nobody documents at a documented address", same_address),
+    ("no such name, then it is there, and the client is not shown", fixed_unseen),
 ];
 
 const NAME: &str = "activation.dl.opswat.com";
@@ -170,5 +172,26 @@ fn undocumented(v6: bool) -> Scene {
         s.fine(s.sensor, stranger, 443, at, &bytes::tls("telemetry.example.net", TLS13));
     }
     s.unexpected(s.sensor, stranger, "tcp/443");
+    s
+}
+
+/// A flow that names its server itself is that name's flow, whatever else its address is known as.
+fn same_address(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    resolves(&mut s, 5, NAME, server);
+    s.fine(s.sensor, server, 443, 5, &bytes::tls(NAME, TLS13));
+    for at in [60, 100] {
+        resolves(&mut s, at, "c2.example.net", server);
+        s.fine(s.sensor, server, 443, at, &bytes::tls("c2.example.net", TLS13));
+    }
+    s.unexpected(s.sensor, server, "tcp/443");
+    says(s, "satisfied")
+}
+
+fn fixed_unseen(v6: bool) -> Scene {
+    let mut s = fixed(v6);
+    let sensor = s.sensor.mac;
+    s.plant.forget(|_, frame| frame[6..12] == sensor);
+    s.forget_expectations();
     s
 }

@@ -24,6 +24,10 @@ pub const ALL: &[Scenario] = &[
     ("an undocumented attempt that is dropped", undocumented_attempt),
     ("the mode that has no such flow", wrong_mode),
     ("an unlisted machine is dropped at a documented port", unlisted),
+    ("dropped before the mirror", behind_the_firewall),
+    ("a role bound by its MAC", bound_by_mac),
+    ("another machine takes the address", changed_hands),
+    ("a stale error for a session seen from one side", stale_error),
     ("a stray reset", stray_reset),
     ("an answer to a question that nobody asked", backscatter),
 ];
@@ -133,6 +137,58 @@ fn backscatter(v6: bool) -> Scene {
     let mut talk = s.talk(s.sensor, s.manager, 8080, 40);
     talk.packet(Server, SYN | ACK, &[], 0, Fate::Passes);
     talk.packet(Client, RST, &[], 900, Fate::Passes);
+    s.expect(s.sensor, s.site, 3006, &["satisfied"]);
+    s
+}
+
+/// A mirror on the far side of a firewall never sees what dies there: silence is not "never tried".
+fn behind_the_firewall(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    s.plant.mirror = Mirror::Segment(s.site.segment);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).syns(&LINUX, Fate::Dies);
+    }
+    s.expect(s.sensor, s.site, 3006, &["not-visible", "undecided"]);
+    s.expect(s.sensor, s.site, 5672, &["satisfied"]);
+    s
+}
+
+/// What a machine asks its segment tells its address as well as what it answers (RFC 826, RFC 4861).
+fn bound_by_mac(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let mac = s.sensor.mac.map(|byte| format!("{byte:02x}")).join(":");
+    s.bind("network-sensor", format!("[\"mac:{mac}\"]"));
+    s
+}
+
+fn changed_hands(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[636, 3006, 5672]);
+    for at in [5, 30] {
+        s.fine(s.sensor, s.site, 3006, at, &bytes::tls("site.plant.example", TLS13));
+        s.fine(s.sensor, s.site, 5672, at, &bytes::amqp());
+    }
+    let sensor = s.sensor;
+    let mut other = s.plant.machine_at(sensor.segment, [0x52, 0x54, 0, 0xdd, 0xdd, 0xdd], sensor.ip);
+    other.ttl = 128;
+    for at in [80, 110] {
+        s.plant.asks((at - 1) * S, other, s.plant.gateway(sensor.segment), true);
+        s.talk(other, s.site, 3006, at).syns(&[1, 3, 7], Fate::Dies);
+        s.talk(other, s.site, 5672, at).syns(&[1, 3, 7], Fate::Dies);
+    }
+    s.expect(s.sensor, s.site, 3006, &["satisfied", "undecided"]);
+    s.expect(s.sensor, s.site, 5672, &["satisfied", "undecided"]);
+    s
+}
+
+/// RFC 5927: an error counts while what it quotes is outstanding. The client's own progress shows that it is not.
+fn stale_error(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let (sensor, gateway) = (s.sensor.mac, s.plant.gateway(s.sensor.segment).mac);
+    let mut talk = s.talk(s.sensor, s.site, 3006, 10);
+    let sent = talk.syns(&[], Fate::Dies);
+    talk.waits(S).opens().exchange(&bytes::tls("site.plant.example", TLS13)).closes(Client);
+    s.plant.firewall_says(50 * S, s.sensor, if v6 { (1, 1) } else { (3, 13) }, &sent[0]);
+    s.plant.forget(|_, frame| frame[6..12] != sensor && frame[6..12] != gateway);
     s.expect(s.sensor, s.site, 3006, &["satisfied"]);
     s
 }

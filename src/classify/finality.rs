@@ -1,0 +1,205 @@
+//! Tests: a `No` is final, and a `NeedFrom` for the other end, whatever either end says next.
+
+#![expect(clippy::print_stdout, reason = "a test says what it finds")]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::Carrier;
+use super::End;
+use super::PROTOCOLS;
+use super::Probe;
+use super::Seen;
+use super::Side;
+use super::harness;
+use crate::model::EtherKind;
+
+/// What two ends say: a message each time, and whose it is.
+struct Talk {
+    carrier: Carrier,
+    from_start: [bool; 2],
+    messages: Vec<(End, Vec<u8>)>,
+}
+
+/// What a protocol has said so far of a talk that goes on.
+#[derive(Clone, Copy, Default)]
+struct Said {
+    no: bool,
+    proven: bool,
+    /// The ends, first and second, that have nothing to add.
+    deaf: [bool; 2],
+}
+
+impl Talk {
+    /// Shows the talk to every protocol as it grows; tells of each that went back on its word.
+    fn contradictions(&self) -> Vec<String> {
+        let (mut bytes, mut ends) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        let mut said = vec![Said::default(); PROTOCOLS.len()];
+        let mut found = Vec::new();
+        for step in 0..=self.messages.len() {
+            let complete = step == self.messages.len();
+            let grew = self.messages.get(step).map(|(end, message)| {
+                let at = *end as usize;
+                bytes[at].extend_from_slice(message);
+                ends[at].push(bytes[at].len() as u16);
+                at
+            });
+            let side = |at: usize| match bytes[at].is_empty() {
+                true => Side { complete, ..Side::default() },
+                false => {
+                    let from_start = self.from_start[at] || self.carrier != Carrier::Tcp;
+                    Side { bytes: &bytes[at], ends: &ends[at], from_start, complete }
+                }
+            };
+            let seen = Seen { carrier: self.carrier, first: side(0), second: side(1) };
+            for (protocol, said) in PROTOCOLS.iter().zip(&mut said) {
+                let now = protocol.probe(&seen);
+                let bound = said.no || (!said.proven && grew.is_some_and(|at| said.deaf[at]));
+                if bound && matches!(now, Probe::Proven(_)) {
+                    let name = protocol.about().name;
+                    let text = self.messages[..(step + 1).min(self.messages.len())]
+                        .iter()
+                        .map(|(end, message)| format!("{end:?} {message:02x?}"));
+                    let text = text.collect::<Vec<_>>().join(" | ");
+                    found.push(format!("{name}: {:?} {:?} {text}", self.carrier, self.from_start));
+                }
+                match now {
+                    Probe::No => said.no = true,
+                    Probe::Proven(_) => said.proven = true,
+                    Probe::NeedFrom(end) if !complete => said.deaf[end.other() as usize] = true,
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The messages of every labelled flow, in the order in which they came: the first few of each capture and protocol.
+fn recorded() -> Vec<Talk> {
+    let mut talks = Vec::new();
+    let mut known: BTreeMap<(String, Option<String>), usize> = BTreeMap::new();
+    for (flow, label) in harness::labelled() {
+        let count = known.entry((flow.capture.clone(), label.protocol.clone())).or_default();
+        *count += 1;
+        if *count > 2 {
+            continue;
+        }
+        let mut messages = Vec::new();
+        let mut before = [0_usize; 2];
+        for &step in flow.steps.iter().take(8) {
+            for (at, end) in [End::First, End::Second].into_iter().enumerate() {
+                let sent = &flow.sent[at];
+                let from = before[at].checked_sub(1).map_or(0, |last| usize::from(sent.ends[last]));
+                let to = step[at].checked_sub(1).map_or(0, |last| usize::from(sent.ends[last]));
+                if to > from {
+                    messages.push((end, sent.bytes[from..to.min(from + 1_500)].to_vec()));
+                }
+            }
+            before = step;
+        }
+        let from_start = [flow.sent[0].from_start, flow.sent[1].from_start];
+        talks.push(Talk { carrier: flow.carrier, from_start, messages });
+    }
+    talks
+}
+
+fn fail_on(contradictions: Vec<String>) {
+    let mut by_name: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for line in &contradictions {
+        let name = line.split(':').next().unwrap_or_default();
+        let (count, shortest) = by_name.entry(name).or_insert((0, line));
+        *count += 1;
+        if line.len() < shortest.len() {
+            *shortest = line;
+        }
+    }
+    for (count, line) in by_name.values() {
+        let line = line.get(..1_000).unwrap_or(line);
+        println!("{count} x {line}");
+    }
+    assert!(by_name.is_empty(), "{:?} took back a No", by_name.keys());
+}
+
+#[test]
+fn recorded_talks_with_strange_beginnings_and_strange_other_ends() {
+    if !harness::present() {
+        return;
+    }
+    let mut noise = super::tests::Noise(0x5eed_f17a);
+    let recorded = recorded();
+    let mut contradictions = Vec::new();
+    for (at, talk) in recorded.iter().enumerate() {
+        let stranger = &recorded[noise.below(recorded.len())];
+        let mut variants: Vec<Vec<(End, Vec<u8>)>> = Vec::new();
+        // Some of what another flow, or nobody, says comes first, or in between; one end speaks for both; a byte is wrong.
+        for strange in [1, 3] {
+            let mut messages = talk.messages.clone();
+            let before = stranger.messages.iter().take(strange).map(|(end, bytes)| (*end, bytes.clone()));
+            let from = [0, 1, 2][noise.below(3)].min(messages.len());
+            messages.splice(from..from, before);
+            variants.push(messages);
+        }
+        let mut crossed = talk.messages.clone();
+        let length = 1 + noise.below(30);
+        crossed.insert(0, ([End::First, End::Second][at % 2], noise.bytes(length)));
+        variants.push(crossed);
+        variants.push(talk.messages.iter().map(|(_, bytes)| (End::First, bytes.clone())).collect());
+        let mut wrong = talk.messages.clone();
+        for (_, bytes) in &mut wrong {
+            if noise.below(2) == 0 && !bytes.is_empty() {
+                let at = noise.below(bytes.len().min(24));
+                bytes[at] = noise.next() as u8;
+            }
+        }
+        variants.push(wrong.clone());
+        // Split anew, so that what looked whole was not.
+        let split = wrong.iter().flat_map(|(end, bytes)| {
+            let cut = (bytes.len() / 3).max(1);
+            bytes.chunks(cut).map(|part| (*end, part.to_vec())).collect::<Vec<_>>()
+        });
+        if talk.carrier == Carrier::Tcp {
+            variants.push(split.take(12).collect());
+        }
+        for mut messages in variants {
+            messages.retain(|(_, bytes)| !bytes.is_empty());
+            let from_start = [noise.below(2) == 0, noise.below(2) == 0];
+            contradictions.extend(Talk { carrier: talk.carrier, from_start, messages }.contradictions());
+        }
+    }
+    fail_on(contradictions);
+}
+
+fn carriers() -> impl Strategy<Value = Carrier> {
+    prop_oneof![
+        4 => Just(Carrier::Tcp),
+        4 => Just(Carrier::Udp),
+        1 => Just(Carrier::Ethernet(EtherKind::Type(0x8892))),
+        1 => Just(Carrier::Ethernet(EtherKind::Llc(0x82))),
+    ]
+}
+
+/// Bytes in which the numbers of headers are frequent, and texts' first words.
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    let small = prop::collection::vec(prop_oneof![Just(0_u8), 0..=16_u8, any::<u8>()], 1..40);
+    let words: Vec<&[u8]> =
+        vec![b"GET ", b"220 x\r\n", b"+OK\r\n", b"\x81\x0a\0\x08\x01\x20", b"SSH-2.0-a\r\n"];
+    prop_oneof![3 => small, 1 => prop::sample::select(words).prop_map(<[u8]>::to_vec)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn arbitrary_talks(
+        carrier in carriers(),
+        from_start in any::<[bool; 2]>(),
+        messages in prop::collection::vec((any::<bool>(), message()), 1..8),
+    ) {
+        let end = |first| if first { End::First } else { End::Second };
+        let messages = messages.into_iter().map(|(first, bytes)| (end(first), bytes)).collect();
+        let found = Talk { carrier, from_start, messages }.contradictions();
+        prop_assert!(found.is_empty(), "{found:#?}");
+    }
+}
