@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint scores fuzz bench degradation live-test replay rate soak
+.PHONY: help demo test setup build lint scores fuzz bench instructions degradation live-test replay rate soak
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -11,6 +11,7 @@ help:
 	@echo "make degradation  spoil every lab recording, print what is left, write it to docs/degradation.md"
 	@echo "make fuzz    fuzz every parser for SECONDS (default 20) each"
 	@echo "make bench   criterion benches"
+	@echo "make instructions   what a packet costs in instructions, where valgrind is installed"
 	@echo "make lab     real hosts and a real firewall in network namespaces, recorded and audited (root; says what it installs)"
 	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
 	@echo "make replay  recordings replayed into a watched interface and audited offline: the same verdicts, every packet accounted for (root)"
@@ -54,6 +55,10 @@ lab: setup
 
 bench: setup
 	cargo bench --locked
+
+# Guards the packet path without a clock; the bound is what is needed and a third of it again.
+instructions: build
+	@BIN=$(BIN) benches/instructions.sh polls 1400
 
 live-test: build
 	python3 tests/live/live.py $(BIN)

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 
 use foldhash::fast::RandomState;
 use spanaudit::capture;
+use spanaudit::capture::Run;
 use spanaudit::capture::Source;
 use spanaudit::decode;
+use spanaudit::flow::Key;
 use spanaudit::flow::Place;
 use spanaudit::model::CellId;
 
@@ -31,18 +33,33 @@ fn main() {
         let open = || capture::open(std::slice::from_ref(&capture), &capture::Options::default()).unwrap();
         let begin = processor_time();
         let (mut source, mut packets, mut bytes) = (open(), 0_u64, 0_u64);
-        while source.advance().unwrap() {
-            packets += 1;
-            bytes += source.packet().bytes.len() as u64;
+        loop {
+            let mut run = Run::default();
+            if !source.run(&mut run).unwrap() {
+                break;
+            }
+            packets += run.packets.len() as u64;
+            bytes += run.packets.iter().map(|packet| packet.bytes.len() as u64).sum::<u64>();
         }
         let walked = processor_time();
         let mut source = open();
         let mut flows: HashMap<_, u64, RandomState> = HashMap::default();
-        while source.advance().unwrap() {
-            if let Ok(frame) = decode::decode(&source.packet())
-                && let Some(place) = Place::of(CellId(0), &frame)
-            {
-                *flows.entry(place.key).or_default() += 1;
+        loop {
+            let mut run = Run::default();
+            if !source.run(&mut run).unwrap() {
+                break;
+            }
+            for packet in &run.packets {
+                let key = match decode::plain(packet) {
+                    Some(plain) => Some(Key::of_plain(CellId(0), &plain).0),
+                    None => decode::layered(packet)
+                        .ok()
+                        .and_then(|frame| Place::of(CellId(0), &frame))
+                        .map(|place| place.key),
+                };
+                if let Some(key) = key {
+                    *flows.entry(key).or_default() += 1;
+                }
             }
         }
         let hashed = processor_time();

@@ -67,19 +67,22 @@ pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View) -> Vec<
         group.push(lookup);
     }
     attempts.extend(judge(&group, context, view));
-    mended(lookups, context, &mut attempts);
+    mended(lookups, context, view, &mut attempts);
     attempts
 }
 
 /// Where the name was answered with an address after it had failed, name service stops nothing any more.
-fn mended(lookups: &[&Lookup], context: &Context<'_>, attempts: &mut Vec<Attempt>) {
+fn mended(lookups: &[&Lookup], context: &Context<'_>, view: &View, attempts: &mut Vec<Attempt>) {
     let failed =
         attempts.iter().filter(|attempt| matches!(attempt.state, State::Fails(..))).map(|a| a.last).max();
     let Some(failed) = failed else { return };
     let good = lookups.iter().find(|lookup| {
-        lookup.answer.as_ref().is_some_and(|answer| {
-            answer.at > failed && answer.addresses.iter().any(|address| !context.is_sink(*address))
-        })
+        // Where two machines share the address, the answer may be the other one's.
+        let cloned = view.is_cloned_somewhere(lookup.cell, lookup.client);
+        !cloned
+            && lookup.answer.as_ref().is_some_and(|answer| {
+                answer.at > failed && answer.addresses.iter().any(|address| !context.is_sink(*address))
+            })
     });
     if let Some(lookup) = good
         && let Some(answer) = &lookup.answer

@@ -1,7 +1,11 @@
 //! The block of bytes that packets are borrowed from, refilled from a stream in large reads.
+//!
+//! Whoever still needs the bytes of a block holds a reference to it; then what is read next goes into another one, and the held one comes
+//! back into use when it is let go.
 
 use std::io;
 use std::io::Read;
+use std::sync::Arc;
 
 use crate::capture::ahead;
 
@@ -10,10 +14,15 @@ pub(super) const LARGEST_READ: usize = 256 * 1024;
 /// The first read: most of what is needed to find a file's first packet, so that thousands of files can be looked into cheaply.
 const FIRST_READ: usize = 16 * 1024;
 
+/// Blocks remembered for when they are let go; more are given back to the system then.
+const MOST_HELD: usize = 64;
+
 /// A window over a stream. It grows beyond [`LARGEST_READ`] only for a record that is larger, and only as its bytes arrive.
 pub(super) struct Block {
     source: Box<dyn Read + Send>,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
+    /// Blocks that were read into before and that others held then.
+    held: Vec<Arc<Vec<u8>>>,
     start: usize,
     end: usize,
     next_read: usize,
@@ -23,7 +32,15 @@ pub(super) struct Block {
 impl Block {
     /// A window at the beginning of a stream.
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
-        Self { source, bytes: Vec::new(), start: 0, end: 0, next_read: FIRST_READ, ended: false }
+        Self {
+            source,
+            bytes: Arc::default(),
+            held: Vec::new(),
+            start: 0,
+            end: 0,
+            next_read: FIRST_READ,
+            ended: false,
+        }
     }
 
     /// Has the rest of the stream read by a thread of its own.
@@ -53,20 +70,18 @@ impl Block {
 
     /// Reads until at least `need` bytes are at the front; `false` where the stream ends before.
     pub(super) fn fill(&mut self, need: usize) -> io::Result<bool> {
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
+        self.make_room();
+        // Nobody else holds it now, so nothing is copied here.
+        let bytes = Arc::make_mut(&mut self.bytes);
         while self.end < need {
             if self.ended {
                 return Ok(false);
             }
-            if self.bytes.len() - self.end < self.next_read / 2 {
+            if bytes.len() - self.end < self.next_read / 2 {
                 // At least doubling keeps growth linear; for a lying length nothing is set aside beyond twice what arrived.
-                self.bytes.resize((self.end + self.next_read).max(2 * self.end), 0);
+                bytes.resize((self.end + self.next_read).max(2 * self.end), 0);
             }
-            let room = self.bytes.get_mut(self.end..).unwrap_or_default();
+            let room = bytes.get_mut(self.end..).unwrap_or_default();
             let count = room.len().min(self.next_read);
             match self.source.read(room.get_mut(..count).unwrap_or_default()) {
                 Ok(0) => self.ended = true,
@@ -82,6 +97,38 @@ impl Block {
             }
         }
         Ok(true)
+    }
+
+    /// The bytes behind the front, for whoever needs them for longer.
+    pub(super) fn shared(&self) -> &Arc<Vec<u8>> {
+        &self.bytes
+    }
+
+    /// Puts what is not consumed yet at the beginning of a block that nobody else holds.
+    fn make_room(&mut self) {
+        if let Some(bytes) = Arc::get_mut(&mut self.bytes) {
+            if self.start > 0 {
+                bytes.copy_within(self.start..self.end, 0);
+            }
+        } else {
+            let free = self.held.iter_mut().position(|held| Arc::get_mut(held).is_some());
+            let mut next = free.map(|at| self.held.swap_remove(at)).unwrap_or_default();
+            let bytes = Arc::make_mut(&mut next);
+            let left = self.bytes.get(self.start..self.end).unwrap_or_default();
+            if bytes.len() < left.len() {
+                bytes.resize(left.len(), 0);
+            }
+            if let Some(to) = bytes.get_mut(..left.len()) {
+                to.copy_from_slice(left);
+            }
+            if self.held.len() < MOST_HELD {
+                self.held.push(std::mem::replace(&mut self.bytes, next));
+            } else {
+                self.bytes = next;
+            }
+        }
+        self.end -= self.start;
+        self.start = 0;
     }
 
     /// Passes over so many bytes, here or still to be read; says how many there were.
@@ -128,6 +175,27 @@ mod tests {
         assert_eq!(block.front(), &bytes[50_000..]);
         assert_eq!(block.skip(60_000).unwrap(), 50_000);
         assert!(block.front().is_empty());
+    }
+
+    #[test]
+    fn what_others_hold_stays_as_it_is() {
+        let bytes: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
+        let mut block = Block::new(Box::new(io::Cursor::new(bytes.clone())));
+        let (mut held, mut at) = (Vec::new(), 0);
+        while block.fill(1000).unwrap() {
+            assert_eq!(block.front().get(..1000), bytes.get(at..at + 1000));
+            held.push((block.shared().clone(), block.slice(0, 1000).as_ptr().addr(), at));
+            let step = block.front().len() - 10;
+            block.consume(step);
+            at += step;
+            // Some are let go early, some late.
+            held.retain(|&(_, _, at)| at % 3 != 0);
+        }
+        assert!(held.len() > 3);
+        for (block, address, at) in held {
+            let from = address - block.as_ptr().addr();
+            assert_eq!(block.get(from..from + 1000), bytes.get(at..at + 1000));
+        }
     }
 
     #[test]

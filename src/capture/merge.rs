@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use crate::capture::filter::Filter;
 use crate::capture::reader::Reader;
 use crate::capture::source::CaptureError;
+use crate::capture::source::LONGEST_RUN;
+use crate::capture::source::Run;
 use crate::capture::source::Source;
 use crate::model::Input;
 use crate::model::InputId;
@@ -21,7 +23,7 @@ use crate::model::Timestamp;
 /// The place of a recording's next packet: the latest time in that recording so far, then its id.
 ///
 /// With the latest time instead of the packet's own, a recording whose clock ran backwards keeps its order.
-type Place = (Timestamp, u32);
+pub(super) type Place = (Timestamp, u32);
 
 /// Recordings merged by time. Inside a recording the order stays as it is.
 ///
@@ -226,6 +228,17 @@ impl Source for Recordings {
         // The limit is reached: what was handed out last is over too.
         self.retire();
         Ok(false)
+    }
+
+    fn run<'a>(&'a mut self, into: &mut Run<'a>) -> Result<bool, CaptureError> {
+        if !self.advance()? {
+            return Ok(false);
+        }
+        let Some(reader) = &mut self.current else { return Ok(true) };
+        // Where packets are left out, or the next ones may be another recording's, they are handed over one by one.
+        let most = if self.filter.is_some() { 0 } else { self.left.min(LONGEST_RUN as u64 - 1) as usize };
+        self.left -= reader.run(most, self.rival, into) as u64;
+        Ok(true)
     }
 
     #[inline]

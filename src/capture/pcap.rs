@@ -105,7 +105,7 @@ impl Pcap {
     }
 
     /// The four words of a record header: seconds, fraction, captured length, original length.
-    #[inline]
+    #[inline(always)]
     fn words(&self, front: &[u8]) -> Option<[u32; 4]> {
         let (header, _) = front.split_first_chunk::<RECORD_HEADER>()?;
         let ([seconds, fraction, first, second], []) = header.as_chunks::<4>() else { return None };
@@ -119,25 +119,17 @@ impl Pcap {
         Some([self.order.u32(*seconds), self.order.u32(*fraction), captured, original])
     }
 
-    /// See [`Walker::step`].
-    #[inline]
-    pub(super) fn step(&mut self, front: &[u8], number: u64) -> Step {
-        let Some([seconds, fraction, captured, original]) = self.words(front) else {
-            return Step::Need(self.record_header);
-        };
-        if captured > self.limit {
-            return Step::Broken(format!(
-                "packet {number} has a broken header: it says {captured} captured bytes, more than the {} that a packet can have",
-                self.limit
-            ));
-        }
+    /// The packet at the front, where a whole one lies there.
+    #[inline(always)]
+    pub(super) fn record(&self, front: &[u8]) -> Option<Record> {
+        let [seconds, fraction, captured, original] = self.words(front)?;
         let length = captured as usize;
         let size = self.record_header + length;
-        if front.len() < size {
-            return Step::Need(size);
+        if captured > self.limit || front.len() < size {
+            return None;
         }
         let nanos = i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * self.unit;
-        Step::Packet(Record {
+        Some(Record {
             time: Timestamp::from_nanos(nanos),
             link: self.link,
             interface: 0,
@@ -146,6 +138,21 @@ impl Pcap {
             length,
             size,
         })
+    }
+
+    /// See [`Walker::step`].
+    pub(super) fn step(&mut self, front: &[u8], number: u64) -> Step {
+        if let Some(record) = self.record(front) {
+            return Step::Packet(record);
+        }
+        match self.words(front) {
+            None => Step::Need(self.record_header),
+            Some([_, _, captured, _]) if captured > self.limit => Step::Broken(format!(
+                "packet {number} has a broken header: it says {captured} captured bytes, more than the {} that a packet can have",
+                self.limit
+            )),
+            Some([_, _, captured, _]) => Step::Need(self.record_header + captured as usize),
+        }
     }
 
     /// See [`Walker::cut`].

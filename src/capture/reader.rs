@@ -8,9 +8,11 @@ use std::path::Path;
 
 use crate::capture::block::Block;
 use crate::capture::foreign;
+use crate::capture::merge::Place;
 use crate::capture::packed;
 use crate::capture::packed::Unpacked;
 use crate::capture::source::CaptureError;
+use crate::capture::source::Run;
 use crate::capture::tap::Tap;
 use crate::capture::walker::Record;
 use crate::capture::walker::Step;
@@ -29,6 +31,10 @@ pub(super) struct Reader {
     tap: Tap,
     layers: Vec<&'static str>,
     record: Record,
+    /// Bytes at the front of the block that are done with: the records before the current one.
+    passed: usize,
+    /// What a step found that is not done yet.
+    found: Option<Step>,
     number: u64,
     /// The time of the packet handed out last.
     previous: Option<Timestamp>,
@@ -115,6 +121,8 @@ impl Reader {
             tap,
             layers,
             record: Record::NONE,
+            passed: 0,
+            found: None,
             number: 0,
             previous: None,
             highest: Timestamp::MIN,
@@ -133,14 +141,19 @@ impl Reader {
     /// Moves on to the next packet; `false` at the end, for good.
     #[inline]
     pub(super) fn advance(&mut self) -> bool {
-        self.block.consume(self.record.size);
+        self.block.consume(self.passed + self.record.size);
         // An empty record until there is another one, so that nothing is consumed twice.
         self.record = Record::NONE;
+        self.passed = 0;
         if self.input.stopped.is_some() {
             return false;
         }
         loop {
-            match self.walker.step(self.block.front(), self.number + 1) {
+            let step = match self.found.take() {
+                Some(found) => found,
+                None => self.walker.step(self.block.front(), self.number + 1),
+            };
+            match step {
                 Step::Packet(record) => {
                     self.record = record;
                     self.number += 1;
@@ -154,6 +167,49 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Hands over the packet moved on to, and moves on over at most so many more that lie whole in the block and come before `rival`. Says
+    /// how many more there were.
+    pub(super) fn run<'a>(&'a mut self, most: usize, rival: Option<Place>, into: &mut Run<'a>) -> usize {
+        let Self { block, walker, record, passed, found, number, previous, highest, id, input, .. } = self;
+        let front = block.front();
+        let packet = |record: &Record, passed: usize, number: u64| {
+            let Record { time, link, interface, original, offset, length, .. } = *record;
+            let from = passed + offset;
+            let bytes = front.get(from..from + length).unwrap_or_default();
+            Packet { at: PacketRef::new(time, *id, number), link, interface, original, bytes }
+        };
+        into.block = Some(block.shared());
+        into.packets.push(packet(record, *passed, *number));
+        let mut counts = Counts::default();
+        while counts.packets < most as u64 {
+            let rest = front.get(*passed + record.size..).unwrap_or_default();
+            let next = match walker.record(rest) {
+                Some(next) => next,
+                // A walker may take note of what it finds: it is not to look at it twice.
+                None => match walker.step(rest, *number + 1) {
+                    Step::Packet(next) => next,
+                    other => {
+                        *found = Some(other);
+                        break;
+                    }
+                },
+            };
+            if rival.is_some_and(|rival| ((*highest).max(next.time), id.0) >= rival) {
+                *found = Some(Step::Packet(next));
+                break;
+            }
+            *passed += record.size;
+            *record = next;
+            *number += 1;
+            *highest = (*highest).max(next.time);
+            counts.take(&next, *previous);
+            *previous = Some(next.time);
+            into.packets.push(packet(record, *passed, *number));
+        }
+        counts.add_to(input);
+        counts.packets as usize
     }
 
     /// Does what a step asks for that found no packet; `false` where reading ends.
@@ -211,7 +267,7 @@ impl Reader {
     pub(super) fn packet(&self) -> Packet<'_> {
         let Record { time, link, interface, original, offset, length, .. } = self.record;
         let at = PacketRef::new(time, self.id, self.number);
-        Packet { at, link, interface, original, bytes: self.block.slice(offset, length) }
+        Packet { at, link, interface, original, bytes: self.block.slice(self.passed + offset, length) }
     }
 
     /// The latest time so far.
@@ -223,15 +279,10 @@ impl Reader {
     /// Counts the packet moved on to as handed out.
     #[inline]
     pub(super) fn account(&mut self) {
-        let Record { time, original, length, .. } = self.record;
-        let input = &mut self.input;
-        input.packets += 1;
-        input.bytes += length as u64;
-        input.cut_packets += u64::from((length as u64) < u64::from(original));
-        input.time_reversals += u64::from(self.previous.is_some_and(|previous| time < previous));
-        input.first = Some(input.first.map_or(time, |first| first.min(time)));
-        input.last = Some(input.last.map_or(time, |last| last.max(time)));
-        self.previous = Some(time);
+        let mut counts = Counts::default();
+        counts.take(&self.record, self.previous);
+        counts.add_to(&mut self.input);
+        self.previous = Some(self.record.time);
     }
 
     /// Names of addresses that the recording told so far.
@@ -261,6 +312,39 @@ impl Reader {
             }
         }
         self.known()
+    }
+}
+
+/// What is counted of packets handed out.
+#[derive(Default)]
+struct Counts {
+    packets: u64,
+    bytes: u64,
+    cut: u64,
+    reversals: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+impl Counts {
+    #[inline(always)]
+    fn take(&mut self, record: &Record, previous: Option<Timestamp>) {
+        let Record { time, original, length, .. } = *record;
+        self.packets += 1;
+        self.bytes += length as u64;
+        self.cut += u64::from((length as u64) < u64::from(original));
+        self.reversals += u64::from(previous.is_some_and(|previous| time < previous));
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+    }
+
+    fn add_to(&self, input: &mut Input) {
+        input.packets += self.packets;
+        input.bytes += self.bytes;
+        input.cut_packets += self.cut;
+        input.time_reversals += self.reversals;
+        input.first = input.first.into_iter().chain(self.first).min();
+        input.last = input.last.max(self.last);
     }
 }
 

@@ -1,6 +1,9 @@
 //! The one trait behind every capture: advance, then borrow the packet where it lies.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
 
 use crate::model::Input;
 use crate::model::Packet;
@@ -59,6 +62,18 @@ pub enum Polled {
     End,
 }
 
+/// The most packets handed over at once: what is told of them stays in the processor's nearest cache.
+pub const LONGEST_RUN: usize = 128;
+
+/// Packets one after the other, where they lie.
+#[derive(Default)]
+pub struct Run<'a> {
+    /// The packets.
+    pub packets: ArrayVec<Packet<'a>, LONGEST_RUN>,
+    /// The block that all of them lie in, where it can be kept for longer than the source stands still.
+    pub block: Option<&'a Arc<Vec<u8>>>,
+}
+
 /// A stream of packets in the order in which they are to be judged.
 pub trait Source {
     /// Moves on to the next packet; `false` at the end. A capture that breaks off ends there: the reason is in `inputs`.
@@ -86,6 +101,16 @@ pub trait Source {
     ///
     /// Before the first [`Source::advance`] and after the end it is an empty packet.
     fn packet(&self) -> Packet<'_>;
+
+    /// Moves on over several packets at once, as many as lie ready one after the other, and hands them over where they lie; `false` at
+    /// the end. One call for a run of packets instead of two for each.
+    fn run<'a>(&'a mut self, into: &mut Run<'a>) -> Result<bool, CaptureError> {
+        if !self.advance()? {
+            return Ok(false);
+        }
+        into.packets.push(self.packet());
+        Ok(true)
+    }
 
     /// What is known of the inputs so far, in the order of their ids.
     fn inputs(&self) -> Vec<Input>;
@@ -126,6 +151,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn packet(&self) -> Packet<'_> {
         (**self).packet()
+    }
+
+    fn run<'a>(&'a mut self, into: &mut Run<'a>) -> Result<bool, CaptureError> {
+        (**self).run(into)
     }
 
     fn inputs(&self) -> Vec<Input> {

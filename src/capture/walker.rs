@@ -141,6 +141,15 @@ impl Walker {
         }
     }
 
+    /// The packet at the front, where that is told without taking note of anything; else [`Walker::step`] tells.
+    #[inline(always)]
+    pub(super) fn record(&self, front: &[u8]) -> Option<Record> {
+        match self {
+            Self::Pcap(pcap) => pcap.record(front),
+            _ => None,
+        }
+    }
+
     /// What is to be told of a stream that ends with these bytes, which are not a whole record.
     pub(super) fn cut(&self, rest: &[u8], number: u64) -> String {
         match self {

@@ -23,11 +23,11 @@ mod tests;
 
 pub use fragment::*;
 pub use frame::*;
+pub use plain::Plain;
+pub use plain::plain;
 pub use shard::shard_of;
 pub use shard::shard_of_pair;
 pub use undecodable::*;
-
-use arrayvec::ArrayVec;
 
 use crate::model::Packet;
 
@@ -41,19 +41,15 @@ use walk::Layer;
 /// is what its outer headers say.
 #[inline]
 pub fn decode<'a>(packet: &Packet<'a>) -> Result<Frame<'a>, Undecodable> {
-    match plain::read(packet) {
-        Some(plain::Plain { ethernet, vlans, network, body }) => Ok(Frame {
-            context: Context { ethernet: Some(ethernet), vlans, tunnels: ArrayVec::new() },
-            network: Some(network),
-            body,
-        }),
+    match plain::plain(packet) {
+        Some(plain) => Ok(plain.frame()),
         None => layered(packet),
     }
 }
 
-/// Reads any packet, layer by layer.
+/// Reads any packet, layer by layer: what [`decode`] does with one that is not [`plain()`].
 #[inline(never)]
-fn layered<'a>(packet: &Packet<'a>) -> Result<Frame<'a>, Undecodable> {
+pub fn layered<'a>(packet: &Packet<'a>) -> Result<Frame<'a>, Undecodable> {
     let mut context = Context::default();
     let layer = link::layer(&mut context, packet.link, Part::new(packet.bytes, packet.original))?;
     walk::walk(context, layer)

@@ -13,14 +13,16 @@ use crate::model::MacAddr;
 use crate::model::Packet;
 
 use super::Body;
+use super::Context;
 use super::EthernetAddresses;
-use super::MOST_VLANS;
+use super::Frame;
 use super::Network;
 use super::Tcp;
 use super::TcpFlags;
 use super::Udp;
 use super::ethernet::ethertype;
 use super::part::Part;
+use super::shard;
 use super::tunnel;
 
 /// Version 4, five words of header (RFC 791 section 3.1).
@@ -31,27 +33,52 @@ const FRAGMENT_BITS: u8 = 0x3f;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// What there is to know of a usual packet.
-pub(super) struct Plain<'a> {
-    pub ethernet: EthernetAddresses,
-    pub vlans: ArrayVec<u16, MOST_VLANS>,
-    pub network: Network,
-    pub body: Body<'a>,
+/// A usual packet: what an ordinary packet of a known flow is counted by, without the making of a [`Frame`].
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    /// Destination and source MAC address, and the ethertype or tag after them.
+    head: &'a [u8; 14],
+    tags: [u16; MOST_TAGS],
+    tagged: u8,
+    ttl: u8,
+    identification: u16,
+    total: u16,
+    source: u32,
+    destination: u32,
+    carried: Carried,
+    payload: &'a [u8],
+    payload_length: u32,
 }
+
+/// The fields of the transport header; those of TCP alone are zero for UDP. Not a [`Body`], which has room for much that is not usual.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    tcp: bool,
+    flags: u8,
+    source: u16,
+    destination: u16,
+    window: u16,
+    checksum: u16,
+    sequence: u32,
+    acknowledgement: u32,
+}
+
+/// The most VLAN tags of a usual packet.
+const MOST_TAGS: usize = 2;
 
 /// Reads a usual packet; `None` for any other.
 #[inline(always)]
-pub(super) fn read<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
+pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
     if packet.link != LinkType::ETHERNET {
         return None;
     }
     let (head, mut rest) = packet.bytes.split_first_chunk::<14>()?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l, high, low] = *head;
-    let mut number = u16::from_be_bytes([high, low]);
-    let mut vlans = ArrayVec::new();
+    let mut number = u16::from_be_bytes([head[12], head[13]]);
+    let (mut tags, mut tagged) = ([0; MOST_TAGS], 0_u8);
     while matches!(number, ethertype::VLAN | ethertype::PROVIDER_VLAN) {
         let ([a, b, high, low], behind) = rest.split_first_chunk::<4>()?;
-        vlans.try_push(u16::from_be_bytes([*a, *b]) & 0x0fff).ok()?;
+        *tags.get_mut(usize::from(tagged))? = u16::from_be_bytes([*a, *b]) & 0x0fff;
+        tagged += 1;
         number = u16::from_be_bytes([*high, *low]);
         rest = behind;
     }
@@ -63,48 +90,127 @@ pub(super) fn read<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
     if ip[0] != PLAIN_IPV4 || ip[6] & FRAGMENT_BITS != 0 || ip[7] != 0 || total < 20 {
         return None;
     }
-    let address = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
-    let network = Network {
-        source: address(ip[12], ip[13], ip[14], ip[15]),
-        destination: address(ip[16], ip[17], ip[18], ip[19]),
-        ttl: ip[8],
-        identification: u16::from_be_bytes([ip[4], ip[5]]),
-        length: u32::from(total),
-    };
     let held = rest.get(..usize::from(total)).unwrap_or(rest);
     let payload = Part { bytes: held.get(20..)?, length: u32::from(total) - 20 };
-    let body = match ip[9] {
+    let (carried, payload, payload_length) = match ip[9] {
         TCP => tcp(payload)?,
         UDP => udp(payload)?,
         _ => return None,
     };
-    let ethernet =
-        EthernetAddresses { source: MacAddr([g, h, i, j, k, l]), destination: MacAddr([a, b, c, d, e, f]) };
-    Some(Plain { ethernet, vlans, network, body })
+    Some(Plain {
+        head,
+        tags,
+        tagged,
+        ttl: ip[8],
+        identification: u16::from_be_bytes([ip[4], ip[5]]),
+        total,
+        source: u32::from_be_bytes([ip[12], ip[13], ip[14], ip[15]]),
+        destination: u32::from_be_bytes([ip[16], ip[17], ip[18], ip[19]]),
+        carried,
+        payload,
+        payload_length,
+    })
+}
+
+impl<'a> Plain<'a> {
+    /// The frame that it is.
+    pub fn frame(&self) -> Frame<'a> {
+        let vlans: ArrayVec<_, _> = self.vlans().iter().copied().collect();
+        Frame {
+            context: Context { ethernet: Some(self.ethernet()), vlans, tunnels: ArrayVec::new() },
+            network: Some(self.network()),
+            body: self.body(),
+        }
+    }
+
+    /// Source and destination address.
+    #[inline(always)]
+    pub fn addresses(&self) -> (u32, u32) {
+        (self.source, self.destination)
+    }
+
+    /// Its MAC addresses.
+    #[inline(always)]
+    pub fn ethernet(&self) -> EthernetAddresses {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, _, _] = *self.head;
+        EthernetAddresses { source: MacAddr([g, h, i, j, k, l]), destination: MacAddr([a, b, c, d, e, f]) }
+    }
+
+    /// VLAN ids, outermost first.
+    #[inline(always)]
+    pub fn vlans(&self) -> &[u16] {
+        self.tags.get(..usize::from(self.tagged)).unwrap_or_default()
+    }
+
+    /// Its IP header.
+    #[inline(always)]
+    pub fn network(&self) -> Network {
+        Network {
+            source: IpAddr::V4(Ipv4Addr::from_bits(self.source)),
+            destination: IpAddr::V4(Ipv4Addr::from_bits(self.destination)),
+            ttl: self.ttl,
+            identification: self.identification,
+            length: u32::from(self.total),
+        }
+    }
+
+    /// What it carries: TCP or UDP.
+    #[inline(always)]
+    pub fn body(&self) -> Body<'a> {
+        let Self { carried, payload, payload_length, .. } = *self;
+        let Carried { source, destination, checksum, .. } = carried;
+        if carried.tcp {
+            Body::Tcp(Tcp {
+                source,
+                destination,
+                sequence: carried.sequence,
+                acknowledgement: carried.acknowledgement,
+                flags: TcpFlags(carried.flags),
+                window: carried.window,
+                checksum,
+                payload,
+                payload_length,
+            })
+        } else {
+            Body::Udp(Udp { source, destination, checksum, payload, payload_length })
+        }
+    }
+
+    /// Source and destination port, and whether it is TCP; else it is UDP.
+    #[inline(always)]
+    pub fn ports(&self) -> (u16, u16, bool) {
+        (self.carried.source, self.carried.destination, self.carried.tcp)
+    }
+
+    /// As [`super::shard_of_pair`] of its two hosts.
+    #[inline(always)]
+    pub fn shard(&self) -> u64 {
+        shard::of_pair_v4(self.source, self.destination)
+    }
 }
 
 #[inline(always)]
-fn tcp(part: Part<'_>) -> Option<Body<'_>> {
+fn tcp(part: Part<'_>) -> Option<(Carried, &[u8], u32)> {
     let (h, _) = part.bytes.split_first_chunk::<20>()?;
     let length = u32::from(h[12] >> 4) * 4;
     if length < 20 || length > part.length {
         return None;
     }
-    Some(Body::Tcp(Tcp {
+    let carried = Carried {
+        tcp: true,
+        flags: h[13],
         source: u16::from_be_bytes([h[0], h[1]]),
         destination: u16::from_be_bytes([h[2], h[3]]),
-        sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
-        acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-        flags: TcpFlags(h[13]),
         window: u16::from_be_bytes([h[14], h[15]]),
         checksum: u16::from_be_bytes([h[16], h[17]]),
-        payload: part.bytes.get(length as usize..).unwrap_or_default(),
-        payload_length: part.length - length,
-    }))
+        sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+        acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+    };
+    Some((carried, part.bytes.get(length as usize..).unwrap_or_default(), part.length - length))
 }
 
 #[inline(always)]
-fn udp(part: Part<'_>) -> Option<Body<'_>> {
+fn udp(part: Part<'_>) -> Option<(Carried, &[u8], u32)> {
     let (h, rest) = part.bytes.split_first_chunk::<8>()?;
     let (source, destination) = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
     let length = u32::from(u16::from_be_bytes([h[4], h[5]]));
@@ -112,11 +218,7 @@ fn udp(part: Part<'_>) -> Option<Body<'_>> {
         return None;
     }
     let payload_length = (length - 8).min(part.length - 8);
-    Some(Body::Udp(Udp {
-        source,
-        destination,
-        checksum: u16::from_be_bytes([h[6], h[7]]),
-        payload: rest.get(..payload_length as usize).unwrap_or(rest),
-        payload_length,
-    }))
+    let checksum = u16::from_be_bytes([h[6], h[7]]);
+    let carried = Carried { source, destination, checksum, ..Carried::default() };
+    Some((carried, rest.get(..payload_length as usize).unwrap_or(rest), payload_length))
 }

@@ -23,3 +23,9 @@ pub fn shard_of(frame: &Frame<'_>) -> u64 {
 pub fn shard_of_pair(one: Host, other: Host) -> u64 {
     u64::from(pair::of_pair(pair::folded(one), pair::folded(other)))
 }
+
+/// The same for two IPv4 addresses, the most usual hosts.
+#[inline(always)]
+pub(super) fn of_pair_v4(one: u32, other: u32) -> u64 {
+    u64::from(pair::of_pair(one, other))
+}

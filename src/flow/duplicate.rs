@@ -18,7 +18,12 @@ use foldhash::fast::FixedState;
 use foldhash::fast::RandomState;
 
 use crate::decode::Body;
+use crate::decode::Context;
+use crate::decode::EthernetAddresses;
 use crate::decode::Frame;
+use crate::decode::Network;
+use crate::decode::Plain;
+use crate::decode::Tunnel;
 use crate::model::EtherKind;
 use crate::model::InputId;
 use crate::model::PacketRef;
@@ -47,128 +52,208 @@ pub enum Appearance {
     OtherVantage,
 }
 
-/// One packet remembered: a third of a cache line.
+/// Packets remembered whose rough mix falls together: a cache line that is always read, and half of one for what a copy is told by.
 #[derive(Clone, Copy, Debug)]
-struct Fingerprint {
-    digest: u64,
-    time: Timestamp,
-    look: u32,
-    input: InputId,
+#[repr(align(32))]
+struct Set {
+    digests: [u64; WAYS],
+    times: [Timestamp; WAYS],
+    looks: [u32; WAYS],
+    inputs: [InputId; WAYS],
 }
 
 /// Nothing remembered: so long ago that no packet is near.
-const NOTHING: Fingerprint =
-    Fingerprint { digest: 0, time: Timestamp::MIN, look: 0, input: InputId(u32::MAX) };
+const NOTHING: Set = Set {
+    digests: [0; WAYS],
+    times: [Timestamp::MIN; WAYS],
+    looks: [0; WAYS],
+    inputs: [InputId(u32::MAX); WAYS],
+};
+
+/// What of a packet tells copies: its innermost frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its IP header.
+    pub network: Option<Network>,
+    /// What it carries.
+    pub body: Body<'a>,
+    /// Its MAC addresses.
+    pub ethernet: Option<EthernetAddresses>,
+    /// VLAN ids of all tags.
+    pub vlans: &'a [u16],
+    /// Encapsulations.
+    pub tunnels: &'a [Tunnel],
+}
+
+impl<'a> Seen<'a> {
+    /// Of a frame.
+    #[inline(always)]
+    pub fn frame(frame: &'a Frame<'a>) -> Self {
+        let Context { ethernet, vlans, tunnels } = &frame.context;
+        Self { network: frame.network, body: frame.body, ethernet: *ethernet, vlans, tunnels }
+    }
+
+    /// Of a usual packet.
+    #[inline(always)]
+    pub fn plain(plain: &'a Plain<'a>) -> Self {
+        Self {
+            network: Some(plain.network()),
+            body: plain.body(),
+            ethernet: Some(plain.ethernet()),
+            vlans: plain.vlans(),
+            tunnels: &[],
+        }
+    }
+}
 
 /// The packets of the last milliseconds. Fixed size, no allocation per packet.
 pub struct Recent {
     /// A key of this run alone, so that nobody can make packets that are taken for copies of others.
     hash: RandomState,
-    sets: Box<[[Fingerprint; WAYS]]>,
+    sets: Box<[Set]>,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { hash: RandomState::default(), sets: vec![[NOTHING; WAYS]; SETS].into_boxed_slice() }
+        Self { hash: RandomState::default(), sets: vec![NOTHING; SETS].into_boxed_slice() }
     }
 }
 
 impl Recent {
     /// Tells what this packet is, and remembers it. `key` is the hash of its flow's key.
-    #[inline]
-    pub fn meet(&mut self, key: u64, from: Half, frame: &Frame<'_>, at: PacketRef) -> Appearance {
-        let digest = self.digest(key, from, frame);
-        let look = look(frame);
-        // Which packets are forgotten first must not depend on this run's key.
-        let index = (rough(frame) >> 32) as usize % SETS;
-        let Some(set) = self.sets.get_mut(index) else { return Appearance::New };
-        let near = |other: Timestamp| at.time.since(other) <= APART && other.since(at.time) <= APART;
-        for known in set.iter_mut() {
-            if known.digest != digest || !near(known.time) {
-                continue;
-            }
-            if known.input != at.input() {
-                return Appearance::OtherVantage;
-            }
-            if known.look != look || known.time == at.time || !may_repeat(frame) {
-                return Appearance::Duplicate;
-            }
-            known.time = at.time;
-            return Appearance::New;
+    #[inline(always)]
+    pub fn meet(&mut self, key: u64, from: Half, seen: &Seen<'_>, at: PacketRef) -> Appearance {
+        let digest = self.digest(key, from, seen);
+        let look = look(seen);
+        let Some(set) = self.sets.get_mut(place(seen)) else { return Appearance::New };
+        if set.digests.contains(&digest)
+            && let Some(appearance) = set.compare(digest, look, seen, at)
+        {
+            return appearance;
         }
-        if let Some(oldest) = set.iter_mut().min_by_key(|known| known.time) {
-            *oldest = Fingerprint { digest, time: at.time, look, input: at.input() };
-        }
+        let (oldest, _) = set.times.iter().enumerate().fold((0, Timestamp::MAX), |least, (way, &time)| {
+            if time < least.1 { (way, time) } else { least }
+        });
+        set.put(oldest, digest, look, at);
         Appearance::New
+    }
+
+    /// Has in the processor's cache what a packet will be compared with, and what it will be written to.
+    #[inline(always)]
+    pub fn touch(&self, seen: &Seen<'_>) -> u64 {
+        let set = self.sets.get(place(seen));
+        set.map_or(0, |set| set.digests[0] ^ set.times[3].as_nanos() as u64 ^ u64::from(set.inputs[3].0))
     }
 
     /// All that every copy of a packet shares.
     ///
     /// The payload of a TCP segment is not looked at: sequence number and checksum tell two apart that one sender can have sent
     /// within [`APART`]. Elsewhere checksums may be absent and identifications zero, so every byte counts.
-    #[inline]
-    fn digest(&self, key: u64, from: Half, frame: &Frame<'_>) -> u64 {
+    #[inline(always)]
+    fn digest(&self, key: u64, from: Half, seen: &Seen<'_>) -> u64 {
         let mut hasher = self.hash.build_hasher();
-        hasher.write_u64(key ^ from as u64);
-        if let Some(network) = frame.network {
-            hasher.write_u64(u64::from(network.identification) << 32 | u64::from(network.length));
-        }
-        match frame.body {
+        let network = seen
+            .network
+            .map_or(0, |network| u64::from(network.identification) << 32 | u64::from(network.length));
+        hasher.write_u128(u128::from(key ^ from as u64) << 64 | u128::from(network));
+        match seen.body {
             Body::Tcp(tcp) => {
-                hasher.write_u64(u64::from(tcp.sequence) << 32 | u64::from(tcp.acknowledgement));
-                hasher.write_u64(
-                    u64::from(tcp.checksum) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.flags.0),
-                );
+                let place = u64::from(tcp.sequence) << 32 | u64::from(tcp.acknowledgement);
+                let rest =
+                    u64::from(tcp.checksum) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.flags.0);
+                hasher.write_u128(u128::from(place) << 64 | u128::from(rest));
             }
-            Body::Udp(udp) => {
-                hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
-                hasher.write(udp.payload);
-            }
-            Body::Icmp(icmp) => {
-                hasher.write_u16(u16::from_be_bytes([icmp.kind, icmp.code]));
-                hasher.write(icmp.body);
-            }
-            Body::Sctp { payload, .. } | Body::Ip { payload, .. } | Body::Ethernet { payload, .. } => {
-                hasher.write(payload)
-            }
-            Body::Arp(arp) => hasher.write(arp.bytes),
-            Body::Fragment(fragment) => {
-                hasher.write_u64(u64::from(fragment.identification) << 32 | u64::from(fragment.offset));
-                hasher.write(fragment.payload);
-            }
+            _ => write_all(&mut hasher, seen),
         }
         hasher.finish()
     }
 }
 
+/// Every byte that copies share of what is not TCP.
+#[inline(never)]
+fn write_all(hasher: &mut impl Hasher, seen: &Seen<'_>) {
+    match seen.body {
+        Body::Tcp(_) => {}
+        Body::Udp(udp) => {
+            hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
+            hasher.write(udp.payload);
+        }
+        Body::Icmp(icmp) => {
+            hasher.write_u16(u16::from_be_bytes([icmp.kind, icmp.code]));
+            hasher.write(icmp.body);
+        }
+        Body::Sctp { payload, .. } | Body::Ip { payload, .. } | Body::Ethernet { payload, .. } => {
+            hasher.write(payload)
+        }
+        Body::Arp(arp) => hasher.write(arp.bytes),
+        Body::Fragment(fragment) => {
+            hasher.write_u64(u64::from(fragment.identification) << 32 | u64::from(fragment.offset));
+            hasher.write(fragment.payload);
+        }
+    }
+}
+
+impl Set {
+    /// What a packet is whose digest stands here; `None` where all that is alike is too long ago.
+    #[cold]
+    fn compare(&mut self, digest: u64, look: u32, seen: &Seen<'_>, at: PacketRef) -> Option<Appearance> {
+        let near = |other: Timestamp| at.time.since(other) <= APART && other.since(at.time) <= APART;
+        let known = self.digests.iter().zip(&mut self.times).zip(&self.looks).zip(&self.inputs);
+        for (((known, time), before), input) in known {
+            if *known != digest || !near(*time) {
+                continue;
+            }
+            if *input != at.input() {
+                return Some(Appearance::OtherVantage);
+            }
+            if *before != look || *time == at.time || !may_repeat(seen) {
+                return Some(Appearance::Duplicate);
+            }
+            *time = at.time;
+            return Some(Appearance::New);
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn put(&mut self, way: usize, digest: u64, look: u32, at: PacketRef) {
+        let Self { digests, times, looks, inputs } = self;
+        if let (Some(known), Some(time), Some(before), Some(input)) =
+            (digests.get_mut(way), times.get_mut(way), looks.get_mut(way), inputs.get_mut(way))
+        {
+            (*known, *time, *before, *input) = (digest, at.time, look, at.input());
+        }
+    }
+}
+
 /// What shows that a copy went another way: time to live, MAC addresses, tags, tunnels. Two that differ and look alike by chance are
 /// taken for repetitions, which is what they would be without it.
-#[inline]
-fn look(frame: &Frame<'_>) -> u32 {
-    let mut look = u64::from(frame.network.map_or(0, |network| network.ttl));
-    let mut add = |word: u64| look = (look ^ word).wrapping_mul(GOLDEN).rotate_left(29);
-    if let Some(ethernet) = frame.context.ethernet {
+#[inline(always)]
+fn look(seen: &Seen<'_>) -> u32 {
+    // Words that do not wait for one another: this is done for each packet.
+    let mut look = u64::from(seen.network.map_or(0, |network| network.ttl)).wrapping_mul(GOLDEN);
+    if let Some(ethernet) = seen.ethernet {
         let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (ethernet.source.0, ethernet.destination.0);
-        add(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
-        add(u64::from_be_bytes([0, 0, g, h, i, j, k, l]));
+        look ^= u64::from_be_bytes([0, 0, a, b, c, d, e, f]).wrapping_mul(GOLDEN).rotate_left(21);
+        look ^= u64::from_be_bytes([0, 0, g, h, i, j, k, l]).wrapping_mul(GOLDEN).rotate_left(43);
     }
-    for &vlan in &frame.context.vlans {
-        add(u64::from(vlan));
+    for &vlan in seen.vlans {
+        look = (look ^ u64::from(vlan)).wrapping_mul(GOLDEN).rotate_left(29);
     }
-    if !frame.context.tunnels.is_empty() {
-        add(FixedState::default().hash_one(&frame.context.tunnels));
+    if !seen.tunnels.is_empty() {
+        look ^= FixedState::default().hash_one(seen.tunnels);
     }
-    (look >> 32) as u32
+    (look >> 32) as u32 ^ look as u32
 }
 
 /// The golden ratio in 64 bits (Knuth's multiplicative hash).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Whether a sender may send this very packet twice within a few milliseconds.
-fn may_repeat(frame: &Frame<'_>) -> bool {
-    match frame.body {
+fn may_repeat(seen: &Seen<'_>) -> bool {
+    match seen.body {
         Body::Tcp(tcp) => {
-            let identified = frame.network.is_some_and(|network| network.identification != 0);
+            let identified = seen.network.is_some_and(|network| network.identification != 0);
             let bare = tcp.payload_length == 0 && !tcp.flags.syn() && !tcp.flags.fin() && !tcp.flags.rst();
             bare && !identified
         }
@@ -177,12 +262,18 @@ fn may_repeat(frame: &Frame<'_>) -> bool {
     }
 }
 
+/// The set in which a packet is remembered. Which packets are forgotten first must not depend on this run's key.
+#[inline(always)]
+fn place(seen: &Seen<'_>) -> usize {
+    (rough(seen) >> 32) as usize % SETS
+}
+
 /// A cheap fixed mix of fields that copies share, to choose where a packet is remembered.
-fn rough(frame: &Frame<'_>) -> u64 {
-    let network = frame
-        .network
-        .map_or(0, |network| u64::from(network.identification) ^ u64::from(network.length) << 16);
-    let body = match frame.body {
+#[inline(always)]
+fn rough(seen: &Seen<'_>) -> u64 {
+    let network =
+        seen.network.map_or(0, |network| u64::from(network.identification) ^ u64::from(network.length) << 16);
+    let body = match seen.body {
         Body::Tcp(tcp) => {
             u64::from(tcp.sequence) ^ u64::from(tcp.acknowledgement) << 8 ^ u64::from(tcp.checksum) << 16
         }

@@ -8,6 +8,7 @@ use std::net::Ipv6Addr;
 
 use crate::decode::Body;
 use crate::decode::Frame;
+use crate::decode::Plain;
 use crate::decode::Quote;
 use crate::model::CellId;
 use crate::model::Endpoint;
@@ -83,12 +84,43 @@ impl PartialEq for Key {
 }
 
 impl Hash for Key {
+    /// Of two IPv4 addresses, two words say it all.
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for word in self.0 {
-            state.write_u64(word);
+        let [low_high, low_low, high_high, high_low, rest] = self.0;
+        if low_high | high_high == 0 && rest >> FAMILY & 0xf == IPV4 {
+            state.write_u128(u128::from(low_low << 32 | high_low) << 64 | u128::from(rest));
+        } else {
+            state.write_u128(u128::from(low_high) << 64 | u128::from(low_low));
+            state.write_u128(u128::from(high_high) << 64 | u128::from(high_low));
+            state.write_u64(rest);
         }
     }
 }
+
+impl Key {
+    /// The key of a usual packet's flow, and the end that sent it: as [`Place::of`] tells them, with less work.
+    #[inline(always)]
+    pub fn of_plain(cell: CellId, plain: &Plain<'_>) -> (Self, Half) {
+        let (source, destination) = plain.addresses();
+        let (from, to, tcp) = plain.ports();
+        let kind = if tcp { TCP } else { UDP };
+        let end = |ip: u32, port: u16| u64::from(ip) << 16 | u64::from(port);
+        let (source, destination) = (end(source, from), end(destination, to));
+        let half = if source <= destination { Half::Low } else { Half::High };
+        let (low, high) = (source.min(destination), source.max(destination));
+        let ports = (low & 0xffff) << 16 | high & 0xffff;
+        let rest = u64::from(cell.0) << 48 | IPV4 << FAMILY | kind << 40 | ports;
+        (Self([0, low >> 16, 0, high >> 16, rest]), half)
+    }
+}
+
+/// Where the family of the addresses stands in the last word, and what it is for IPv4.
+const FAMILY: u32 = 44;
+const IPV4: u64 = 0;
+/// What stands for TCP and for UDP in the last word.
+const TCP: u64 = 0;
+const UDP: u64 = 1;
 
 /// Where a packet belongs: its flow, and the end that sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,8 +206,8 @@ impl Place {
     pub(super) fn of_stream(key: Key, from: Half) -> Self {
         let [low_high, low_low, high_high, high_low, rest] = key.0;
         let host = |high: u64, low: u64| {
-            Host::Ip(match rest >> 44 & 0xf {
-                0 => IpAddr::V4(Ipv4Addr::from_bits(low as u32)),
+            Host::Ip(match rest >> FAMILY & 0xf {
+                IPV4 => IpAddr::V4(Ipv4Addr::from_bits(low as u32)),
                 _ => IpAddr::V6(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))),
             })
         };
@@ -223,8 +255,8 @@ fn pack(cell: CellId, transport: Transport, ends: Pair<Endpoint>) -> Key {
     let (low_high, low_low, family) = host_words(ends.low.host);
     let (high_high, high_low, _) = host_words(ends.high.host);
     let (kind, detail): (u64, u64) = match transport {
-        Transport::Tcp => (0, 0),
-        Transport::Udp => (1, 0),
+        Transport::Tcp => (TCP, 0),
+        Transport::Udp => (UDP, 0),
         Transport::Sctp => (2, 0),
         Transport::Icmp => (3, 0),
         Transport::Icmpv6 => (4, 0),
@@ -242,13 +274,19 @@ fn pack(cell: CellId, transport: Transport, ends: Pair<Endpoint>) -> Key {
         Transport::Ethernet(_) => (low_high | detail, ports),
         _ => (low_high, ports),
     };
-    Key([low_high, low_low, high_high, high_low, u64::from(cell.0) << 48 | family << 44 | kind << 40 | ports])
+    Key([
+        low_high,
+        low_low,
+        high_high,
+        high_low,
+        u64::from(cell.0) << 48 | family << FAMILY | kind << 40 | ports,
+    ])
 }
 
 /// An address in two words, and its family. A MAC address leaves the first word empty.
 fn host_words(host: Host) -> (u64, u64, u64) {
     match host {
-        Host::Ip(IpAddr::V4(ip)) => (0, u64::from(ip.to_bits()), 0),
+        Host::Ip(IpAddr::V4(ip)) => (0, u64::from(ip.to_bits()), IPV4),
         Host::Ip(IpAddr::V6(ip)) => {
             let bits = ip.to_bits();
             ((bits >> 64) as u64, bits as u64, 1)

@@ -3,6 +3,8 @@
 //! Knows decoded frames and the model, not what payload means: the caller keeps that in its own state beside each flow.
 
 mod duplicate;
+mod hot;
+mod index;
 mod key;
 mod live;
 mod lone;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use crate::decode::Body;
 use crate::decode::Frame;
 use crate::decode::Piece;
+use crate::decode::Plain;
 use crate::model::Host;
 use crate::model::IcmpError;
 use crate::model::MacAddr;
@@ -17,6 +17,9 @@ use crate::model::PacketRef;
 use crate::model::Role;
 use crate::model::Timestamp;
 
+use super::hot::Hot;
+use super::hot::Moment;
+use super::index::Index;
 use super::key::Half;
 use super::key::Key;
 use super::key::Place;
@@ -102,8 +105,8 @@ pub struct ErrorSeen {
     pub sequence: Option<u32>,
 }
 
+/// What ordinary packets leave alone.
 struct Slot<S> {
-    key: Key,
     flow: Flow,
     state: S,
 }
@@ -149,20 +152,24 @@ const LONE: u32 = 1 << 31;
 
 /// All flows of one shard.
 ///
-/// The hash table holds numbers alone: of a known flow, the key is compared where the flow is, which is needed next anyway.
+/// The index holds numbers alone: of a known flow, the key is compared where the counters are, which are needed next anyway.
 pub struct Table<S> {
     limits: Limits,
-    /// The shortest of the limits on silence.
+    /// The shortest of the limits on silence, and the same in nanoseconds.
     least_patience: Duration,
+    patience: i64,
     hash: RandomState,
-    map: HashTable<u32>,
+    index: Index,
+    /// Of each flow what ordinary packets touch, by number.
+    hot: Vec<Hot>,
+    /// The rest of it; `None` where the number is free.
     slots: Vec<Option<Slot<S>>>,
     free: Vec<u32>,
     lones: Lones,
     /// The latest time seen.
     now: Timestamp,
-    /// When and at which count of packets the table was last looked through.
-    swept: Timestamp,
+    /// When the table is next looked through, and how many packets came since it last was.
+    next_look: Timestamp,
     since_sweep: usize,
     early: ArrayVec<(Key, Half, IcmpError, Option<u32>), MOST_EARLY>,
 }
@@ -170,16 +177,19 @@ pub struct Table<S> {
 impl<S: Default + Clone> Table<S> {
     /// An empty table.
     pub fn new(limits: Limits) -> Self {
+        let least_patience = limits.tcp_open.min(limits.tcp_over).min(limits.other);
         Self {
             limits,
-            least_patience: limits.tcp_open.min(limits.tcp_over).min(limits.other),
+            least_patience,
+            patience: i64::try_from(least_patience.as_nanos()).unwrap_or(i64::MAX),
             hash: RandomState::default(),
-            map: HashTable::new(),
+            index: Index::default(),
+            hot: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             lones: Lones::new(),
             now: Timestamp::MIN,
-            swept: Timestamp::MIN,
+            next_look: Timestamp::MIN,
             since_sweep: 0,
             early: ArrayVec::new(),
         }
@@ -187,12 +197,12 @@ impl<S: Default + Clone> Table<S> {
 
     /// Flows alive.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.index.len()
     }
 
     /// Whether no flow is alive.
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.index.len() == 0
     }
 
     /// The hash of a key, by this run's own hash function.
@@ -220,8 +230,11 @@ impl<S: Default + Clone> Table<S> {
             }
             None => self.insert(hash, place, arrival, leave)?,
         };
-        if let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::as_mut) {
+        if let (Some(slot), Some(hot)) =
+            (self.slots.get_mut(number as usize).and_then(Option::as_mut), self.hot.get_mut(number as usize))
+        {
             slot.flow.take(place.from, arrival);
+            hot.last = slot.flow.last;
             if !self.early.is_empty() {
                 self.early.retain(|&mut (key, quotes, error, sequence)| {
                     if key == place.key {
@@ -232,6 +245,60 @@ impl<S: Default + Clone> Table<S> {
             }
         }
         Some(SlotId(number))
+    }
+
+    /// Takes in an ordinary packet of a flow that nobody wants payload of any more (see [`Table::hush`]); `false` where it is not one, and
+    /// nothing was changed. `hash` is that of the key.
+    #[inline(always)]
+    pub fn quick(
+        &mut self,
+        hash: u64,
+        (key, from): (&Key, Half),
+        plain: &Plain<'_>,
+        at: PacketRef,
+        original: u32,
+    ) -> bool {
+        if !self.early.is_empty() || self.look_is_due(at.time) {
+            return false;
+        }
+        let Some(number) = self.find(hash, key).filter(|number| number & LONE == 0) else { return false };
+        let Some(hot) = self.hot.get_mut(number as usize) else { return false };
+        if !hot.take(from, plain, &Moment { at, original, patience: self.patience }) {
+            return false;
+        }
+        self.now = self.now.max(at.time);
+        self.since_sweep += 1;
+        true
+    }
+
+    /// Says that nothing but counting is to be done with ordinary packets of a flow from now on, until another packet of it was taken.
+    #[inline]
+    pub fn hush(&mut self, id: SlotId) {
+        let number = id.0 as usize;
+        if let (Some(hot), Some(slot)) =
+            (self.hot.get_mut(number), self.slots.get(number).and_then(Option::as_ref))
+        {
+            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active));
+        }
+    }
+
+    /// Has in the processor's cache what tells where a packet's flow is. Returns what that probably is.
+    #[inline(always)]
+    pub fn guess(&self, hash: u64) -> Option<u32> {
+        self.index.guess(hash)
+    }
+
+    /// The hash of the flow that will have to make room for a new one, if any will: of it too, everything can be at hand by then.
+    #[inline(always)]
+    pub fn guess_oldest(&self) -> Option<u64> {
+        let full = self.len() >= self.limits.flows.max(1) && self.lones.len() > self.limits.flows / 16;
+        self.lones.oldest().filter(|_| full).map(|(_, lone)| self.hash.hash_one(lone.key))
+    }
+
+    /// Has in the processor's cache what an ordinary packet of a flow changes.
+    #[inline(always)]
+    pub fn touch(&self, number: u32) -> u64 {
+        self.hot.get(number as usize).map_or(0, Hot::touch)
     }
 
     /// The flow in a slot, and the caller's state of it.
@@ -257,7 +324,11 @@ impl<S: Default + Clone> Table<S> {
         let known = self
             .find(hash, &quoted.key)
             .map(|number| if number & LONE == 0 { number } else { self.settle_down(hash, number) })
-            .and_then(|number| self.slots.get_mut(number as usize)?.as_mut());
+            .and_then(|number| {
+                let slot = self.slots.get_mut(number as usize)?.as_mut()?;
+                self.hot.get_mut(number as usize)?.settle(&mut slot.flow);
+                Some(slot)
+            });
         match known {
             Some(slot) => slot.flow.tie(quoted.from, error, seen.sequence),
             None => {
@@ -271,8 +342,10 @@ impl<S: Default + Clone> Table<S> {
 
     /// Shows every flow alive, as if it left now.
     pub fn each(&self, see: &mut impl FnMut(Left<'_, S>)) {
-        for slot in self.slots.iter().flatten() {
-            see(Left::Whole(slot.flow.clone(), slot.state.clone()));
+        for (slot, hot) in self.slots.iter().zip(&self.hot) {
+            if let Some(slot) = slot {
+                see(Left::Whole(hot.settled(&slot.flow), slot.state.clone()));
+            }
         }
         for lone in self.lones.iter() {
             see(Left::Lone(lone, &LoneFlow(&self.lones)));
@@ -282,17 +355,21 @@ impl<S: Default + Clone> Table<S> {
     /// Says what time it is while no packet does: a live wire can be silent. As with packets, it only frees memory.
     pub fn tick(&mut self, time: Timestamp, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
         self.now = self.now.max(time);
-        if self.now.since(self.swept) >= SWEEP {
+        if self.now >= self.next_look {
             self.sweep(leave);
         }
     }
 
     /// Ends all flows.
     pub fn finish(&mut self, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        self.map.clear();
+        self.index.clear();
         self.free.clear();
-        for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
-            leave(Left::Whole(slot.flow, slot.state), Leaves::Ended);
+        let hot = std::mem::take(&mut self.hot);
+        for (slot, mut hot) in std::mem::take(&mut self.slots).into_iter().zip(hot) {
+            if let Some(Slot { mut flow, state }) = slot {
+                hot.settle(&mut flow);
+                leave(Left::Whole(flow, state), Leaves::Ended);
+            }
         }
         for lone in self.lones.iter() {
             leave(Left::Lone(lone, &LoneFlow(&self.lones)), Leaves::Ended);
@@ -300,33 +377,41 @@ impl<S: Default + Clone> Table<S> {
         self.lones = Lones::new();
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, hash: u64, key: &Key) -> Option<u32> {
-        self.map.find(hash, |&number| key_of(&self.slots, &self.lones, number) == Some(key)).copied()
+        self.index.find(hash, |number| {
+            if number & LONE == 0 {
+                self.hot.get(number as usize).is_some_and(|hot| hot.key == *key)
+            } else {
+                self.lones.get(number & !LONE).is_some_and(|lone| lone.key == *key)
+            }
+        })
     }
 
     /// Makes a flow of a lone SYN. Returns its number.
     fn settle_down(&mut self, hash: u64, number: u32) -> u32 {
         let Some(lone) = self.lones.remove(number & !LONE) else { return number };
-        let slot = Slot { key: lone.key, flow: self.lones.flow(&lone), state: S::default() };
-        let settled = self.put(slot);
-        if let Some(known) = self.map.find_mut(hash, |&known| known == number) {
-            *known = settled;
-        }
+        let settled = self.put(lone.key, self.lones.flow(&lone));
+        self.index.renumber(hash, number, settled);
         settled
     }
 
-    /// Gives a flow a slot.
-    fn put(&mut self, slot: Slot<S>) -> u32 {
+    /// Gives a flow a number.
+    fn put(&mut self, key: Key, flow: Flow) -> u32 {
+        let hot = Hot::new(key, flow.last);
+        let slot = Some(Slot { flow, state: S::default() });
         match self.free.pop() {
             Some(number) => {
-                if let Some(place) = self.slots.get_mut(number as usize) {
-                    *place = Some(slot);
+                if let (Some(at), Some(place)) =
+                    (self.hot.get_mut(number as usize), self.slots.get_mut(number as usize))
+                {
+                    (*at, *place) = (hot, slot);
                 }
                 number
             }
             None => {
-                self.slots.push(Some(slot));
+                self.hot.push(hot);
+                self.slots.push(slot);
                 (self.slots.len() - 1) as u32
             }
         }
@@ -342,6 +427,9 @@ impl<S: Default + Clone> Table<S> {
     ) {
         let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::as_mut) else { return };
         let flow = &mut slot.flow;
+        if let Some(hot) = self.hot.get_mut(number as usize) {
+            hot.settle(flow);
+        }
         let time = arrival.at.time;
         let silence = time.since(flow.last.time);
         // How long this flow may be silent is asked only where any might have been silent for too long.
@@ -367,19 +455,16 @@ impl<S: Default + Clone> Table<S> {
         arrival: &Arrival<'_>,
         leave: &mut impl FnMut(Left<'_, S>, Leaves),
     ) -> Option<u32> {
-        if self.map.len() >= self.limits.flows.max(1) {
+        if self.len() >= self.limits.flows.max(1) {
             self.make_room(leave);
         }
         // An error that quotes it may be here already.
         let lone = if self.early.is_empty() { self.lones.keep(place, arrival) } else { None };
         let number = match lone {
             Some(number) => number | LONE,
-            None => self.put(Slot { key: place.key, flow: Flow::new(place, arrival), state: S::default() }),
+            None => self.put(place.key, Flow::new(place, arrival)),
         };
-        let Self { map, slots, lones, hash: state, .. } = self;
-        map.insert_unique(hash, number, |&number| {
-            key_of(slots, lones, number).map_or(0, |key| state.hash_one(key))
-        });
+        self.index.insert(hash, number);
         (number & LONE == 0).then_some(number)
     }
 
@@ -393,9 +478,10 @@ impl<S: Default + Clone> Table<S> {
         let mut order: Vec<(bool, PacketRef, u32)> = self
             .slots
             .iter()
+            .zip(&self.hot)
             .zip(0..)
-            .filter_map(|(slot, number)| {
-                slot.as_ref().map(|slot| (slot.flow.is_answered(), slot.flow.last, number))
+            .filter_map(|((slot, hot), number)| {
+                slot.as_ref().map(|slot| (slot.flow.is_answered(), hot.last, number))
             })
             .collect();
         let count = (order.len() / 16).max(1);
@@ -410,10 +496,13 @@ impl<S: Default + Clone> Table<S> {
     }
 
     fn remove(&mut self, number: u32, why: Leaves, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        if let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::take) {
-            self.forget(&slot.key, number);
+        let taken = self.slots.get_mut(number as usize).and_then(Option::take);
+        if let (Some(Slot { mut flow, state }), Some(hot)) = (taken, self.hot.get_mut(number as usize)) {
+            hot.settle(&mut flow);
+            let key = hot.key;
+            self.index.remove(self.hash.hash_one(key), number);
             self.free.push(number);
-            leave(Left::Whole(slot.flow, slot.state), why);
+            leave(Left::Whole(flow, state), why);
         }
     }
 
@@ -421,39 +510,42 @@ impl<S: Default + Clone> Table<S> {
     fn remove_oldest(&mut self, why: Leaves, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
         let Some((number, _)) = self.lones.oldest() else { return };
         if let Some(lone) = self.lones.remove(number) {
-            self.forget(&lone.key, number | LONE);
+            self.index.remove(self.hash.hash_one(lone.key), number | LONE);
             leave(Left::Lone(&lone, &LoneFlow(&self.lones)), why);
-        }
-    }
-
-    /// Takes a number out of the hash table.
-    fn forget(&mut self, key: &Key, number: u32) {
-        if let Ok(entry) = self.map.find_entry(self.hash.hash_one(key), |&known| known == number) {
-            entry.remove();
         }
     }
 
     /// Looks now and then for flows that ended silently. It only frees memory: what it ends, the flow's own next packet would end.
     fn clock(&mut self, time: Timestamp, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
+        let due = self.look_is_due(time);
         self.now = self.now.max(time);
         self.since_sweep += 1;
-        // A look costs as much as the table is long; it must have been earned by packets, whatever their stamps say.
-        if self.since_sweep < self.slots.len() + 64 || self.now.since(self.swept) < SWEEP {
-            return;
+        if due {
+            self.sweep(leave);
         }
-        self.sweep(leave);
+    }
+
+    /// Whether it is time for such a look.
+    #[inline(always)]
+    fn look_is_due(&self, time: Timestamp) -> bool {
+        // A look costs as much as the table is long; it must have been earned by packets, whatever their stamps say.
+        self.since_sweep >= self.slots.len() + 63 && self.now.max(time) >= self.next_look
     }
 
     fn sweep(&mut self, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        self.swept = self.now;
+        self.next_look = self.now.plus(SWEEP);
         self.since_sweep = 0;
         let limits = self.limits;
         for number in 0..self.slots.len() as u32 {
-            let over = self.slots.get(number as usize).and_then(Option::as_ref).is_some_and(|slot| {
-                let silence = self.now.since(slot.flow.last.time);
-                silence > self.least_patience + SWEEP && silence > slot.flow.patience(&limits) + SWEEP
-            });
-            if over {
+            // Most are told by the line that times are in.
+            let Some(silence) = self.hot.get(number as usize).map(|hot| self.now.since(hot.last.time)) else {
+                continue;
+            };
+            if silence <= self.least_patience + SWEEP {
+                continue;
+            }
+            let slot = self.slots.get(number as usize).and_then(Option::as_ref);
+            if slot.is_some_and(|slot| silence > slot.flow.patience(&limits) + SWEEP) {
                 self.remove(number, Leaves::Ended, leave);
             }
         }
@@ -463,15 +555,5 @@ impl<S: Default + Clone> Table<S> {
         {
             self.remove_oldest(Leaves::Ended, leave);
         }
-    }
-}
-
-/// The key of a flow, wherever it is kept.
-#[inline]
-fn key_of<'a, S>(slots: &'a [Option<Slot<S>>], lones: &'a Lones, number: u32) -> Option<&'a Key> {
-    if number & LONE == 0 {
-        slots.get(number as usize)?.as_ref().map(|slot| &slot.key)
-    } else {
-        lones.get(number & !LONE).map(|lone| &lone.key)
     }
 }

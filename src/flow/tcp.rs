@@ -1,5 +1,6 @@
 //! TCP: opening, closing, sequence numbers and acknowledgements of each end (RFC 9293).
 
+mod calm;
 mod sequence;
 mod vain;
 
@@ -16,15 +17,18 @@ use crate::model::SideRecord;
 
 use super::side::Side;
 
+pub use calm::Calm;
+pub use sequence::later;
+pub use vain::Few;
+
 use sequence::earliest;
 use sequence::earliest_or;
-use sequence::later;
 use sequence::latest;
 use sequence::overlap;
 use vain::Vain;
 
 /// The farthest that two sequence numbers of one connection can lie apart: the largest window (RFC 7323 section 2.3).
-const FARTHEST: u32 = 1 << 30;
+pub const FARTHEST: u32 = 1 << 30;
 /// The most gaps in what was captured of one end that are remembered.
 const MOST_HOLES: usize = 8;
 /// Silence after which a SYN with another sequence number opens a new connection whatever became of the old one

@@ -28,6 +28,9 @@ const LAST_NUMBER: u64 = (1 << NUMBER_BITS) - 2;
 const LAST_INPUT: u32 = (1 << (u64::BITS - NUMBER_BITS)) - 1;
 
 impl PacketRef {
+    /// No packet: before the first one.
+    pub const NONE: Self = Self { time: Timestamp::from_nanos(0), place: NonZeroU64::MIN };
+
     /// The packet of an input with that number, counted from 1 as capture tools do. What does not fit is told as the last that does.
     #[inline]
     pub fn new(time: Timestamp, input: InputId, number: u64) -> Self {
@@ -56,7 +59,7 @@ impl PacketRef {
 impl Default for PacketRef {
     /// No packet: before the first one.
     fn default() -> Self {
-        Self::new(Timestamp::default(), InputId(0), 0)
+        Self::NONE
     }
 }
 

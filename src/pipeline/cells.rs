@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::decode::Context;
+use crate::decode::Tunnel;
 use crate::model::CellId;
 
 /// What tells one cell's packets; every part that is given must hold.
@@ -32,18 +33,22 @@ impl CellMap {
 
     /// The cell of a packet.
     pub fn cell(&self, context: &Context, interface: u32) -> CellId {
-        self.0.iter().find(|rule| rule.fits(context, interface)).map_or(CellId(0), |rule| rule.cell)
+        self.within(&context.vlans, &context.tunnels, interface)
+    }
+
+    /// The cell of a packet in those VLANs and tunnels.
+    #[inline]
+    pub fn within(&self, vlans: &[u16], tunnels: &[Tunnel], interface: u32) -> CellId {
+        self.0.iter().find(|rule| rule.fits(vlans, tunnels, interface)).map_or(CellId(0), |rule| rule.cell)
     }
 }
 
 impl CellRule {
-    fn fits(&self, context: &Context, interface: u32) -> bool {
-        let outer = |tunnel: &crate::decode::Tunnel, ip| {
-            tunnel.outer.is_some_and(|(from, to)| from == ip || to == ip)
-        };
-        self.vlan.is_none_or(|vlan| context.vlans.contains(&vlan))
-            && self.tunnel.is_none_or(|id| context.tunnels.iter().any(|tunnel| tunnel.id == id))
-            && self.outer.is_none_or(|ip| context.tunnels.iter().any(|tunnel| outer(tunnel, ip)))
+    fn fits(&self, vlans: &[u16], tunnels: &[Tunnel], interface: u32) -> bool {
+        let outer = |tunnel: &Tunnel, ip| tunnel.outer.is_some_and(|(from, to)| from == ip || to == ip);
+        self.vlan.is_none_or(|vlan| vlans.contains(&vlan))
+            && self.tunnel.is_none_or(|id| tunnels.iter().any(|tunnel| tunnel.id == id))
+            && self.outer.is_none_or(|ip| tunnels.iter().any(|tunnel| outer(tunnel, ip)))
             && self.interface.is_none_or(|own| own == interface)
     }
 }

@@ -31,7 +31,7 @@ pub enum Item<'a> {
     Whole(&'a Whole),
 }
 
-/// Decodes packets and tells shards about them.
+/// Decodes packets that are not usual and tells shards about them.
 pub struct Dispatcher {
     fragments: Defragmenter,
     /// What never reaches a shard.
@@ -44,13 +44,13 @@ impl Dispatcher {
         Self { fragments: Defragmenter::new(bounds), tally: Tally::default() }
     }
 
-    /// Takes in one packet; `deliver` gets it once for each shard that has to do with it.
-    pub fn take(
+    /// Takes in one packet that is not a usual one ([`decode::plain()`]); `deliver` gets it once for each shard that has to do with it.
+    pub fn take_unusual(
         &mut self,
         packet: &Packet<'_>,
         deliver: &mut impl FnMut(usize, Tasks, &Item<'_>, &Frame<'_>),
     ) {
-        let frame = match decode::decode(packet) {
+        let frame = match decode::layered(packet) {
             Ok(frame) => frame,
             Err(why) => {
                 self.tally.packets += 1;
@@ -129,11 +129,16 @@ fn piece(packet: &Packet<'_>) -> Piece {
     Piece { at: packet.at, original: packet.original }
 }
 
+/// The shard of a pair of hosts, by its hash.
+#[inline(always)]
+pub fn home(hash: u64) -> usize {
+    (hash % SHARDS as u64) as usize
+}
+
 /// Which shards have to do with a frame, each once.
 ///
 /// The pair of innermost hosts counts it. An ICMP error is tied to its flow where the pair that it quotes is at home.
 pub fn route(frame: &Frame<'_>, deliver: &mut impl FnMut(usize, Tasks)) {
-    let home = |hash: u64| (hash % SHARDS as u64) as usize;
     let own = frame.hosts().map_or(0, |(one, other)| home(decode::shard_of_pair(one, other)));
     let quoted = match &frame.body {
         Body::Icmp(icmp) if icmp.quote.is_some() => Some(home(decode::shard_of(frame))),

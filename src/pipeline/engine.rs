@@ -1,6 +1,7 @@
 //! Shards in one thread: packets are judged where they lie. All shards are in one engine, or in each of several those of one worker.
 
 use crate::decode;
+use crate::decode::Frame;
 use crate::model::Packet;
 use crate::model::Tally;
 
@@ -15,6 +16,8 @@ use super::shard::Bounds;
 use super::shard::Learnt;
 use super::shard::SHARDS;
 use super::shard::Shard;
+use super::together::Shards;
+use super::together::TOGETHER;
 use super::vantage::Hosts;
 use super::worker::captured;
 use super::worker::put_together;
@@ -57,31 +60,52 @@ impl Engine {
 
     /// Takes in one packet.
     pub fn take(&mut self, packet: &Packet<'_>) {
+        self.take_run(std::slice::from_ref(packet));
+    }
+
+    /// Takes in packets in their order.
+    pub fn take_run(&mut self, run: &[Packet<'_>]) {
         let Self { shards, dispatcher, cells, others, keeper } = self;
-        let mut kept = false;
-        dispatcher.take(packet, &mut |shard, tasks, item, frame| {
-            if let Some(keeper) = keeper
-                && !kept
-            {
-                keeper.keep(packet, Some(frame));
-                kept = true;
+        let (first, every) = others.as_ref().map_or((0, 1), Others::share);
+        let mut shards = Shards { own: shards, first, every, cells };
+        for few in run.chunks(TOGETHER) {
+            if let Some(keeper) = keeper {
+                for packet in few {
+                    if let Some(plain) = decode::plain(packet) {
+                        keeper.keep(packet, Some(&plain.frame()));
+                    }
+                }
             }
-            let place = match others {
-                None => shard,
-                Some(others) if others.is_at_home(shard, frame) => others.place(shard),
-                Some(others) => return others.forward(shard, tasks, item, packet),
-            };
-            let Some(shard) = shards.get_mut(place) else { return };
-            let delivery = match item {
-                Item::Captured(packet) => captured(packet, frame, tasks),
-                Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
-            };
-            shard.take(&delivery, cells);
-        });
-        if let Some(keeper) = keeper
-            && !kept
-        {
-            keeper.keep(packet, None);
+            shards.take(
+                few,
+                |packet| Some(*packet),
+                |shards, packet| {
+                    let mut kept = keeper.is_none() || decode::plain(packet).is_some();
+                    let mut keep = |frame: Option<&Frame<'_>>| {
+                        if let Some(keeper) = keeper
+                            && !std::mem::replace(&mut kept, true)
+                        {
+                            keeper.keep(packet, frame);
+                        }
+                    };
+                    dispatcher.take_unusual(packet, &mut |shard, tasks, item, frame| {
+                        keep(Some(frame));
+                        if let Some(others) = others
+                            && !others.is_at_home(shard, frame)
+                        {
+                            return others.forward(shard, tasks, item, packet);
+                        }
+                        let cells = shards.cells;
+                        let Some(shard) = shards.get(shard) else { return };
+                        let delivery = match item {
+                            Item::Captured(packet) => captured(packet, frame, tasks),
+                            Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
+                        };
+                        shard.take(&delivery, cells);
+                    });
+                    keep(None);
+                },
+            );
         }
     }
 

@@ -10,6 +10,7 @@ mod dispatch;
 mod elsewhere;
 mod engine;
 mod judge;
+mod lane;
 mod live;
 mod merge;
 mod names;
@@ -18,6 +19,7 @@ mod recent;
 mod resolve;
 mod shard;
 mod sweep;
+mod together;
 mod vantage;
 mod worker;
 

@@ -12,10 +12,12 @@ use crate::classify::Carrier;
 use crate::decode::Body;
 use crate::decode::Frame;
 use crate::decode::Piece;
+use crate::decode::Plain;
 use crate::flow::Appearance;
 use crate::flow::Arrival;
 use crate::flow::ErrorSeen;
 use crate::flow::Flow;
+use crate::flow::Key;
 use crate::flow::Leaves;
 use crate::flow::Left;
 use crate::flow::Limits;
@@ -24,6 +26,7 @@ use crate::flow::Payload;
 use crate::flow::Place;
 use crate::flow::Proven;
 use crate::flow::Recent;
+use crate::flow::Seen;
 use crate::flow::Table;
 use crate::model::CellId;
 use crate::model::Conversation;
@@ -50,6 +53,7 @@ use super::merge;
 use super::names;
 use super::resolve::Resolver;
 use super::sweep::Sweeps;
+use super::together::Ready;
 use super::vantage::Hosts;
 use super::vantage::View;
 
@@ -194,10 +198,10 @@ impl Shard {
         };
         if tasks.count {
             self.learnt.tally.packets += packets;
-            self.learnt.view.count(&frame.context, packets);
+            self.learnt.view.count(&frame.context.vlans, &frame.context.tunnels, packets);
         }
         let hash = self.table.hash(&place.key);
-        let appearance = self.recent.meet(hash, place.from, frame, at);
+        let appearance = self.recent.meet(hash, place.from, &Seen::frame(frame), at);
         if appearance == Appearance::Duplicate {
             if tasks.count {
                 self.learnt.tally.duplicates += packets;
@@ -214,6 +218,65 @@ impl Shard {
         if tasks.count {
             self.learnt.tally.in_flows += packets;
             self.count(hash, &place, &Arrival { at, original: delivery.original, pieces, frame, copy });
+        }
+    }
+
+    /// The hash of a flow's key, in this shard.
+    #[inline(always)]
+    pub fn hash(&self, key: &Key) -> u64 {
+        self.table.hash(key)
+    }
+
+    /// See [`Table::guess`].
+    #[inline(always)]
+    pub fn guess(&self, hash: u64) -> Option<u32> {
+        self.table.guess(hash)
+    }
+
+    /// See [`Recent::touch`].
+    #[inline(always)]
+    pub fn touch_recent(&self, plain: &Plain<'_>) -> u64 {
+        self.recent.touch(&Seen::plain(plain))
+    }
+
+    /// See [`Table::guess_oldest`].
+    #[inline(always)]
+    pub fn guess_oldest(&self) -> Option<u64> {
+        self.table.guess_oldest()
+    }
+
+    /// See [`Table::touch`].
+    #[inline(always)]
+    pub fn touch(&self, number: u32) -> u64 {
+        self.table.touch(number)
+    }
+
+    /// Takes in one usual packet: as [`Shard::take`] does with its frame, which is made only where the packet is not an ordinary one of a
+    /// known flow.
+    #[inline(always)]
+    pub fn take_plain(&mut self, ready: &Ready<'_>) {
+        let &Ready { at, original, ref plain, ref key, from, hash, .. } = ready;
+        let tally = &mut self.learnt.tally;
+        tally.packets += 1;
+        self.learnt.view.count(plain.vlans(), &[], 1);
+        let appearance = self.recent.meet(hash, from, &Seen::plain(plain), at);
+        if appearance == Appearance::Duplicate {
+            tally.duplicates += 1;
+            return;
+        }
+        tally.in_flows += 1;
+        let copy = appearance == Appearance::OtherVantage;
+        if copy || !self.table.quick(hash, (key, from), plain, at, original) {
+            self.take_at_length(ready, copy);
+        }
+    }
+
+    #[inline(never)]
+    fn take_at_length(&mut self, ready: &Ready<'_>, copy: bool) {
+        let &Ready { at, original, hash, cell, .. } = ready;
+        let frame = ready.plain.frame();
+        if let Some(place) = Place::of(cell, &frame) {
+            self.count(hash, &place, &Arrival { at, original, pieces: &[], frame: &frame, copy });
         }
     }
 
@@ -317,7 +380,11 @@ impl Shard {
             return;
         };
         let Some((flow, judgement)) = self.table.slot(slot) else { return };
-        if arrival.copy || (judgement.is_closed() && !judgement.listens()) {
+        if arrival.copy {
+            return;
+        }
+        if judgement.is_closed() && !judgement.listens() {
+            self.table.hush(slot);
             return;
         }
         let before = judgement.kept();

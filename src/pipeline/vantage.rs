@@ -11,7 +11,6 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::HashSet;
 
-use crate::decode::Context;
 use crate::decode::MOST_TUNNELS;
 use crate::decode::MOST_VLANS;
 use crate::decode::Tunnel;
@@ -100,18 +99,22 @@ impl View {
     }
 
     /// Counts the wrappings of one packet.
-    pub fn count(&mut self, context: &Context, packets: u64) {
-        if context.vlans.is_empty() && context.tunnels.is_empty() {
-            return;
+    #[inline(always)]
+    pub fn count(&mut self, vlans: &[u16], tunnels: &[Tunnel], packets: u64) {
+        if !vlans.is_empty() || !tunnels.is_empty() {
+            self.count_wrapped(vlans, tunnels, packets);
         }
-        if let Some(((vlans, tunnels), count)) = self.wrappings.get_mut(self.latest)
-            && *vlans == context.vlans
-            && *tunnels == context.tunnels
+    }
+
+    fn count_wrapped(&mut self, vlans: &[u16], tunnels: &[Tunnel], packets: u64) {
+        if let Some(((known, ways), count)) = self.wrappings.get_mut(self.latest)
+            && known.as_slice() == vlans
+            && ways.as_slice() == tunnels
         {
             *count += packets;
             return;
         }
-        let wrapping = (context.vlans.clone(), context.tunnels.clone());
+        let wrapping: Wrapping = (vlans.iter().copied().collect(), tunnels.iter().copied().collect());
         let known = match self.places.get(&wrapping) {
             Some(&known) => known,
             None if self.wrappings.len() >= MOST_WRAPPINGS => return,

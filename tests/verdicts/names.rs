@@ -24,6 +24,7 @@ pub const ALL: &[Scenario] = &[
     ("the name resolves, the connection is prohibited", prohibited),
     ("the proxy grants it", |v6| proxy(v6, "200 Connection established", "satisfied")),
     ("the proxy refuses", |v6| proxy(v6, "403 Forbidden", "blocked proxy-denied")),
+    ("the proxy gets no further itself", |v6| proxy(v6, "502 Bad Gateway", "failed unreachable")),
     ("the proxy wants a login", |v6| proxy(v6, "407 Proxy Authentication Required", "blocked proxy-denied")),
     ("a portal answers in the service's name", portal),
     ("a name that nobody documents", undocumented),

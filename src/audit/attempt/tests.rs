@@ -311,3 +311,25 @@ fn datagrams_are_answered_rejected_silent_or_one_way() {
     group.server.host = Host::Ip("239.1.1.1".parse().expect("an address"));
     assert!(words(&within(&group, &anything, &deaf)).starts_with("works; sent to a group"));
 }
+
+#[test]
+fn a_policy_may_end_a_session() {
+    let with = |last: i64, code: u8| {
+        let mut flow = answered(0, "tls");
+        flow.from_server.last = Some(at(last));
+        flow.errors = vec![error(1_000, FIREWALL, code)];
+        verdict(flow)
+    };
+    assert_eq!(with(6, 13), "blocked prohibited A");
+    assert_eq!(with(5_000, 13), "works", "the server goes on");
+    assert_eq!(with(6, 1), "works", "routing is no policy");
+}
+
+#[test]
+fn only_unreachable_means_unreachable() {
+    for (kind, code) in [(5, 1), (11, 0), (3, 4), (3, 5)] {
+        let mut flow = syns(&[0, 1000, 3000]);
+        flow.errors = vec![crate::model::IcmpError { kind, ..error(1, FIREWALL, code) }];
+        assert_eq!(verdict(flow), "silent", "type {kind} code {code}");
+    }
+}

@@ -188,3 +188,41 @@ fn a_host_that_stops_answering_for_its_address_is_down() {
         "heard since"
     );
 }
+
+#[test]
+fn the_way_back_must_be_heard_around_an_attempt() {
+    // Heard in the first milliseconds only, through the router to which the client hands its packets.
+    let mut asking = syns(&[300_000, 301_000, 303_000]);
+    asking.from_client.neighbour = Some(FIREWALL_MAC);
+    let mut through = answered(0, "tls");
+    through.server.host = Host::Ip("192.0.2.9".parse().expect("an address"));
+    (through.from_server.mac, through.from_server.ttl) = (Some(FIREWALL_MAC), Some(60));
+    let sight = |flows: Vec<FlowRecord>, transport, times: &[i64]| {
+        let tried = Tried::of(&series(times), transport);
+        view(flows).sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried)
+    };
+    let late = &[300_000, 301_000, 303_000];
+    let before = || vec![asking.clone(), through.clone()];
+    assert!(matches!(sight(before(), Transport::Tcp, late), Sight::Likely(_)), "five minutes before");
+    assert!(matches!(sight(before(), Transport::Udp, late), Sight::None(_)), "a datagram shows nothing");
+    assert_eq!(sight(before(), Transport::Tcp, &[50_000, 51_000, 53_000]), Sight::Clear, "within a minute");
+    let mut again = through.clone();
+    again.client.port = Some(40_001);
+    for side in [&mut again.from_client, &mut again.from_server] {
+        (side.first, side.last) = (Some(at(500_000)), Some(at(500_001)));
+    }
+    (again.first, again.last) = (at(500_000), at(500_001));
+    let around = vec![asking.clone(), through, again];
+    assert_eq!(sight(around, Transport::Udp, late), Sight::Clear, "before and after");
+}
+
+#[test]
+fn a_host_may_be_heard_behind_a_router_only() {
+    let from = |ttl: u8| {
+        let mut flow = answered(0, "tls");
+        flow.from_client.ttl = Some(ttl);
+        view(vec![flow]).is_behind_a_router(Host::Ip(CLIENT))
+    };
+    assert!(from(63) && !from(64) && !from(128));
+    assert!(!view(Vec::new()).is_behind_a_router(Host::Ip(CLIENT)), "never heard");
+}

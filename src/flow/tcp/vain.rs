@@ -10,6 +10,9 @@ use super::sequence::later;
 /// The most segments without acknowledgement that are remembered of one end.
 const MOST_OUTSTANDING: usize = 4;
 
+/// At most two segments: where each starts and ends, and its packet. A question in two pieces is usual, three are not.
+pub type Few = ArrayVec<(u32, u32, PacketRef), 2>;
+
 /// Data that was not acknowledged so far.
 #[derive(Clone, Debug, Default)]
 pub struct Vain {
@@ -41,6 +44,21 @@ impl Vain {
                 self.begin(at);
             }
         }
+    }
+
+    /// Of these segments, each sent once.
+    pub fn of(segments: &Few) -> Self {
+        let mut vain = Self::default();
+        for &(start, end, at) in segments {
+            vain.add(start, end, true, at);
+        }
+        vain
+    }
+
+    /// The segments that wait, oldest first; `None` where there are more than a few, or one was sent more than once.
+    pub fn few(&self) -> Option<Few> {
+        let once = self.outstanding.is_empty() || self.repeats.count == 1;
+        Few::try_from(self.outstanding.as_slice()).ok().filter(|_| once)
     }
 
     /// Forgets the segments that an acknowledgement covers.

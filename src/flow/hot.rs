@@ -1,0 +1,499 @@
+//! What an ordinary packet of a known flow reads and changes: four cache lines beside each other, with everything else kept apart.
+//!
+//! A flow is *armed* when nothing about it is unusual and whoever judges its payload wants no more of it. From then on, packets that
+//! change counters, times and sequence numbers alone are taken in here; [`Hot::settle`] carries that over to the flow before anything
+//! else is done with it. What is taken in here and what the flow would have become by [`Flow::take`] is the same: a property test holds the two
+//! against each other.
+
+use crate::decode::Body;
+use crate::decode::Plain;
+use crate::decode::Tcp;
+use crate::decode::Udp;
+use crate::model::PacketRef;
+use crate::model::Series;
+use crate::model::Timestamp;
+use crate::model::Transport;
+
+use super::key::Half;
+use super::key::Key;
+use super::key::Pair;
+use super::live::Flow;
+use super::side::Side;
+use super::tcp::Calm;
+use super::tcp::FARTHEST;
+use super::tcp::Few;
+use super::tcp::later;
+
+/// Counters are carried over before they reach this, so that none goes round.
+const MOST: u32 = 1 << 30;
+/// FIN, SYN, RST and ACK (RFC 9293 section 3.1): an ordinary segment has the last alone.
+const FIN_SYN_RST_ACK: u8 = 0x17;
+const ACK: u8 = 0x10;
+
+/// The part of a flow that ordinary packets touch. The first line tells whose it is and when it was last heard.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Hot {
+    /// The flow's key.
+    pub key: Key,
+    /// Its last packet.
+    pub last: PacketRef,
+    /// Packets after this time are for another stretch of it.
+    due: Timestamp,
+    sides: Pair<Ready>,
+}
+
+/// One end.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    last: PacketRef,
+    /// The last packet with payload.
+    payload: PacketRef,
+    packets: u32,
+    bytes: u32,
+    payload_packets: u32,
+    payload_bytes: u32,
+    next: u32,
+    acknowledged: u32,
+    /// Where the segments start that wait for their acknowledgement, oldest first; they reach to `next`.
+    waits_from: [u32; 2],
+    /// The packet of the first of them; that of the second is the last with payload.
+    waits_at: PacketRef,
+    kind: Kind,
+    marks: u8,
+}
+
+/// What may be taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Off,
+    /// Segments in sequence.
+    Stream,
+    /// Datagrams in turns.
+    Datagrams,
+}
+
+/// A segment waits for its acknowledgement; one datagram waits for an answer.
+const WAITS: u8 = 1;
+/// Two segments do; several datagrams do.
+const MANY: u8 = 2;
+/// It is known to have acknowledged the other end's opening.
+const ACKNOWLEDGES: u8 = 4;
+/// It is known to have acknowledged payload.
+const ACKNOWLEDGED_PAYLOAD: u8 = 8;
+/// It is known to have sent payload.
+const PAYLOAD: u8 = 16;
+
+/// An ordinary packet, as far as it is not in its headers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub at: PacketRef,
+    /// Length on the wire.
+    pub original: u32,
+    /// The longest silence that no flow ends by, in nanoseconds.
+    pub patience: i64,
+}
+
+impl Hot {
+    /// Of a flow that is new.
+    pub fn new(key: Key, last: PacketRef) -> Self {
+        Self { key, last, due: Timestamp::MIN, sides: Pair { low: Ready::OFF, high: Ready::OFF } }
+    }
+
+    /// Takes in a packet; `false` where it is not ordinary, and nothing was changed.
+    #[inline(always)]
+    pub fn take(&mut self, from: Half, plain: &Plain<'_>, moment: &Moment) -> bool {
+        let Moment { at, original, patience } = *moment;
+        let (me, peer) = self.sides.split_mut(from);
+        let silence = at.time.as_nanos().saturating_sub(self.last.time.as_nanos());
+        if silence > patience
+            || at.time > self.due
+            || original > MOST
+            || me.bytes > MOST
+            || me.payload_bytes > MOST
+        {
+            return false;
+        }
+        let taken = match (plain.body(), me.kind) {
+            (Body::Tcp(segment), Kind::Stream) => me.hear_segment(peer, &segment, at),
+            (Body::Udp(datagram), Kind::Datagrams) => me.hear_datagram(peer, &datagram, at),
+            _ => false,
+        };
+        if taken {
+            me.packets += 1;
+            me.bytes += original;
+            me.last = me.last.max(at);
+            self.last = self.last.max(at);
+        }
+        taken
+    }
+
+    /// Arms a flow, where nothing about it is unusual. `due` is when its next stretch begins.
+    pub fn arm(&mut self, flow: &Flow, due: Timestamp) {
+        let Pair { low, high } = &flow.sides;
+        let ready = match flow.transport {
+            Transport::Tcp => Ready::of_stream(low).zip(Ready::of_stream(high)),
+            Transport::Udp => Ready::of_datagrams(low).zip(Ready::of_datagrams(high)),
+            _ => None,
+        };
+        if let Some((low, high)) = ready {
+            self.sides = Pair { low, high };
+            self.due = due;
+        }
+    }
+
+    /// Carries over to the flow what was taken in here since it was armed, and disarms it.
+    #[inline]
+    pub fn settle(&mut self, flow: &mut Flow) {
+        if self.sides.low.kind != Kind::Off || self.sides.high.kind != Kind::Off {
+            self.carry_over(flow);
+            self.sides = Pair { low: Ready::OFF, high: Ready::OFF };
+        }
+    }
+
+    /// As [`Hot::settle`], to a copy of the flow.
+    pub fn settled(&self, flow: &Flow) -> Flow {
+        let mut flow = flow.clone();
+        let mut hot = *self;
+        hot.settle(&mut flow);
+        flow
+    }
+
+    fn carry_over(&self, flow: &mut Flow) {
+        for half in [Half::Low, Half::High] {
+            self.sides.of(half).carry_over(flow.sides.of_mut(half));
+        }
+        flow.last = self.last;
+    }
+
+    /// A word of each of its cache lines: reading them has them in the cache.
+    #[inline(always)]
+    pub fn touch(&self) -> u64 {
+        self.last.time.as_nanos() as u64 ^ u64::from(self.sides.low.next) ^ u64::from(self.sides.high.next)
+    }
+}
+
+impl Ready {
+    const OFF: Self = Self {
+        last: PacketRef::NONE,
+        payload: PacketRef::NONE,
+        packets: 0,
+        bytes: 0,
+        payload_packets: 0,
+        payload_bytes: 0,
+        next: 0,
+        acknowledged: 0,
+        waits_from: [0; 2],
+        waits_at: PacketRef::NONE,
+        kind: Kind::Off,
+        marks: 0,
+    };
+
+    /// What both kinds ask for: nothing is left to be told by the first packet, and times are known.
+    fn of(side: &Side, kind: Kind) -> Option<Self> {
+        let looked_at = (side.ttl.is_some() || side.mac.is_some()) && side.neighbour.is_some();
+        let marks = if side.first_payload.is_some() { PAYLOAD } else { 0 };
+        let payload = side.last_payload.unwrap_or_default();
+        let last = side.last.filter(|_| looked_at)?;
+        Some(Self { last, payload, kind, marks, ..Self::OFF })
+    }
+
+    fn of_stream(side: &Side) -> Option<Self> {
+        let calm = side.tcp.as_deref()?.calm()?;
+        let mut ready = Self::of(side, Kind::Stream)?;
+        ready.next = calm.next;
+        ready.acknowledged = calm.acknowledged;
+        if let Some(&(start, _, at)) = calm.waits.first() {
+            ready.waits_from[0] = start;
+            ready.waits_at = at;
+            ready.marks |= WAITS;
+        }
+        if let Some(&(start, _, at)) = calm.waits.get(1) {
+            // The second is told by being the last with payload.
+            if side.last_payload != Some(at) {
+                return None;
+            }
+            ready.waits_from[1] = start;
+            ready.marks |= MANY;
+        }
+        ready.marks |= if calm.acknowledges { ACKNOWLEDGES } else { 0 };
+        ready.marks |= if calm.acknowledged_payload { ACKNOWLEDGED_PAYLOAD } else { 0 };
+        Some(ready)
+    }
+
+    fn of_datagrams(side: &Side) -> Option<Self> {
+        if side.is_silent() {
+            return Some(Self::OFF);
+        }
+        let waiting = side.waiting.as_deref()?;
+        let mut ready = Self::of(side, Kind::Datagrams)?;
+        ready.marks |= match waiting.count {
+            0 => 0,
+            1 if waiting.last == side.last_payload => WAITS,
+            _ => MANY,
+        };
+        Some(ready)
+    }
+
+    #[inline(always)]
+    fn hear_segment(&mut self, peer: &mut Self, segment: &Tcp<'_>, at: PacketRef) -> bool {
+        let ordinary = segment.flags.0 & FIN_SYN_RST_ACK == ACK && segment.window != 0;
+        if !ordinary || self.marks & ACKNOWLEDGES == 0 {
+            return false;
+        }
+        let (acknowledgement, length) = (segment.acknowledgement, segment.payload_length);
+        let advance = acknowledgement.wrapping_sub(peer.acknowledged);
+        let advances = advance != 0 && advance <= FARTHEST;
+        if advances && (later(acknowledgement, peer.next) || self.marks & ACKNOWLEDGED_PAYLOAD == 0) {
+            return false;
+        }
+        // One before what is due: it asks whether the other end is still there.
+        let probes = segment.sequence.wrapping_add(1) == self.next && self.acknowledged == self.next;
+        if probes && length == 0 {
+            return false;
+        }
+        if length > 0 {
+            if segment.sequence != self.next || self.marks & (MANY | PAYLOAD) != PAYLOAD {
+                return false;
+            }
+            if self.marks & WAITS == 0 {
+                self.waits_from[0] = self.next;
+                self.waits_at = at;
+                self.marks |= WAITS;
+            } else {
+                self.waits_from[1] = self.next;
+                self.marks |= MANY;
+            }
+            self.next = self.next.wrapping_add(length);
+            self.hear_payload(length, at);
+        }
+        if advances {
+            peer.be_acknowledged(acknowledgement);
+        }
+        true
+    }
+
+    /// Takes in an acknowledgement of what this end sent.
+    #[inline(always)]
+    fn be_acknowledged(&mut self, acknowledgement: u32) {
+        self.acknowledged = acknowledgement;
+        if acknowledgement == self.next {
+            self.marks &= !(WAITS | MANY);
+        } else if self.marks & MANY != 0 && !later(self.waits_from[1], acknowledgement) {
+            self.waits_from[0] = self.waits_from[1];
+            self.waits_at = self.payload;
+            self.marks &= !MANY;
+        }
+    }
+
+    /// The segments that wait.
+    fn waits(&self) -> Few {
+        let mut waits = Few::new();
+        if self.marks & WAITS != 0 {
+            let end = if self.marks & MANY != 0 { self.waits_from[1] } else { self.next };
+            waits.push((self.waits_from[0], end, self.waits_at));
+        }
+        if self.marks & MANY != 0 {
+            waits.push((self.waits_from[1], self.next, self.payload));
+        }
+        waits
+    }
+
+    #[inline(always)]
+    fn hear_datagram(&mut self, peer: &mut Self, datagram: &Udp<'_>, at: PacketRef) -> bool {
+        if datagram.payload_length == 0 || self.marks & (WAITS | MANY | PAYLOAD) != PAYLOAD {
+            return false;
+        }
+        self.marks |= WAITS;
+        peer.marks &= !(WAITS | MANY);
+        self.hear_payload(datagram.payload_length, at);
+        true
+    }
+
+    #[inline(always)]
+    fn hear_payload(&mut self, length: u32, at: PacketRef) {
+        self.payload_packets += 1;
+        self.payload_bytes += length;
+        self.payload = at;
+    }
+
+    fn carry_over(&self, side: &mut Side) {
+        match self.kind {
+            Kind::Off => return,
+            Kind::Stream => {
+                if let Some(tcp) = side.tcp.as_deref_mut() {
+                    let now = Calm {
+                        next: self.next,
+                        acknowledged: self.acknowledged,
+                        waits: self.waits(),
+                        acknowledges: true,
+                        acknowledged_payload: true,
+                    };
+                    tcp.resume(u64::from(self.packets), &now);
+                }
+            }
+            Kind::Datagrams => {
+                if let Some(waiting) = side.waiting.as_deref_mut().filter(|_| self.marks & MANY == 0) {
+                    *waiting = Series::default();
+                    if self.marks & WAITS != 0 {
+                        waiting.add(self.payload);
+                    }
+                }
+            }
+        }
+        side.packets += u64::from(self.packets);
+        side.bytes = side.bytes.saturating_add(u64::from(self.bytes));
+        side.last = Some(self.last);
+        side.payload_packets += u64::from(self.payload_packets);
+        side.payload_bytes = side.payload_bytes.saturating_add(u64::from(self.payload_bytes));
+        if self.payload_packets > 0 {
+            side.last_payload = Some(self.payload);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use crate::decode;
+    use crate::flow::Arrival;
+    use crate::flow::Limits;
+    use crate::flow::Place;
+    use crate::flow::Proven;
+    use crate::flow::Table;
+    use crate::model::CellId;
+    use crate::model::FlowRecord;
+    use crate::model::InputId;
+    use crate::model::LinkType;
+    use crate::model::Packet;
+
+    use super::*;
+
+    #[test]
+    fn an_ordinary_packet_touches_four_cache_lines() {
+        assert_eq!((size_of::<Ready>(), size_of::<Hot>()), (88, 256));
+        assert_eq!(std::mem::offset_of!(Hot, sides), 64);
+    }
+
+    /// One packet as it is drawn: who sends, what kind, how far its numbers are off, how long it is, when it comes.
+    type Draw = (bool, u8, u32, u32, u16, i64);
+
+    fn draw() -> impl Strategy<Value = Draw> {
+        let off = || prop_oneof![12 => Just(0_u32), 1 => Just(u32::MAX), 1 => Just(9), 1 => Just(0_u32.wrapping_sub(9))];
+        let kind = prop_oneof![20 => Just(0_u8), 2 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(4), 1 => Just(5)];
+        let length = prop_oneof![4 => Just(0_u16), 1 => Just(1), 4 => Just(12), 2 => Just(300)];
+        let step = prop_oneof![10 => 1..3_000_000_i64, 2 => Just(0), 1 => Just(-4_000_000), 1 => Just(400_000_000_000)];
+        (any::<bool>(), kind, off(), off(), length, step)
+    }
+
+    fn frame(udp: bool, from_low: bool, flags: u8, window: u16, place: (u32, u32), length: u16) -> Vec<u8> {
+        let (low, high) = ((Ipv4Addr::new(10, 0, 0, 1), 1000_u16), (Ipv4Addr::new(10, 0, 0, 2), 2000_u16));
+        let (from, to) = if from_low { (low, high) } else { (high, low) };
+        let header = if udp { 8 } else { 20 };
+        let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
+        bytes.extend((20 + header + length).to_be_bytes());
+        bytes.extend([0, 1, 0, 0, 64, if udp { 17 } else { 6 }, 0, 0]);
+        bytes.extend(from.0.octets());
+        bytes.extend(to.0.octets());
+        bytes.extend(from.1.to_be_bytes());
+        bytes.extend(to.1.to_be_bytes());
+        if udp {
+            bytes.extend((8 + length).to_be_bytes());
+            bytes.extend([0, 0]);
+        } else {
+            bytes.extend(place.0.to_be_bytes());
+            bytes.extend(place.1.to_be_bytes());
+            bytes.extend([0x50, flags]);
+            bytes.extend(window.to_be_bytes());
+            bytes.extend([0; 4]);
+        }
+        bytes.resize(bytes.len() + usize::from(length), 7);
+        bytes
+    }
+
+    /// What a table tells of these packets, with ordinary ones taken in quickly or none.
+    fn told(packets: &[(PacketRef, Vec<u8>)], quickly: bool) -> (Vec<FlowRecord>, usize) {
+        let mut table: Table<()> = Table::new(Limits::default());
+        let (mut records, mut quick) = (Vec::new(), 0);
+        for (at, bytes) in packets {
+            let original = bytes.len() as u32;
+            let packet = Packet { at: *at, link: LinkType::ETHERNET, interface: 0, original, bytes };
+            let plain = decode::plain(&packet).unwrap();
+            let (key, from) = Key::of_plain(CellId(3), &plain);
+            let frame = plain.frame();
+            let place = Place::of(CellId(3), &frame).unwrap();
+            assert_eq!((place.key, place.from), (key, from));
+            let hash = table.hash(&key);
+            if quickly && table.quick(hash, (&key, from), &plain, *at, original) {
+                quick += 1;
+                continue;
+            }
+            let arrival = Arrival { at: *at, original, pieces: &[], frame: &frame, copy: false };
+            let mut leave =
+                |left: crate::flow::Left<'_, ()>, _| records.push(left.whole().0.tell(Proven::default()));
+            if let Some(id) = table.take(hash, &place, &arrival, &mut leave) {
+                table.hush(id);
+            }
+        }
+        table.finish(&mut |left, _| records.push(left.whole().0.tell(Proven::default())));
+        (records, quick)
+    }
+
+    fn packets(udp: bool, draws: &[Draw]) -> Vec<(PacketRef, Vec<u8>)> {
+        let (mut next, mut time) = ([100_u32, u32::MAX - 400], 1_000_000_000_000_i64);
+        let mut made = vec![];
+        let mut push = |time: i64, bytes| {
+            let at = PacketRef::new(Timestamp::from_nanos(time), InputId(0), made.len() as u64 + 1);
+            made.push((at, bytes));
+        };
+        if !udp {
+            for (from_low, flags) in [(true, 2), (false, 0x12), (true, 0x10)] {
+                let (me, peer) = (usize::from(!from_low), usize::from(from_low));
+                let ack = if flags == 2 { 0 } else { next[peer] };
+                push(time, frame(udp, from_low, flags, 9, (next[me], ack), 0));
+                next[me] = next[me].wrapping_add(u32::from(flags & 2 != 0));
+            }
+        }
+        for &(from_low, kind, off, ack_off, length, step) in draws {
+            let (me, peer) = (usize::from(!from_low), usize::from(from_low));
+            time += step;
+            let (flags, window) = match kind {
+                1 => (0x10, 0),
+                2 => (0x02, 9),
+                3 => (0x11, 9),
+                4 => (0x14, 9),
+                5 => (0x12, 9),
+                _ => (0x18, 9),
+            };
+            let place = (next[me].wrapping_add(off), next[peer].wrapping_add(ack_off));
+            push(time, frame(udp, from_low, flags, window, place, length));
+            if off == 0 {
+                next[me] = next[me].wrapping_add(u32::from(length));
+            }
+        }
+        made
+    }
+
+    proptest! {
+        /// Whatever two ends send each other, it is told as it is when every packet takes the long way.
+        #[test]
+        fn what_is_taken_in_quickly_is_told_the_same(udp: bool, draws in prop::collection::vec(draw(), 0..60)) {
+            let packets = packets(udp, &draws);
+            prop_assert_eq!(told(&packets, true).0, told(&packets, false).0);
+        }
+    }
+
+    #[test]
+    fn questions_and_answers_are_taken_in_quickly() {
+        for udp in [false, true] {
+            let polls: Vec<Draw> = (0..100).map(|n| (n % 2 == 0, 0, 0, 0, 12, 1000)).collect();
+            let (records, quick) = told(&packets(udp, &polls), true);
+            assert_eq!(records.len(), 1);
+            assert!(quick > 90, "{quick} of 100");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Packets taken in a few at a time, so that the waits for memory are all at once and not one after the other.
+
+use std::hint::black_box;
+
+use arrayvec::ArrayVec;
+
+use crate::decode;
+use crate::decode::Plain;
+use crate::flow::Half;
+use crate::flow::Key;
+use crate::model::CellId;
+use crate::model::Packet;
+use crate::model::PacketRef;
+
+use super::cells::CellMap;
+use super::dispatch;
+use super::shard::Shard;
+
+/// Packets that are read before the first of them is counted: about as many waits for memory as a processor keeps going at once.
+pub const TOGETHER: usize = 16;
+
+/// A usual packet on its way, with what was found out about it before it is counted.
+pub struct Ready<'a> {
+    /// Which one.
+    pub at: PacketRef,
+    /// Length on the wire.
+    pub original: u32,
+    /// What it says.
+    pub plain: Plain<'a>,
+    /// Its flow.
+    pub key: Key,
+    /// The end that sent it.
+    pub from: Half,
+    /// Its address space.
+    pub cell: CellId,
+    /// The hash of its flow's key in its shard.
+    pub hash: u64,
+    /// Where that is among the shards of this worker.
+    place: usize,
+}
+
+/// The shards of one worker: every so manieth of all.
+pub struct Shards<'a> {
+    /// The shards.
+    pub own: &'a mut [Shard],
+    /// The number of the first of them.
+    pub first: usize,
+    /// How many workers there are.
+    pub every: usize,
+    /// Which address space a packet belongs to.
+    pub cells: &'a CellMap,
+}
+
+impl Shards<'_> {
+    /// The shard of that number, if it is one of these.
+    pub fn get(&mut self, number: usize) -> Option<&mut Shard> {
+        self.own.get_mut(number / self.every)
+    }
+
+    /// Takes in packets in their order: at most [`TOGETHER`]. `usual` tells which of them may be usual ones; `otherwise` gets all that are not.
+    #[inline(always)]
+    pub fn take<'p, J>(
+        &mut self,
+        few: &[J],
+        usual: impl Fn(&J) -> Option<Packet<'p>>,
+        mut otherwise: impl FnMut(&mut Self, &J),
+    ) {
+        let mut ready: ArrayVec<Option<Ready<'p>>, TOGETHER> = ArrayVec::new();
+        for job in few {
+            let _ = ready.try_push(usual(job).and_then(|packet| self.ready(&packet)));
+        }
+        self.touch(&ready);
+        for (job, ready) in few.iter().zip(&ready) {
+            match ready {
+                Some(ready) => {
+                    if let Some(shard) = self.own.get_mut(ready.place) {
+                        shard.take_plain(ready);
+                    }
+                }
+                None => otherwise(self, job),
+            }
+        }
+    }
+
+    /// Reads a usual packet that counts here; `None` for any other.
+    #[inline(always)]
+    fn ready<'p>(&self, packet: &Packet<'p>) -> Option<Ready<'p>> {
+        let plain = decode::plain(packet)?;
+        let cell = self.cells.within(plain.vlans(), &[], packet.interface);
+        let (key, from) = Key::of_plain(cell, &plain);
+        let home = dispatch::home(plain.shard());
+        // One worker has them all: no division then.
+        let place = match self.every {
+            1 => home,
+            every if home % every == self.first => home / every,
+            _ => return None,
+        };
+        let hash = self.own.get(place)?.hash(&key);
+        Some(Ready { at: packet.at, original: packet.original, plain, key, from, cell, hash, place })
+    }
+
+    /// Reads what will be looked for and changed: first what copies are looked for in and where each flow is, then what an ordinary packet of it changes. Of a flow that seems
+    /// to be new, the same of the one that makes room for it.
+    #[inline(always)]
+    fn touch(&self, ready: &[Option<Ready<'_>>]) {
+        let mut numbers: ArrayVec<(usize, u32), TOGETHER> = ArrayVec::new();
+        let mut oldest: ArrayVec<(usize, u64), TOGETHER> = ArrayVec::new();
+        let mut word = 0;
+        for ready in ready.iter().flatten() {
+            let Some(shard) = self.own.get(ready.place) else { continue };
+            word ^= shard.touch_recent(&ready.plain);
+            match shard.guess(ready.hash) {
+                Some(number) => drop(numbers.try_push((ready.place, number))),
+                None => drop(shard.guess_oldest().map(|hash| oldest.try_push((ready.place, hash)))),
+            }
+        }
+        for (place, number) in numbers {
+            word ^= self.own.get(place).map_or(0, |shard| shard.touch(number));
+        }
+        for (place, hash) in oldest {
+            word ^= self.own.get(place).and_then(|shard| shard.guess(hash)).map_or(0, u64::from);
+        }
+        black_box(word);
+    }
+}
