@@ -40,6 +40,8 @@ pub(super) struct Hot {
     pub last: PacketRef,
     /// Packets after this time are for another stretch of it.
     due: Timestamp,
+    /// Whether payload is to be glanced at, though nobody keeps it.
+    pub glances: bool,
     sides: Pair<Ready>,
 }
 
@@ -98,7 +100,13 @@ pub(super) struct Moment {
 impl Hot {
     /// Of a flow that is new.
     pub fn new(key: Key, last: PacketRef) -> Self {
-        Self { key, last, due: Timestamp::MIN, sides: Pair { low: Ready::OFF, high: Ready::OFF } }
+        Self {
+            key,
+            last,
+            due: Timestamp::MIN,
+            glances: false,
+            sides: Pair { low: Ready::OFF, high: Ready::OFF },
+        }
     }
 
     /// Takes in a packet; `false` where it is not ordinary, and nothing was changed.
@@ -372,6 +380,7 @@ mod tests {
     use crate::model::Packet;
 
     use super::*;
+    use crate::flow::Quick;
 
     #[test]
     fn an_ordinary_packet_touches_four_cache_lines() {
@@ -428,7 +437,7 @@ mod tests {
             let place = Place::of(CellId(3), &frame).unwrap();
             assert_eq!((place.key, place.from), (key, from));
             let hash = table.hash(&key);
-            if quickly && table.quick(hash, (&key, from), &plain, *at, original) {
+            if quickly && table.quick(hash, (&key, from), &plain, *at, original) != Quick::No {
                 quick += 1;
                 continue;
             }
@@ -436,7 +445,7 @@ mod tests {
             let mut leave =
                 |left: crate::flow::Left<'_, ()>, _| records.push(left.whole().0.tell(Proven::default()));
             if let Some(id) = table.take(hash, &place, &arrival, &mut leave) {
-                table.hush(id);
+                table.hush(id, false);
             }
         }
         table.finish(&mut |left, _| records.push(left.whole().0.tell(Proven::default())));

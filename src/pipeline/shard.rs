@@ -25,8 +25,10 @@ use crate::flow::Lone;
 use crate::flow::Payload;
 use crate::flow::Place;
 use crate::flow::Proven;
+use crate::flow::Quick;
 use crate::flow::Recent;
 use crate::flow::Seen;
+use crate::flow::SlotId;
 use crate::flow::Table;
 use crate::model::CellId;
 use crate::model::Conversation;
@@ -266,9 +268,23 @@ impl Shard {
         }
         tally.in_flows += 1;
         let copy = appearance == Appearance::OtherVantage;
-        if copy || !self.table.quick(hash, (key, from), plain, at, original) {
-            self.take_at_length(ready, copy);
+        let quick = if copy { Quick::No } else { self.table.quick(hash, (key, from), plain, at, original) };
+        match quick {
+            Quick::No => self.take_at_length(ready, copy),
+            Quick::Counted => {}
+            Quick::Glance(slot) => self.glance(slot, plain, at),
         }
+    }
+
+    /// Shows the payload of a counted packet to a protocol that tells what each of its messages does.
+    fn glance(&mut self, slot: SlotId, plain: &Plain<'_>, at: PacketRef) {
+        let Some((_, judgement)) = self.table.slot(slot) else { return };
+        let (carrier, sequence, bytes, promised) = match plain.body() {
+            Body::Tcp(tcp) => (Carrier::Tcp, tcp.sequence, tcp.payload, tcp.payload_length as usize),
+            Body::Udp(udp) => (Carrier::Udp, 0, udp.payload, udp.payload_length as usize),
+            _ => return,
+        };
+        judgement.glance(carrier, &Payload { at, sequence, bytes, cut: promised > bytes.len() });
     }
 
     #[inline(never)]
@@ -384,7 +400,11 @@ impl Shard {
             return;
         }
         if judgement.is_closed() && !judgement.listens() {
-            self.table.hush(slot);
+            let glances = judgement.glances();
+            if let Some(payload) = payload(arrival).filter(|_| glances) {
+                judgement.glance(carrier, &payload);
+            }
+            self.table.hush(slot, glances);
             return;
         }
         let before = judgement.kept();
