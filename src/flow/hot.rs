@@ -40,8 +40,6 @@ pub(super) struct Hot {
     pub last: PacketRef,
     /// Packets after this time are for another stretch of it.
     due: Timestamp,
-    /// Whether payload is to be glanced at, though nobody keeps it.
-    pub glances: bool,
     sides: Pair<Ready>,
 }
 
@@ -63,6 +61,8 @@ struct Ready {
     waits_at: PacketRef,
     kind: Kind,
     marks: u8,
+    /// Whether its payload is to be glanced at, though nobody keeps it.
+    glances: bool,
 }
 
 /// What may be taken in.
@@ -100,13 +100,7 @@ pub(super) struct Moment {
 impl Hot {
     /// Of a flow that is new.
     pub fn new(key: Key, last: PacketRef) -> Self {
-        Self {
-            key,
-            last,
-            due: Timestamp::MIN,
-            glances: false,
-            sides: Pair { low: Ready::OFF, high: Ready::OFF },
-        }
+        Self { key, last, due: Timestamp::MIN, sides: Pair { low: Ready::OFF, high: Ready::OFF } }
     }
 
     /// Takes in a packet; `false` where it is not ordinary, and nothing was changed.
@@ -137,8 +131,14 @@ impl Hot {
         taken
     }
 
-    /// Arms a flow, where nothing about it is unusual. `due` is when its next stretch begins.
-    pub fn arm(&mut self, flow: &Flow, due: Timestamp) {
+    /// Whether what an end says is to be glanced at.
+    #[inline(always)]
+    pub fn glances(&self, from: Half) -> bool {
+        self.sides.of(from).glances
+    }
+
+    /// Arms a flow, where nothing about it is unusual. `due` is when its next stretch begins, `glances` whether payload is to be glanced at.
+    pub fn arm(&mut self, flow: &Flow, due: Timestamp, glances: bool) {
         let Pair { low, high } = &flow.sides;
         let ready = match flow.transport {
             Transport::Tcp => Ready::of_stream(low).zip(Ready::of_stream(high)),
@@ -146,7 +146,7 @@ impl Hot {
             _ => None,
         };
         if let Some((low, high)) = ready {
-            self.sides = Pair { low, high };
+            self.sides = Pair { low: Ready { glances, ..low }, high: Ready { glances, ..high } };
             self.due = due;
         }
     }
@@ -196,6 +196,7 @@ impl Ready {
         waits_at: PacketRef::NONE,
         kind: Kind::Off,
         marks: 0,
+        glances: false,
     };
 
     /// What both kinds ask for: nothing is left to be told by the first packet, and times are known.

@@ -278,7 +278,7 @@ impl<S: Default + Clone> Table<S> {
         }
         self.now = self.now.max(at.time);
         self.since_sweep += 1;
-        if hot.glances && plain.has_payload() { Quick::Glance(SlotId(number)) } else { Quick::Counted }
+        if hot.glances(from) && plain.has_payload() { Quick::Glance(SlotId(number)) } else { Quick::Counted }
     }
 
     /// Says that ordinary packets of a flow are only to be counted from now on, and where `glances` their payload to be glanced at, until
@@ -289,8 +289,7 @@ impl<S: Default + Clone> Table<S> {
         if let (Some(hot), Some(slot)) =
             (self.hot.get_mut(number), self.slots.get(number).and_then(Option::as_ref))
         {
-            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active));
-            hot.glances = glances;
+            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active), glances);
         }
     }
 
