@@ -19,6 +19,7 @@ use spanaudit::flow::Arrival;
 use spanaudit::flow::Key;
 use spanaudit::flow::Limits;
 use spanaudit::flow::Place;
+use spanaudit::flow::Quick;
 use spanaudit::flow::Table;
 use spanaudit::model::CellId;
 use spanaudit::model::Input;
@@ -139,14 +140,14 @@ fn datagram(table: &mut Table<()>, flow: u32, number: u64, asks: bool) -> bool {
     let plain = decode::plain(&packet).unwrap();
     let (key, from) = Key::of_plain(CellId(0), &plain);
     let hash = table.hash(&key);
-    if table.quick(hash, (&key, from), &plain, at, 54) {
+    if table.quick(hash, (&key, from), &plain, at, 54) == Quick::Counted {
         return true;
     }
     let frame = plain.frame();
     let place = Place::of(CellId(0), &frame).unwrap();
     let arrival = Arrival { at, original: 54, pieces: &[], frame: &frame, copy: false };
     if let Some(id) = table.take(hash, &place, &arrival, &mut |_, _| ()) {
-        table.hush(id);
+        table.hush(id, false);
     }
     false
 }

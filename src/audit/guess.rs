@@ -201,9 +201,16 @@ fn peers(ruleset: &Ruleset, votes: &[Vote<'_>], components: &BTreeMap<IpAddr, Gu
 
 /// Features without which traffic between the guessed roles would have no rule.
 fn features(site: &Site, observed: &Observed) -> Vec<(String, String, Evidence)> {
-    let plays = |role: &str, ip: IpAddr| {
-        site.roles.get(role).is_some_and(|bindings| bindings.contains(&Binding::Address { ip, cell: None }))
-    };
+    let players: BTreeSet<(&str, IpAddr)> = site
+        .roles
+        .iter()
+        .flat_map(|(role, bindings)| bindings.iter().map(move |binding| (role.as_str(), binding)))
+        .filter_map(|(role, binding)| match binding {
+            Binding::Address { ip, cell: None } => Some((role, *ip)),
+            _ => None,
+        })
+        .collect();
+    let plays = |role: &str, ip: IpAddr| players.contains(&(role, ip));
     let mut found: BTreeMap<(String, String), Evidence> = BTreeMap::new();
     for ruleset in &site.rulesets {
         for rule in ruleset.rules.iter().filter(|rule| !rule.when.is_empty() && !rule.broad) {
@@ -220,13 +227,16 @@ fn features(site: &Site, observed: &Observed) -> Vec<(String, String, Evidence)>
                 else {
                     continue;
                 };
+                if !serves(reading, conversation) || !speaks(rule, conversation) {
+                    continue;
+                }
                 let target = reading.to.iter().any(|role| plays(role, server))
                     || conversation
                         .hosts
                         .iter()
                         .any(|name| patterns.iter().any(|pattern| pattern.covers(name)));
                 let source = reading.from.iter().any(|role| plays(role, client));
-                if source && target && serves(reading, conversation) && speaks(rule, conversation) {
+                if source && target {
                     for feature in &rule.when {
                         found.entry((ruleset.id.clone(), feature.clone())).or_insert_with(|| Evidence {
                             at: conversation.first,

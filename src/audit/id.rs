@@ -14,6 +14,9 @@ pub fn short(parts: &[&str]) -> String {
         // A separator that no part contains, so that ("ab", "c") and ("a", "bc") differ.
         hash.update([0]);
     }
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    hash.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).take(DIGITS).collect()
+    let hash = hash.finalize();
+    let halves = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut id = String::with_capacity(DIGITS);
+    id.extend(halves.take(DIGITS).filter_map(|half| char::from_digit(u32::from(half), 16)));
+    id
 }

@@ -79,7 +79,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
-    let conversations: Vec<&Conversation> = observed.conversations.values().collect();
+    let conversations: Vec<&Conversation> = observed.conversations.values().map(AsRef::as_ref).collect();
     let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(one)))
         .into_iter()
         .collect();

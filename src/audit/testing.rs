@@ -178,7 +178,7 @@ pub fn observed(flows: Vec<FlowRecord>, end: i64) -> Observed {
         match observed.conversations.get_mut(&ConversationKey::of(&flow)) {
             Some(known) => known.fold(flow),
             None => {
-                observed.conversations.insert(ConversationKey::of(&flow), Conversation::new(flow));
+                observed.conversations.insert(ConversationKey::of(&flow), Conversation::new(flow).into());
             }
         }
     }

@@ -11,6 +11,9 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::model::CellId;
 use crate::model::FlowRecord;
 use crate::model::Host;
@@ -132,6 +135,9 @@ impl Answers {
     }
 }
 
+/// What is asked by its key alone, and never told in order.
+type Known<K, V> = HashMap<K, V, RandomState>;
+
 /// What is known of the mirror as a whole.
 #[derive(Debug)]
 pub struct View {
@@ -141,30 +147,30 @@ pub struct View {
     end: Timestamp,
     loss: Option<f64>,
     /// What was heard sending to a host, and when.
-    received: BTreeMap<(CellId, IpAddr), Received>,
+    received: Known<(CellId, IpAddr), Received>,
     /// Hosts whose own frames to other segments are seen before any router: at their own port, or at their gateway's.
-    leaving: BTreeMap<(CellId, IpAddr), Leaving>,
-    heard: BTreeMap<(CellId, Host), (Timestamp, Timestamp)>,
+    leaving: Known<(CellId, IpAddr), Leaving>,
+    heard: Known<(CellId, Host), (Timestamp, Timestamp)>,
     /// The same over all cells.
-    heard_anywhere: BTreeMap<Host, (Timestamp, Timestamp)>,
+    heard_anywhere: Known<Host, (Timestamp, Timestamp)>,
     /// How often a client's opened connections showed answers, by client and by pair.
-    answers: BTreeMap<(CellId, IpAddr), Answers>,
-    answers_of: BTreeMap<(CellId, IpAddr, IpAddr), Answers>,
+    answers: Known<(CellId, IpAddr), Answers>,
+    answers_of: Known<(CellId, IpAddr, IpAddr), Answers>,
     /// When a client acknowledged what the mirror did not show.
-    unseen_answers: BTreeMap<(CellId, IpAddr), Spans>,
+    unseen_answers: Known<(CellId, IpAddr), Spans>,
     /// Whether a snap length cut packets.
     cut: bool,
     /// Machines that answer nobody's address resolution, by who asks.
-    down: BTreeMap<(CellId, IpAddr), Vec<Down>>,
-    marks: BTreeMap<(CellId, IpAddr), Marks>,
+    down: Known<(CellId, IpAddr), Vec<Down>>,
+    marks: Known<(CellId, IpAddr), Marks>,
     /// MAC addresses given for an address by address resolution.
-    announced: BTreeMap<(CellId, IpAddr), BTreeSet<MacAddr>>,
+    announced: Known<(CellId, IpAddr), BTreeSet<MacAddr>>,
     /// Datagrams from a server to a port that never asked this server, by that port and the server's.
-    strays: BTreeMap<Asking, (IpAddr, crate::model::PacketRef)>,
+    strays: Known<Asking, (IpAddr, crate::model::PacketRef)>,
     /// Whom a port asked in vain.
-    in_vain: BTreeMap<Asking, IpAddr>,
+    in_vain: Known<Asking, IpAddr>,
     /// Clients that a service answered, and when it last did, for the positive control.
-    answered: BTreeMap<(CellId, Host, Option<u16>), BTreeMap<Host, Timestamp>>,
+    answered: Known<(CellId, Host, Option<u16>), BTreeMap<Host, Timestamp>>,
 }
 
 /// Who asks from which port, and for which port: what an answer from another address of the server has as well.
@@ -210,27 +216,28 @@ impl View {
             latest: observed.vantage.last.unwrap_or(Timestamp::MIN),
             end: end(observed),
             cut: observed.vantage.cut_packets > 0,
-            down: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            answers_of: BTreeMap::new(),
+            down: Known::default(),
+            answers: Known::default(),
+            answers_of: Known::default(),
             loss: loss(observed),
-            unseen_answers: BTreeMap::new(),
-            strays: BTreeMap::new(),
-            in_vain: BTreeMap::new(),
-            received: BTreeMap::new(),
-            leaving: BTreeMap::new(),
+            unseen_answers: Known::default(),
+            strays: Known::default(),
+            in_vain: Known::default(),
+            received: Known::default(),
+            leaving: Known::default(),
             heard: observed
                 .vantage
                 .heard
                 .iter()
                 .map(|(key, heard)| (*key, (heard.first.time, heard.last.time)))
                 .collect(),
-            heard_anywhere: BTreeMap::new(),
-            marks: BTreeMap::new(),
-            announced: BTreeMap::new(),
-            answered: BTreeMap::new(),
+            heard_anywhere: Known::default(),
+            marks: Known::default(),
+            announced: Known::default(),
+            answered: Known::default(),
         };
-        for (&(_, host), &(first, last)) in &view.heard {
+        for (&(_, host), heard) in &observed.vantage.heard {
+            let (first, last) = (heard.first.time, heard.last.time);
             let known = view.heard_anywhere.entry(host).or_insert((first, last));
             *known = (known.0.min(first), known.1.max(last));
         }

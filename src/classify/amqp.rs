@@ -107,7 +107,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
         proof.client = proof.client.or(inner.client);
         proof.open = inner.open;
         for fact in inner.facts.iter() {
-            proof.facts.add(fact.key, fact.value.clone());
+            proof.facts.add(fact.key, fact.value.as_str());
         }
     }
     proof

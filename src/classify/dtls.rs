@@ -44,7 +44,7 @@ impl Protocol for Dtls {
         for (end, datagrams) in [End::First, End::Second].into_iter().zip(both) {
             for found in datagrams.into_iter().flatten() {
                 for fact in found.facts.iter() {
-                    proof.facts.add(fact.key, fact.value.clone());
+                    proof.facts.add(fact.key, fact.value.as_str());
                 }
                 if let Some(client) = found.client {
                     proof.client = proof.client.or(Some(if client { end } else { end.other() }));

@@ -187,7 +187,7 @@ fn conclude(seen: &Seen<'_>, client: End, asks: &Talk<'_>, answers: &Talk<'_>) -
             proof.layers = vec!["ftp", "tls"];
             proof.open = inner.open;
             for fact in inner.facts.iter() {
-                proof.facts.add(fact.key, fact.value.clone());
+                proof.facts.add(fact.key, fact.value.as_str());
             }
         }
     }

@@ -350,7 +350,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<(Vec<Message>, usize)>; 2]) -> Proof 
             proof.layers = vec!["ldap", "tls"];
             proof.open = inner.open;
             for fact in inner.facts.iter() {
-                proof.facts.add(fact.key, fact.value.clone());
+                proof.facts.add(fact.key, fact.value.as_str());
             }
         }
     }

@@ -238,7 +238,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
             proof.layers = vec!["smtp", "tls"];
             proof.open = inner.open;
             for fact in inner.facts.iter() {
-                proof.facts.add(fact.key, fact.value.clone());
+                proof.facts.add(fact.key, fact.value.as_str());
             }
         }
     }

@@ -378,7 +378,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     for (end, half) in order.iter().filter_map(|&at| halves().into_iter().nth(at)) {
         let Some(half) = half else { continue };
         for fact in half.facts.iter() {
-            proof.facts.add(fact.key, fact.value.clone());
+            proof.facts.add(fact.key, fact.value.as_str());
         }
         if client == Some(end.other()) && half.handshake {
             proof.facts.add("tls.server_handshake", "seen");

@@ -91,7 +91,7 @@ pub fn upgraded(
         proof.layers.push("tls");
         proof.open |= inner.open;
         for fact in inner.facts.iter() {
-            proof.facts.add(fact.key, fact.value.clone());
+            proof.facts.add(fact.key, fact.value.as_str());
         }
     }
     Probe::Proven(proof)

@@ -182,6 +182,12 @@ impl<'a> Plain<'a> {
         (self.carried.source, self.carried.destination, self.carried.tcp)
     }
 
+    /// Whether it carries anything beyond headers.
+    #[inline(always)]
+    pub fn has_payload(&self) -> bool {
+        !self.payload.is_empty()
+    }
+
     /// As [`super::shard_of_pair`] of its two hosts.
     #[inline(always)]
     pub fn shard(&self) -> u64 {

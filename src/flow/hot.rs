@@ -61,6 +61,8 @@ struct Ready {
     waits_at: PacketRef,
     kind: Kind,
     marks: u8,
+    /// Whether its payload is to be glanced at, though nobody keeps it.
+    glances: bool,
 }
 
 /// What may be taken in.
@@ -129,8 +131,14 @@ impl Hot {
         taken
     }
 
-    /// Arms a flow, where nothing about it is unusual. `due` is when its next stretch begins.
-    pub fn arm(&mut self, flow: &Flow, due: Timestamp) {
+    /// Whether what an end says is to be glanced at.
+    #[inline(always)]
+    pub fn glances(&self, from: Half) -> bool {
+        self.sides.of(from).glances
+    }
+
+    /// Arms a flow, where nothing about it is unusual. `due` is when its next stretch begins, `glances` whether payload is to be glanced at.
+    pub fn arm(&mut self, flow: &Flow, due: Timestamp, glances: bool) {
         let Pair { low, high } = &flow.sides;
         let ready = match flow.transport {
             Transport::Tcp => Ready::of_stream(low).zip(Ready::of_stream(high)),
@@ -138,7 +146,7 @@ impl Hot {
             _ => None,
         };
         if let Some((low, high)) = ready {
-            self.sides = Pair { low, high };
+            self.sides = Pair { low: Ready { glances, ..low }, high: Ready { glances, ..high } };
             self.due = due;
         }
     }
@@ -188,6 +196,7 @@ impl Ready {
         waits_at: PacketRef::NONE,
         kind: Kind::Off,
         marks: 0,
+        glances: false,
     };
 
     /// What both kinds ask for: nothing is left to be told by the first packet, and times are known.
@@ -372,6 +381,7 @@ mod tests {
     use crate::model::Packet;
 
     use super::*;
+    use crate::flow::Quick;
 
     #[test]
     fn an_ordinary_packet_touches_four_cache_lines() {
@@ -428,7 +438,7 @@ mod tests {
             let place = Place::of(CellId(3), &frame).unwrap();
             assert_eq!((place.key, place.from), (key, from));
             let hash = table.hash(&key);
-            if quickly && table.quick(hash, (&key, from), &plain, *at, original) {
+            if quickly && table.quick(hash, (&key, from), &plain, *at, original) != Quick::No {
                 quick += 1;
                 continue;
             }
@@ -436,7 +446,7 @@ mod tests {
             let mut leave =
                 |left: crate::flow::Left<'_, ()>, _| records.push(left.whole().0.tell(Proven::default()));
             if let Some(id) = table.take(hash, &place, &arrival, &mut leave) {
-                table.hush(id);
+                table.hush(id, false);
             }
         }
         table.finish(&mut |left, _| records.push(left.whole().0.tell(Proven::default())));

@@ -115,6 +115,17 @@ struct Slot<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId(u32);
 
+/// What came of taking a packet in quickly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quick {
+    /// It is no ordinary packet of a hushed flow: nothing was changed.
+    No,
+    /// It is counted, and that was all.
+    Counted,
+    /// It is counted, and its payload is to be glanced at.
+    Glance(SlotId),
+}
+
 /// A flow as it leaves the table.
 #[expect(
     clippy::large_enum_variant,
@@ -247,8 +258,7 @@ impl<S: Default + Clone> Table<S> {
         Some(SlotId(number))
     }
 
-    /// Takes in an ordinary packet of a flow that nobody wants payload of any more (see [`Table::hush`]); `false` where it is not one, and
-    /// nothing was changed. `hash` is that of the key.
+    /// Takes in an ordinary packet of a flow whose payload nobody keeps any more (see [`Table::hush`]). `hash` is that of the key.
     #[inline(always)]
     pub fn quick(
         &mut self,
@@ -257,28 +267,29 @@ impl<S: Default + Clone> Table<S> {
         plain: &Plain<'_>,
         at: PacketRef,
         original: u32,
-    ) -> bool {
+    ) -> Quick {
         if !self.early.is_empty() || self.look_is_due(at.time) {
-            return false;
+            return Quick::No;
         }
-        let Some(number) = self.find(hash, key).filter(|number| number & LONE == 0) else { return false };
-        let Some(hot) = self.hot.get_mut(number as usize) else { return false };
+        let Some(number) = self.find(hash, key).filter(|number| number & LONE == 0) else { return Quick::No };
+        let Some(hot) = self.hot.get_mut(number as usize) else { return Quick::No };
         if !hot.take(from, plain, &Moment { at, original, patience: self.patience }) {
-            return false;
+            return Quick::No;
         }
         self.now = self.now.max(at.time);
         self.since_sweep += 1;
-        true
+        if hot.glances(from) && plain.has_payload() { Quick::Glance(SlotId(number)) } else { Quick::Counted }
     }
 
-    /// Says that nothing but counting is to be done with ordinary packets of a flow from now on, until another packet of it was taken.
+    /// Says that ordinary packets of a flow are only to be counted from now on, and where `glances` their payload to be glanced at, until
+    /// another packet of it was taken.
     #[inline]
-    pub fn hush(&mut self, id: SlotId) {
+    pub fn hush(&mut self, id: SlotId, glances: bool) {
         let number = id.0 as usize;
         if let (Some(hot), Some(slot)) =
             (self.hot.get_mut(number), self.slots.get(number).and_then(Option::as_ref))
         {
-            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active));
+            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active), glances);
         }
     }
 

@@ -32,6 +32,9 @@ impl ConversationKey {
     }
 }
 
+/// A flow told whole. It is a kilobyte, so it stays where it was written and its place is handed on.
+pub type WholeFlow = Box<FlowRecord>;
+
 /// The flows kept whole at each end of a conversation's life; the rest is counted.
 pub const KEPT_EACH_END: usize = 24;
 
@@ -61,21 +64,21 @@ pub struct Conversation {
     pub first: PacketRef,
     /// Last packet.
     pub last: PacketRef,
-    /// The earliest and the latest flows, whole, in the order of their first packets. Most conversations have one: a tree of
-    /// such long records would take room for eleven.
-    attempts: Vec<FlowRecord>,
+    /// The earliest and the latest flows, whole, in the order of their first packets.
+    attempts: Vec<WholeFlow>,
     /// Where it stands for a sweep, what was folded into it.
     pub sweep: Option<Box<Sweep>>,
 }
 
 impl Conversation {
     /// A conversation of one flow.
-    pub fn new(flow: FlowRecord) -> Self {
+    pub fn new(flow: impl Into<WholeFlow>) -> Self {
+        let flow = flow.into();
         Self::under(ConversationKey::of(&flow), flow)
     }
 
     /// A conversation of one flow under a key that stands for more than the flow's own.
-    pub fn under(key: ConversationKey, flow: FlowRecord) -> Self {
+    pub fn under(key: ConversationKey, flow: WholeFlow) -> Self {
         let mut new = Self {
             key,
             flows: 0,
@@ -113,12 +116,12 @@ impl Conversation {
     }
 
     /// Takes one more flow in.
-    pub fn fold(&mut self, flow: FlowRecord) {
-        self.fold_keeping(flow, KEPT_EACH_END);
+    pub fn fold(&mut self, flow: impl Into<WholeFlow>) {
+        self.fold_keeping(flow.into(), KEPT_EACH_END);
     }
 
     /// The same where memory is short: no more than so many flows stay whole at each end of its life, or as many as there are.
-    pub fn fold_keeping(&mut self, flow: FlowRecord, each_end: usize) {
+    pub fn fold_keeping(&mut self, flow: WholeFlow, each_end: usize) {
         let most = self.attempts.len().max(2 * each_end.clamp(1, KEPT_EACH_END));
         self.flows += 1;
         self.packets = self.packets.saturating_add(flow.packets());
@@ -142,11 +145,11 @@ impl Conversation {
 
     /// The flows kept whole, in the order of their first packets.
     pub fn attempts(&self) -> impl DoubleEndedIterator<Item = &FlowRecord> + ExactSizeIterator {
-        self.attempts.iter()
+        self.attempts.iter().map(|flow| &**flow)
     }
 
     /// The same, for what is learnt once all flows have ended.
     pub fn attempts_mut(&mut self) -> impl Iterator<Item = &mut FlowRecord> {
-        self.attempts.iter_mut()
+        self.attempts.iter_mut().map(|flow| &mut **flow)
     }
 }

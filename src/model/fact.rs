@@ -34,15 +34,20 @@ impl Facts {
     }
 
     /// Adds a fact unless it is known already or the bound is reached.
-    pub fn add(&mut self, key: &'static str, value: impl Into<String>) {
+    pub fn add(&mut self, key: &'static str, value: impl AsRef<str> + Into<String>) {
+        let told = shortened(value.as_ref());
+        if self.0.len() >= MOST_FACTS || self.knows(key, told) {
+            return;
+        }
+        let length = told.len();
         let mut value = value.into();
-        if value.len() > LONGEST_VALUE {
-            let cut = (0..=LONGEST_VALUE).rev().find(|&at| value.is_char_boundary(at)).unwrap_or(0);
-            value.truncate(cut);
-        }
-        if self.0.len() < MOST_FACTS && !self.0.iter().any(|fact| fact.key == key && fact.value == value) {
-            self.0.push(Fact { key, value, at: None });
-        }
+        value.truncate(length);
+        self.0.push(Fact { key, value, at: None });
+    }
+
+    /// Whether a key has this value already. A payload is read anew as it grows, so most of what is stated is known.
+    fn knows(&self, key: &str, value: &str) -> bool {
+        self.0.iter().any(|fact| fact.value.len() == value.len() && fact.key == key && fact.value == value)
     }
 
     /// The first value under a key.
@@ -79,13 +84,19 @@ impl Facts {
 
     /// Takes over one fact, tied to the packet that showed it where it is new.
     pub fn learn_one(&mut self, key: &'static str, value: &str, at: PacketRef) {
-        if self.all(key).any(|known| known == value) {
-            return;
-        }
         let known = self.0.len();
         self.add(key, value);
         if let Some(added) = self.0.get_mut(known) {
             added.at = Some(at);
         }
     }
+}
+
+/// As much of a value as is kept.
+fn shortened(value: &str) -> &str {
+    if value.len() <= LONGEST_VALUE {
+        return value;
+    }
+    let cut = (0..=LONGEST_VALUE).rev().find(|&at| value.is_char_boundary(at)).unwrap_or(0);
+    value.get(..cut).unwrap_or_default()
 }

@@ -17,7 +17,7 @@ pub struct Observed {
     /// Every flow in the order of first packets, where they were asked for.
     pub flows: Vec<FlowRecord>,
     /// Every conversation.
-    pub conversations: BTreeMap<ConversationKey, Conversation>,
+    pub conversations: BTreeMap<ConversationKey, Box<Conversation>>,
     /// DNS questions and their answers, in the order of their first packets.
     pub lookups: Vec<Lookup>,
     /// Ports that endpoint mappers gave out.

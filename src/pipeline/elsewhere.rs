@@ -15,6 +15,7 @@ use crate::model::PacketRef;
 use crate::model::Series;
 use crate::model::Timestamp;
 use crate::model::Transport;
+use crate::model::WholeFlow;
 
 /// The most questions of one shard that wait for an answer from elsewhere.
 const MOST_QUESTIONS: usize = 1024;
@@ -31,14 +32,14 @@ type Exchange = (CellId, Endpoint, Host, &'static str);
 /// The questions and the answers of one shard.
 #[derive(Clone, Debug, Default)]
 pub struct Elsewhere {
-    questions: Vec<FlowRecord>,
+    questions: Vec<WholeFlow>,
     /// The first and the last packet that answered.
     answers: BTreeMap<Exchange, (PacketRef, PacketRef)>,
 }
 
 impl Elsewhere {
     /// Looks at a flow that ended. A question without answer is kept back where there is room; all else comes back.
-    pub fn take(&mut self, record: FlowRecord) -> Option<FlowRecord> {
+    pub fn take(&mut self, record: WholeFlow) -> Option<WholeFlow> {
         if record.transport != Transport::Udp {
             return Some(record);
         }
@@ -64,7 +65,7 @@ impl Elsewhere {
     }
 
     /// The questions last repeated before `since`, each told by what came of it. Answers from before then are forgotten.
-    pub fn settle(&mut self, since: Timestamp) -> Vec<FlowRecord> {
+    pub fn settle(&mut self, since: Timestamp) -> Vec<WholeFlow> {
         let (old, young) = std::mem::take(&mut self.questions).into_iter().partition(|q| q.last.time < since);
         let answers = self.answers.clone();
         self.questions = young;
@@ -73,7 +74,7 @@ impl Elsewhere {
     }
 
     /// The questions kept back, each told by what came of it.
-    pub fn finish(self) -> Vec<FlowRecord> {
+    pub fn finish(self) -> Vec<WholeFlow> {
         let Self { mut questions, answers } = self;
         for question in &mut questions {
             let Some(&(first, last)) = exchange(question).and_then(|exchange| answers.get(&exchange)) else {

@@ -112,7 +112,12 @@ impl Judgement {
 
     /// Whether a proved protocol reads every message.
     pub fn listens(&self) -> bool {
-        self.access.is_some() || self.protocol().is_some_and(|protocol| protocol.listens())
+        self.protocol().is_some_and(|protocol| protocol.listens())
+    }
+
+    /// Whether every later payload is to be glanced at.
+    pub fn glances(&self) -> bool {
+        self.access.is_some()
     }
 
     /// Whether segments of either end wait for one before them.
@@ -367,7 +372,7 @@ impl Judgement {
     }
 
     /// Takes in what a payload's messages do to a machine: facts that no prefix bounds.
-    fn glance(&mut self, carrier: Carrier, payload: &Payload<'_>) {
+    pub fn glance(&mut self, carrier: Carrier, payload: &Payload<'_>) {
         let (Some(access), Some(protocol), Some(classification)) =
             (&mut self.access, self.protocol.and_then(|at| PROTOCOLS.get(at)), &mut self.classification)
         else {

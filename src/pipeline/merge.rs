@@ -20,6 +20,7 @@ use crate::model::Vantage;
 use super::names;
 use super::names::Names;
 use super::resolve::Resolver;
+use super::shard::Conversations;
 use super::shard::Learnt;
 use super::shard::Room;
 use super::shard::fold;
@@ -45,7 +46,8 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         Observed { tally: read, inputs: source.inputs, names: source.names, ..Observed::default() };
     let mut vantage = Vantage::default();
     let mut learned: Vec<(CellId, Host, u16)> = Vec::new();
-    let mut conversations = Vec::new();
+    let mut conversations = Conversations::default();
+    conversations.reserve(shards.iter().map(|shard| shard.conversations.len()).sum());
     let mut unsettled = Vec::new();
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut resolver = Resolver::default();
@@ -74,24 +76,24 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         shard.view.add_to(&mut vantage);
     }
 
-    // One tree built at once: joining trees one by one would go through all of them each time.
-    observed.conversations = conversations.into_iter().collect();
     let learned: BTreeSet<_> = learned.into_iter().collect();
-    unsettled.sort_by_key(|record: &FlowRecord| record.first);
+    unsettled.sort_by_key(|record| record.first);
     for mut record in unsettled {
         settle(&mut record, &learned);
         if keep_flows {
-            observed.flows.push(record.clone());
+            observed.flows.push((*record).clone());
         }
         // Few enough by their own bound to need no other.
         fold(
-            &mut observed.conversations,
+            &mut conversations,
             record,
             &Room { conversations: usize::MAX, records: usize::MAX, tries: usize::MAX },
             &mut 0,
             &mut left_out,
         );
     }
+    // One tree built at once: joining trees one by one would go through all of them each time.
+    observed.conversations = conversations.into_iter().collect();
 
     observed.lookups.sort_by(|a, b| {
         (names::order(a), a.client, a.server, &a.name, a.kind).cmp(&(
@@ -122,7 +124,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
             known.last = known.last.max(heard.last);
         }
         let conversation = sweep.conversation(cell, client);
-        observed.conversations.insert(conversation.key, conversation);
+        observed.conversations.insert(conversation.key, Box::new(conversation));
     }
     vantage.first = observed.inputs.iter().filter_map(|input| input.first).min();
     vantage.last = observed.inputs.iter().filter_map(|input| input.last).max();

@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::model::Answer;
 use crate::model::CellId;
 use crate::model::DnsMessage;
@@ -113,7 +116,7 @@ pub fn order(lookup: &Lookup) -> Option<PacketRef> {
 
 /// Names of addresses, as answers gave them, each with the first answer that did.
 #[derive(Debug, Default)]
-pub struct Names(BTreeMap<(CellId, IpAddr), BTreeMap<String, PacketRef>>);
+pub struct Names(HashMap<(CellId, IpAddr), BTreeMap<String, PacketRef>, RandomState>);
 
 impl Names {
     /// The names in these lookups: the one asked for and the aliases on the way.
@@ -138,6 +141,11 @@ impl Names {
         names
     }
 
+    /// Whether a host was ever given a name.
+    pub fn knows(&self, cell: CellId, host: Host) -> bool {
+        host.ip().is_some_and(|ip| self.0.contains_key(&(cell, ip)))
+    }
+
     /// Names that a host had been given by this packet.
     pub fn before(&self, cell: CellId, host: Host, at: PacketRef) -> impl Iterator<Item = &str> {
         let known = host.ip().and_then(|ip| self.0.get(&(cell, ip)));
@@ -151,6 +159,9 @@ impl Names {
 
     /// Adds the server's names to those that a flow states itself.
     pub fn add_to(&self, flow: &mut FlowRecord) {
+        if !self.knows(flow.cell, flow.server.host) {
+            return;
+        }
         let mut names: BTreeSet<String> = std::mem::take(&mut flow.hosts).into_iter().collect();
         names.extend(self.before(flow.cell, flow.server.host, flow.first).map(str::to_owned));
         flow.hosts = names.into_iter().collect();

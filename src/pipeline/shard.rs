@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use hashbrown::HashSet;
 
 use crate::classify::Carrier;
@@ -23,8 +25,10 @@ use crate::flow::Lone;
 use crate::flow::Payload;
 use crate::flow::Place;
 use crate::flow::Proven;
+use crate::flow::Quick;
 use crate::flow::Recent;
 use crate::flow::Seen;
+use crate::flow::SlotId;
 use crate::flow::Table;
 use crate::model::CellId;
 use crate::model::Conversation;
@@ -41,6 +45,7 @@ use crate::model::Statement;
 use crate::model::Tally;
 use crate::model::Timestamp;
 use crate::model::Transport;
+use crate::model::WholeFlow;
 
 use super::cells::CellMap;
 use super::elsewhere::Elsewhere;
@@ -106,6 +111,9 @@ pub struct Delivery<'a> {
     pub tasks: Tasks,
 }
 
+/// Conversations in no order: the merge sorts them.
+pub type Conversations = HashMap<ConversationKey, Box<Conversation>, RandomState>;
+
 /// What a shard learnt.
 #[derive(Clone)]
 pub struct Learnt {
@@ -114,11 +122,11 @@ pub struct Learnt {
     /// Its flows, where they were asked for.
     pub flows: Vec<FlowRecord>,
     /// Its conversations.
-    pub conversations: BTreeMap<ConversationKey, Conversation>,
+    pub conversations: Conversations,
     /// Flow records kept whole in them.
     pub whole: usize,
     /// Streams without opening: who is the server may be known once all shards are done.
-    pub unsettled: Vec<FlowRecord>,
+    pub unsettled: Vec<WholeFlow>,
     /// Questions that may be answered from another port.
     pub elsewhere: Elsewhere,
     /// Service endpoints seen accepting.
@@ -160,7 +168,7 @@ impl Shard {
             learnt: Learnt {
                 tally: Tally::default(),
                 flows: Vec::new(),
-                conversations: BTreeMap::new(),
+                conversations: Conversations::default(),
                 whole: 0,
                 unsettled: Vec::new(),
                 elsewhere: Elsewhere::default(),
@@ -260,9 +268,23 @@ impl Shard {
         }
         tally.in_flows += 1;
         let copy = appearance == Appearance::OtherVantage;
-        if copy || !self.table.quick(hash, (key, from), plain, at, original) {
-            self.take_at_length(ready, copy);
+        let quick = if copy { Quick::No } else { self.table.quick(hash, (key, from), plain, at, original) };
+        match quick {
+            Quick::No => self.take_at_length(ready, copy),
+            Quick::Counted => {}
+            Quick::Glance(slot) => self.glance(slot, plain, at),
         }
+    }
+
+    /// Shows the payload of a counted packet to a protocol that tells what each of its messages does.
+    fn glance(&mut self, slot: SlotId, plain: &Plain<'_>, at: PacketRef) {
+        let Some((_, judgement)) = self.table.slot(slot) else { return };
+        let (carrier, sequence, bytes, promised) = match plain.body() {
+            Body::Tcp(tcp) => (Carrier::Tcp, tcp.sequence, tcp.payload, tcp.payload_length as usize),
+            Body::Udp(udp) => (Carrier::Udp, 0, udp.payload, udp.payload_length as usize),
+            _ => return,
+        };
+        judgement.glance(carrier, &Payload { at, sequence, bytes, cut: promised > bytes.len() });
     }
 
     #[inline(never)]
@@ -306,7 +328,7 @@ impl Shard {
     /// Settles the roles of streams without opening, silent since then, by the endpoints that are known to accept.
     pub fn settle(&mut self, learned: &BTreeSet<(CellId, Host, u16)>, since: Timestamp) {
         let waiting = std::mem::take(&mut self.learnt.unsettled);
-        let (old, young) = waiting.into_iter().partition(|record: &FlowRecord| record.last.time < since);
+        let (old, young) = waiting.into_iter().partition(|record: &WholeFlow| record.last.time < since);
         self.learnt.unsettled = young;
         for mut record in old {
             merge::settle(&mut record, learned);
@@ -337,9 +359,7 @@ impl Shard {
         let addresses = learnt.resolver.forget(since);
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
         learnt.sweeps.forget(since);
-        for key in learnt.conversations.keys() {
-            learnt.sweeps.know(key);
-        }
+        learnt.conversations.keys().for_each(|key| learnt.sweeps.know(key));
     }
 
     /// Makes room for other hosts than those whose marks these are.
@@ -380,7 +400,11 @@ impl Shard {
             return;
         }
         if judgement.is_closed() && !judgement.listens() {
-            self.table.hush(slot);
+            let glances = judgement.glances();
+            if let Some(payload) = payload(arrival).filter(|_| glances) {
+                judgement.glance(carrier, &payload);
+            }
+            self.table.hush(slot, glances);
             return;
         }
         let before = judgement.kept();
@@ -469,7 +493,7 @@ impl Sink<'_> {
         let (classification, client, answers) = judgement.tell();
         let hosts = names::stated(&classification.facts);
         self.learnt.view.take(&flow);
-        let record = flow.tell(Proven { classification, client, answers, hosts });
+        let record = Box::new(flow.tell(Proven { classification, client, answers, hosts }));
         self.learnt.tally.flows += 1;
         self.learnt.tally.evicted += u64::from(why == Leaves::Evicted);
         if record.transport == Transport::Tcp {
@@ -530,9 +554,9 @@ impl Learnt {
     }
 
     /// Keeps a record whose roles are settled, within the bound on conversations.
-    pub fn keep(&mut self, record: FlowRecord, keep_flows: bool, room: &Room) {
+    pub fn keep(&mut self, record: WholeFlow, keep_flows: bool, room: &Room) {
         if keep_flows {
-            self.flows.push(record.clone());
+            self.flows.push((*record).clone());
         }
         let (key, before) = (ConversationKey::of(&record), self.conversations.len());
         fold(&mut self.conversations, record, room, &mut self.whole, &mut self.left_out);
@@ -545,8 +569,8 @@ impl Learnt {
 /// Folds a flow into its conversation. Beyond the bound, the ports of attempts that came to nothing are folded together, so that
 /// a sweep over all ports of a plant stays one line a pair; whatever was answered has room for [`ANSWERED`] times as many.
 pub fn fold(
-    conversations: &mut BTreeMap<ConversationKey, Conversation>,
-    record: FlowRecord,
+    conversations: &mut Conversations,
+    record: WholeFlow,
     room: &Room,
     whole: &mut usize,
     left_out: &mut BTreeMap<&'static str, u64>,
@@ -572,12 +596,12 @@ pub fn fold(
             return;
         }
     }
-    conversations.insert(key, Conversation::under(key, record));
+    conversations.insert(key, Box::new(Conversation::under(key, record)));
     *whole += 1;
 }
 
 /// Folds a flow into a known conversation, and counts what stays whole of it.
-fn add(known: &mut Conversation, record: FlowRecord, short: bool, whole: &mut usize) {
+fn add(known: &mut Conversation, record: WholeFlow, short: bool, whole: &mut usize) {
     let before = known.attempts().len();
     known.fold_keeping(record, if short { 1 } else { KEPT_EACH_END });
     *whole += known.attempts().len() - before;

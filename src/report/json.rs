@@ -435,14 +435,16 @@ impl<'a> FindingView<'a> {
 
 #[derive(Serialize)]
 struct EvidenceView<'a> {
-    #[serde(flatten)]
-    at: At<'a>,
+    file: &'a str,
+    packet: u64,
+    time: Moment,
     note: &'a str,
 }
 
 impl<'a> EvidenceView<'a> {
     fn of(piece: &'a Evidence, report: &'a Report) -> Self {
-        Self { at: At::of(piece.at, report), note: &piece.note }
+        let At { file, packet, time } = At::of(piece.at, report);
+        Self { file, packet, time, note: &piece.note }
     }
 }
 

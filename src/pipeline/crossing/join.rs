@@ -43,7 +43,7 @@ pub fn join(parts: Vec<Part>) -> Observed {
         add_up(&mut crossings);
         joined.crossings.extend(crossings);
         if let Some(conversation) = conversation(&parts, key, flows) {
-            joined.conversations.insert(key, conversation);
+            joined.conversations.insert(key, Box::new(conversation));
         }
     }
     for (at, part) in parts.into_iter().enumerate() {
@@ -168,10 +168,10 @@ fn conversation(
     flows: Vec<(usize, FlowRecord)>,
 ) -> Option<Conversation> {
     let mut all = flows.into_iter().map(|(_, flow)| flow);
-    let mut joined = Conversation::under(key, all.next()?);
+    let mut joined = Conversation::under(key, all.next()?.into());
     all.for_each(|flow| joined.fold(flow));
     let told: Vec<&Conversation> =
-        parts.iter().filter_map(|part| part.observed.conversations.get(&key)).collect();
+        parts.iter().filter_map(|part| part.observed.conversations.get(&key).map(AsRef::as_ref)).collect();
     for one in &told {
         joined.protocols.extend(&one.protocols);
         joined.layers.extend(&one.layers);
