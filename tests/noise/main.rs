@@ -58,7 +58,7 @@ impl Flow {
     fn claims(&self) -> Vec<&'static str> {
         let side = |at: usize, complete| {
             let (bytes, ends) = &self.sides[at];
-            Side { bytes, ends, from_start: self.from_start, complete }
+            Side { bytes, ends, from_start: self.from_start, complete, lacks: &[] }
         };
         let mut found = Vec::new();
         for complete in [false, true] {
