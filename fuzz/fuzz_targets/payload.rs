@@ -40,6 +40,9 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
     };
     let (first_ends, second_ends) = (ends(first, cuts[1]), ends(second, cuts[2]));
     let from_start = flags & 1 == 0 || carrier != Carrier::Tcp;
+    // What a snap length cut off each datagram.
+    let lacks = [u16::from(flags >> 3); 2];
+    let lacks: &[u16] = if carrier == Carrier::Tcp { &[] } else { &lacks };
     let mut heard = Vec::new();
     // How many messages of each end are there as the flow goes on, and whose was the last.
     let steps: [([usize; 2], usize); 4] = match flags & 4 == 0 {
@@ -58,7 +61,7 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
             };
             let (one, one_length) = side(first, &first_ends, counts[0]);
             let (two, two_length) = side(second, &second_ends, counts[1]);
-            let part = |bytes, ends| Side { bytes, ends, from_start, complete };
+            let part = |bytes, ends| Side { bytes, ends, from_start, complete, lacks };
             let seen = Seen {
                 carrier,
                 first: part(&first[..one_length], &first_ends[..one]),

@@ -159,6 +159,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             .or_else(ended)
             .unwrap_or_else(|| payload::held_against(flow, want));
         return match (state, cut::doubtful(flow)) {
+            (State::Works(..), _) if let Some(why) = cut::half_shown(flow) => State::Open(why),
             (State::Works(proofs, note), Some(doubt)) => State::Doubtful(proofs, note, doubt),
             (state, _) => state,
         };

@@ -21,6 +21,8 @@ use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::rules::Waiver;
 
+use super::cast::Party;
+use super::catalogue::Entry;
 use super::condition;
 use super::id;
 use super::lookup;
@@ -353,9 +355,9 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// What may be a lookup or a clock request, by its port alone, where a snap length keeps the payload from showing it.
+    /// What may be a lookup, a clock request or a lease, by its port alone, where a snap length keeps the payload from showing it.
     fn cut_need(&self, conversation: &Conversation) -> Option<Ruling> {
-        const PORTS: [u16; 2] = [53, 123];
+        const PORTS: [u16; 6] = [53, 67, 68, 123, 546, 547];
         let may_be = conversation.protocols.is_empty()
             && self.ground.view.cuts()
             && conversation.key.transport == Transport::Udp
@@ -364,7 +366,7 @@ impl<'a> Context<'a> {
             Ruling::new(
                 ConversationVerdict::Infrastructure,
                 None,
-                "undecided: its packets are cut by a snap length, so that it is a name lookup or a clock request is not shown",
+                "undecided: its packets are cut by a snap length, so that it is a name lookup, a clock request or a lease is not shown",
             )
         })
     }
@@ -373,6 +375,18 @@ impl<'a> Context<'a> {
     fn undocumented(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
         if let Some(sweep) = &conversation.sweep {
             return Ruling::new(ConversationVerdict::Unexpected, None, sweep.reason());
+        }
+        if self.ground.view.cuts()
+            && let Some(rule) = self.allowed.perhaps(self.ground, conversation, matched)
+        {
+            return Ruling::new(
+                ConversationVerdict::Infrastructure,
+                Some(rule.id.clone()),
+                format!(
+                    "undecided: its packets are cut by a snap length, so that it is {}, which the site allows, is not shown",
+                    rule.protocol.join(" or ")
+                ),
+            );
         }
         let stray = matched.iter().all(|one| self.is_stray(&one.flow));
         if stray && !matched.is_empty() {
@@ -402,6 +416,13 @@ impl<'a> Context<'a> {
                 format!(
                     "undecided: {why}, so the name of its server, by which a rule might cover it, is not shown"
                 ),
+            );
+        }
+        if !matched.is_empty() && matched.iter().all(|one| self.may_have_been_named_before(one)) {
+            return Ruling::new(
+                ConversationVerdict::Infrastructure,
+                None,
+                "undecided: the site binds a role by a name whose address its client may have looked up before the capture, and that may be this one",
             );
         }
         let tried = if conversation
@@ -491,8 +512,48 @@ impl<'a> Context<'a> {
         self.ground.catalogue.covering_by_name(self.ground.cast, flow).any(|entry| {
             // Names that a document lists are names on the internet; a site may name machines of its own.
             let public = !self.ground.site.roles.contains_key(entry.to);
-            !(public && private)
+            !(public && private) || self.had_a_cut_answer(flow)
         })
+    }
+
+    /// Whether the client looked a documented name up before, and the address that it got is cut off: it may be this one, whichever it is.
+    fn had_a_cut_answer(&self, flow: &FlowRecord) -> bool {
+        self.ground.observed.lookups.iter().any(|lookup| {
+            lookup.client == flow.client.host
+                && lookup.cell == flow.cell
+                && lookup
+                    .answer
+                    .as_ref()
+                    .is_some_and(|answer| lookup::is_cut(answer) && answer.at <= flow.first)
+                && self.ground.cast.binds(&lookup.name)
+        })
+    }
+
+    /// Whether the site binds a role by a name whose lookup may lie before the capture, at an address of its own that this flow may be about
+    /// (evidence 3.2: names resolved before the capture). A lookup that shows the name's address settles it.
+    fn may_have_been_named_before(&self, one: &Matched<'_>) -> bool {
+        let flow = &one.flow;
+        let ground = self.ground;
+        let since = ground.observed.vantage.first.unwrap_or(Timestamp::MIN);
+        let private = flow.server.host.ip().is_some_and(lookup::is_private);
+        if !private || !names::of_flow(flow).is_empty() || flow.first.time.since(since) >= NAMES_LAST {
+            return false;
+        }
+        let unresolved = |entry: &Entry<'_>| {
+            let players = ground.cast.players(entry.ruleset, entry.to);
+            let mut patterns = players.iter().flat_map(Party::patterns).peekable();
+            patterns.peek().is_some()
+                && !patterns.any(|pattern| {
+                    ground.observed.lookups.iter().any(|lookup| {
+                        let found = lookup.answer.as_ref().is_some_and(|answer| !answer.addresses.is_empty());
+                        found && lookup.cell == flow.cell && pattern.covers(&lookup.name)
+                    })
+                })
+        };
+        ground
+            .catalogue
+            .covering_by_name(ground.cast, flow)
+            .any(|entry| ground.site.roles.contains_key(entry.to) && unresolved(entry))
     }
 
     fn in_scope(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> bool {
@@ -558,7 +619,7 @@ fn is_discovery(conversation: &Conversation) -> bool {
     /// Among them NetBIOS names and datagrams (RFC 1001 section 15).
     const PROTOCOLS: [&str; 3] = ["ssdp", "ws-discovery", "netbios"];
     /// The same by port where nothing was recognised (IANA service names).
-    const PORTS: [u16; 4] = [137, 138, 1900, 3702];
+    const PORTS: [u16; 6] = [137, 138, 1900, 3702, 5353, 5355];
     let named = !conversation.protocols.is_empty()
         && conversation.protocols.iter().all(|protocol| PROTOCOLS.contains(protocol));
     let by_port =

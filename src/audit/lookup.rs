@@ -81,7 +81,8 @@ fn mended(lookups: &[&Lookup], context: &Context<'_>, view: &View, attempts: &mu
         let cloned = view.is_cloned_somewhere(lookup.cell, lookup.client);
         !cloned
             && lookup.answer.as_ref().is_some_and(|answer| {
-                answer.at > failed && answer.addresses.iter().any(|address| !context.is_sink(*address))
+                let found = answer.addresses.iter().any(|address| !context.is_sink(*address));
+                answer.at > failed && (found || is_cut(answer))
             })
     });
     if let Some(lookup) = good
@@ -94,12 +95,22 @@ fn mended(lookups: &[&Lookup], context: &Context<'_>, view: &View, attempts: &mu
             place: (lookup.cell, Vec::new()),
             maker: None,
             state: State::Open(format!(
-                "{} has an address again since packet {}; whether it is reached is not shown",
+                "{} {} since packet {}; whether it is reached is not shown",
                 lookup.name,
+                if is_cut(answer) {
+                    "is answered again, with what was cut off,"
+                } else {
+                    "has an address again"
+                },
                 answer.at.number()
             )),
         });
     }
+}
+
+/// Whether an answer gives what was asked for, and the capture or the server cut it off: it is no failure, and no address either.
+pub fn is_cut(answer: &Answer) -> bool {
+    answer.code == code::NO_ERROR && !answer.whole && answer.addresses.is_empty()
 }
 
 /// The packet by which a lookup is placed in time.
@@ -121,7 +132,15 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
         .filter_map(|lookup| Some((*lookup, lookup.answer.as_ref()?)))
         .filter_map(|(lookup, answer)| Some((lookup, answer, kind(answer, &lookup.name, context)?)))
         .min_by_key(|(_, answer, (rank, ..))| (*rank, answer.at));
+    let contradicted = |failed: &Answer| {
+        let mut answers = group.iter().filter_map(|lookup| lookup.answer.as_ref());
+        failed.code != code::NO_ERROR && answers.any(is_cut)
+    };
     let state = match worst {
+        Some((_, answer, _)) if contradicted(answer) => State::Unclear(format!(
+            "the lookup of {} is answered in two ways, and one of the answers is cut off",
+            first.name
+        )),
         Some((lookup, answer, (_, mechanism, grade, words))) => {
             let evidence =
                 Proofs::new(answer.at, format!("{} answers {words} for {}", lookup.server, lookup.name))

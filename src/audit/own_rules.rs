@@ -84,6 +84,27 @@ impl<'a> OwnRules<'a> {
         conversation: &Conversation,
         matched: &[Matched<'_>],
     ) -> Option<(usize, &'a SiteRule)> {
+        self.find(ground, conversation, matched, false)
+    }
+
+    /// The first rule that covers a conversation if what it speaks, which was not recognised, is what the rule wants.
+    pub fn perhaps(
+        &self,
+        ground: Ground<'_>,
+        conversation: &Conversation,
+        matched: &[Matched<'_>],
+    ) -> Option<&'a SiteRule> {
+        let unknown = conversation.protocols.is_empty();
+        self.find(ground, conversation, matched, unknown).map(|(_, rule)| rule)
+    }
+
+    fn find(
+        &self,
+        ground: Ground<'_>,
+        conversation: &Conversation,
+        matched: &[Matched<'_>],
+        any_protocol: bool,
+    ) -> Option<(usize, &'a SiteRule)> {
         if self.rules.is_empty() {
             return None;
         }
@@ -103,7 +124,8 @@ impl<'a> OwnRules<'a> {
         found.sort_unstable();
         found.into_iter().find_map(|(at, flow)| {
             let (rule, one) = (*self.rules.get(at)?, matched.get(flow)?);
-            covers(ground, rule, conversation, &one.flow).then_some((at, rule))
+            (covers(ground, rule, &one.flow) && (any_protocol || speaks(rule, conversation)))
+                .then_some((at, rule))
         })
     }
 
@@ -208,22 +230,21 @@ fn carrier(flow: &FlowRecord) -> Option<Carrier> {
     }
 }
 
-/// Whether a rule covers a flow of a conversation: its ends, its service and what it speaks.
-fn covers(ground: Ground<'_>, rule: &SiteRule, conversation: &Conversation, flow: &FlowRecord) -> bool {
+/// Whether a conversation speaks what a rule wants.
+fn speaks(rule: &SiteRule, conversation: &Conversation) -> bool {
+    let mut spoken = conversation.layers.iter().chain(&conversation.protocols);
+    rule.protocol.is_empty() || spoken.any(|layer| rule.protocol.iter().any(|p| p == layer))
+}
+
+/// Whether a rule covers a flow: its ends and its service.
+fn covers(ground: Ground<'_>, rule: &SiteRule, flow: &FlowRecord) -> bool {
     let carrier = carrier(flow);
     let served = rule.services.is_empty()
         || rule.services.iter().any(|service| {
             Some(service.carrier) == carrier
                 && flow.server.port.is_some_and(|port| service.ports.contains(&port))
         });
-    let spoken = rule.protocol.is_empty()
-        || conversation
-            .layers
-            .iter()
-            .chain(&conversation.protocols)
-            .any(|layer| rule.protocol.iter().any(|p| p == layer));
     served
-        && spoken
         && is_party(ground, &rule.from, flow.cell, flow.client.host, None)
         && is_party(ground, &rule.to, flow.cell, flow.server.host, Some(flow))
 }

@@ -148,7 +148,20 @@ fn in_one_cell(
         .filter(|(_, (_, one))| matches!(one.verdict, Verdict::Satisfied(_)))
         .max_by_key(|(_, (ends, _))| by_ends.get(ends).and_then(|tries| Some(tries.last()?.last)))
         .map(|(at, _)| at);
-    let Some(best) = best else { return all() };
+    let Some(best) = best else {
+        // A member that gets through, whatever it speaks, is none that fails: then neither does the party.
+        let open = settled.iter().find(|(_, one)| {
+            matches!(one.verdict, Verdict::Undecided)
+                && one.history.last().is_some_and(|phase| phase.verdict == Verdict::Undecided.name())
+        });
+        return match open {
+            Some((_, open)) if !named => told(Settled {
+                reason: format!("of {}, one gets through: {}", target.label, open.reason),
+                ..open.clone()
+            }),
+            _ => all(),
+        };
+    };
     let (_, mut best) = settled.swap_remove(best);
     let others: Vec<String> = settled
         .iter()

@@ -57,7 +57,7 @@ pub fn left(out: Set) -> impl Iterator<Item = usize> {
 /// Who says that a stream which begins with this byte adds nothing. Asked for both ends: a protocol may tell them apart.
 fn by_byte(byte: u8) -> Set {
     let bytes = [byte];
-    let heard = Side { bytes: &bytes, ends: &[], from_start: true, complete: false };
+    let heard = Side::of(&bytes, &[]);
     let silent = Side::default();
     let over = |first, second, end: End| {
         set(|protocol| match protocol.probe(&Seen { carrier: Carrier::Tcp, first, second }) {

@@ -46,6 +46,8 @@ pub struct Sent {
     pub bytes: Vec<u8>,
     pub ends: Vec<u16>,
     pub from_start: bool,
+    /// Of each datagram, the bytes that the capture or the prefix lacks.
+    pub lacks: Vec<u16>,
     next: Option<u32>,
     pending: BTreeMap<u32, Vec<u8>>,
 }
@@ -83,10 +85,12 @@ impl Sent {
         }
     }
 
-    fn datagram(&mut self, payload: &[u8]) {
+    fn datagram(&mut self, payload: &[u8], length: usize) {
         if self.ends.len() < DATAGRAMS {
-            self.bytes.extend_from_slice(&payload[..payload.len().min(DATAGRAM)]);
+            let kept = payload.len().min(DATAGRAM);
+            self.bytes.extend_from_slice(&payload[..kept]);
             self.ends.push(self.bytes.len() as u16);
+            self.lacks.push(length.saturating_sub(kept) as u16);
         }
     }
 }
@@ -122,6 +126,19 @@ impl Flow {
         self.cut(self.steps[step], false)
     }
 
+    /// The datagrams as a capture holds them that keeps so many bytes of each.
+    pub fn snapped(&self, most: usize) -> Self {
+        let mut snapped = self.clone();
+        for (sent, whole) in snapped.sent.iter_mut().zip(&self.sent) {
+            *sent = Sent { from_start: whole.from_start, ..Sent::default() };
+            let side = Side { lacks: &whole.lacks, ..Side::of(&whole.bytes, &whole.ends) };
+            for (bytes, length) in side.datagrams() {
+                sent.datagram(&bytes[..bytes.len().min(most)], length);
+            }
+        }
+        snapped
+    }
+
     /// Only what one end sent, as if it were the first heard and its beginning had been missed.
     pub fn one_sided(&self, end: End) -> Seen<'_> {
         let seen = self.seen();
@@ -139,6 +156,7 @@ impl Flow {
             let cut = count.checked_sub(1).map_or(0, |last| sent.ends[last]);
             sent.bytes.drain(..usize::from(cut));
             sent.ends.drain(..count);
+            sent.lacks.drain(..count.min(sent.lacks.len()));
             sent.ends.iter_mut().for_each(|end| *end -= cut);
             sent.from_start = false;
         }
@@ -157,7 +175,13 @@ impl Flow {
             let sent = &self.sent[index];
             let ends = &sent.ends[..counts[index].min(sent.ends.len())];
             let bytes = &sent.bytes[..ends.last().copied().map_or(0, usize::from)];
-            Side { bytes, ends, from_start: sent.from_start || self.carrier != Carrier::Tcp, complete }
+            Side {
+                bytes,
+                ends,
+                from_start: sent.from_start || self.carrier != Carrier::Tcp,
+                complete,
+                lacks: &sent.lacks,
+            }
         };
         Seen { carrier: self.carrier, first: side(0), second: side(1) }
     }
@@ -283,7 +307,7 @@ impl Table {
                 let from = (from.to_string(), Some(udp.source_port()));
                 let to = (to.to_string(), Some(udp.destination_port()));
                 let (at, end) = self.find(1, Carrier::Udp, from, to, false);
-                self.flows[at].sent[end].datagram(udp.payload());
+                self.flows[at].sent[end].datagram(udp.payload(), usize::from(udp.length()).saturating_sub(8));
                 self.step(at);
             }
             (None, None) if link == 1 => self.ethernet(data),
@@ -325,7 +349,7 @@ impl Table {
             }
         };
         let (at, end) = self.find(2, Carrier::Ethernet(kind), from, to, false);
-        self.flows[at].sent[end].datagram(payload);
+        self.flows[at].sent[end].datagram(payload, payload.len());
         self.step(at);
     }
 

@@ -45,7 +45,7 @@ impl Protocol for Kerberos {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let both = match seen.carrier {
-            Carrier::Udp => look::both(seen, |side| look::datagrams(side, datagram)),
+            Carrier::Udp => look::both(seen, |side| look::datagrams_and_lengths(side, datagram)),
             Carrier::Tcp => look::both(seen, |side| look::stream(side, |bytes| stream(bytes, side.complete))),
             Carrier::Ethernet(_) => return Probe::No,
         };
@@ -123,13 +123,9 @@ fn message(bytes: &[u8]) -> Option<Message<'_>> {
     fits.then_some(Message { kind, number, bytes, total: outer.total() })
 }
 
-/// Longest prefix of a datagram that is certainly whole.
-const KEPT: usize = 1024;
-
-fn datagram(bytes: &[u8]) -> Option<Message<'_>> {
-    message(bytes).filter(|message| {
-        message.total == bytes.len() || (message.total > bytes.len() && bytes.len() >= KEPT)
-    })
+/// A datagram is one message, as long as that was when it was sent.
+fn datagram(bytes: &[u8], length: usize) -> Option<Message<'_>> {
+    message(bytes).filter(|message| message.total == length)
 }
 
 /// Messages of a stream, each after four octets of length (section 7.2.2).
@@ -202,6 +198,30 @@ mod tests {
         let flows = harness::flows("directory/kinit.pcap");
         let mut proofs = flows.iter().filter_map(|flow| harness::proof(&Kerberos, &flow.seen()));
         assert!(proofs.any(|proof| proof.facts.get("kerberos.realm").is_some()));
+    }
+
+    #[test]
+    fn datagrams_that_a_snap_length_cut_are_told_by_the_length_that_was_sent() {
+        if !harness::present() {
+            return;
+        }
+        let mut seen = 0;
+        for (flow, label) in harness::labelled() {
+            if flow.carrier != Carrier::Udp || label.protocol.as_deref() != Some("kerberos") {
+                continue;
+            }
+            seen += 1;
+            for kept in [54, 86, 214] {
+                let mut snapped = flow.snapped(kept);
+                assert!(harness::proof(&Kerberos, &snapped.seen()).is_some(), "{} {kept}", flow.place());
+                // The same bytes where the datagrams had another length.
+                for sent in &mut snapped.sent {
+                    sent.lacks.iter_mut().for_each(|lacks| *lacks += 1);
+                }
+                assert!(harness::proof(&Kerberos, &snapped.seen()).is_none(), "{} {kept}", flow.place());
+            }
+        }
+        assert!(seen > 0);
     }
 
     #[test]

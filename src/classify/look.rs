@@ -46,11 +46,19 @@ pub fn stream<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Look<T>) -> Lo
 
 /// Judges datagrams one by one; those that are of the protocol are handed on with what was learnt of each.
 pub fn datagrams<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Option<T>) -> Look<Vec<T>> {
+    datagrams_and_lengths(side, |bytes, _| judge(bytes))
+}
+
+/// The same, where the length that each datagram had when it was sent tells something of one that the capture cut.
+pub fn datagrams_and_lengths<'a, T>(
+    side: &Side<'a>,
+    judge: impl Fn(&'a [u8], usize) -> Option<T>,
+) -> Look<Vec<T>> {
     let mut learnt = Vec::new();
     let mut strangers = 0_usize;
     // An empty datagram tells nothing.
-    for message in side.messages().filter(|message| !message.is_empty()) {
-        match judge(message) {
+    for (message, length) in side.datagrams().filter(|(message, _)| !message.is_empty()) {
+        match judge(message, length) {
             Some(news) => learnt.push(news),
             None => strangers += 1,
         }

@@ -144,12 +144,15 @@ pub struct Side<'a> {
     pub from_start: bool,
     /// Whether the prefix is all there will be: its bound is reached, or the flow has ended.
     pub complete: bool,
+    /// Of each datagram, how many bytes were sent beyond those that are here, as the headers below it tell: a snap length cuts it. A
+    /// datagram without an entry lacks none; streams have no entries.
+    pub lacks: &'a [u16],
 }
 
 impl<'a> Side<'a> {
     /// A side that sent exactly these bytes as one message from its start: what tests and single datagrams need.
     pub fn of(bytes: &'a [u8], ends: &'a [u16]) -> Self {
-        Self { bytes, ends, from_start: true, complete: false }
+        Self { bytes, ends, from_start: true, complete: false, lacks: &[] }
     }
 
     /// Where in the stream a message may begin: at its first byte, and at each segment as well where its own beginning was missed.
@@ -167,6 +170,12 @@ impl<'a> Side<'a> {
     /// Whether nothing was heard from this end.
     pub fn is_silent(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// The datagrams of the prefix, each with the length that it had when it was sent.
+    pub fn datagrams(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
+        let lacks = self.lacks.iter().copied().chain(std::iter::repeat(0));
+        self.messages().zip(lacks).map(|(bytes, lacks)| (bytes, bytes.len() + usize::from(lacks)))
     }
 
     /// The datagrams (UDP, Ethernet) or segments (TCP) of the prefix.

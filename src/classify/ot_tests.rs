@@ -51,7 +51,13 @@ fn answers_are_final_packet_by_packet() {
 fn without<'a>(side: &Side<'a>, segments: usize, ends: &'a mut Vec<u16>) -> Side<'a> {
     let from = segments.checked_sub(1).and_then(|at| side.ends.get(at)).copied().unwrap_or(0);
     ends.extend(side.ends.iter().skip(segments).map(|end| end - from));
-    Side { bytes: &side.bytes[usize::from(from)..], ends, from_start: segments == 0, complete: true }
+    Side {
+        bytes: &side.bytes[usize::from(from)..],
+        ends,
+        from_start: segments == 0,
+        complete: true,
+        lacks: &[],
+    }
 }
 
 #[test]

@@ -45,11 +45,18 @@ impl Protocol for Pop3 {
 /// The longest line accepted: 512 bytes (RFC 2449 section 4), 255 of them a command.
 const LONGEST_LINE: usize = 512;
 
+/// Whether a line without its end, whole or begun, may be one of the protocol: text, since RFC 6856 perhaps beyond ASCII.
+fn may_be(line: &[u8]) -> bool {
+    line.len() <= LONGEST_LINE && !line.iter().any(|&byte| matches!(byte, 0..=8 | 10..=31 | 127))
+}
+
 fn step(bytes: &[u8]) -> Step {
     let Some((first, rest)) = line(bytes) else {
-        let may = bytes.len() <= LONGEST_LINE && bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r'));
-        return if may { Step::Cut(0) } else { Step::Wrong };
+        return if may_be(bytes.strip_suffix(b"\r").unwrap_or(bytes)) { Step::Cut(0) } else { Step::Wrong };
     };
+    if !may_be(first) {
+        return Step::Wrong;
+    }
     let weight = match first {
         // Other protocols answer so too (Redis): a greeting has a text, and what follows it is known by the client's commands.
         b"+OK" | [b'-', b'E', b'R', b'R', b' ', ..] => 0,
@@ -114,6 +121,30 @@ mod tests {
         let commands = [&b"USER a\r\n"[..], b"PASS b\r\n", b"STAT\r\n", b"RETR 1\r\n"];
         let Probe::Proven(proof) = harness::probe_messages(&Pop3, Carrier::Tcp, &commands) else { panic!() };
         assert_eq!(proof.client, Some(End::First));
+    }
+
+    #[test]
+    fn a_line_that_comes_in_pieces_may_hold_what_a_whole_one_may() {
+        for (piece, line) in [
+            (&b"+OK POP \xe9"[..], &b"+OK POP \xe9er\r\n"[..]),
+            (b"+OK a\tb", b"+OK a\tb\r\n"),
+            (b"+OK ready\r", b"+OK ready\r\n"),
+        ] {
+            assert_eq!(
+                (step(piece), step(line)),
+                (Step::Cut(0), Step::Whole(line.len(), 70)),
+                "{piece:02x?}"
+            );
+        }
+        let long = [&b"+OK "[..], &[b'a'; LONGEST_LINE]].concat();
+        for (piece, line) in [
+            (&b"+OK a\rb"[..], &b"+OK a\rb\r\n"[..]),
+            (b"+OK a\r\r", b"+OK a\r\r\n"),
+            (b"+OK \0", b"+OK \0\r\n"),
+            (&long, &[&long[..], b"\r\n"].concat()),
+        ] {
+            assert_eq!((step(piece), step(line)), (Step::Wrong, Step::Wrong), "{piece:02x?}");
+        }
     }
 
     #[test]

@@ -43,9 +43,7 @@ impl Protocol for Snmp {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let both = match seen.carrier {
-            Carrier::Udp => {
-                look::both(seen, |side| look::datagrams(side, |bytes| whole(message(bytes), bytes)))
-            }
+            Carrier::Udp => look::both(seen, |side| look::datagrams_and_lengths(side, whole)),
             Carrier::Tcp => look::both(seen, |side| look::stream(side, |bytes| first(bytes, side.complete))),
             Carrier::Ethernet(_) => return Probe::No,
         };
@@ -59,18 +57,20 @@ impl Protocol for Snmp {
         for (end, messages) in [End::First, End::Second].into_iter().zip(&both) {
             for message in messages.iter().flatten() {
                 facts.add("snmp.version", message.version);
-                facts.add("snmp.pdu", message.pdu);
+                if let Some(pdu) = message.pdu {
+                    facts.add("snmp.pdu", pdu);
+                }
                 if let Some(security) = message.security {
                     facts.add("snmp.security", security);
                 }
-                if let Some(access) = access(message.pdu) {
+                if let Some(access) = message.pdu.and_then(access) {
                     facts.add("snmp.access", access);
                 }
                 match message.pdu {
-                    "get" | "get-next" | "set" | "get-bulk" | "inform" => client = client.or(Some(end)),
-                    "response" | "report" => client = client.or(Some(end.other())),
+                    Some("get" | "get-next" | "set" | "get-bulk" | "inform") => client = client.or(Some(end)),
+                    Some("response" | "report") => client = client.or(Some(end.other())),
                     // Who reports an event opens the flow, and no answer is due.
-                    "trap" | "trap-v1" => notifies = notifies.or(Some(end)),
+                    Some("trap" | "trap-v1") => notifies = notifies.or(Some(end)),
                     _ => {}
                 }
             }
@@ -78,14 +78,14 @@ impl Protocol for Snmp {
         let open = !(seen.first.complete && seen.second.complete);
         // Traps are unconfirmed (RFC 3416 section 2.8), and who wants an answer to what is encrypted says so (RFC 3412 section 6.4).
         let unasked =
-            !both.iter().flatten().flatten().any(|message| message.asks || message.pdu == "response");
+            !both.iter().flatten().flatten().any(|message| message.asks || message.pdu == Some("response"));
         Probe::Proven(Proof { client: client.or(notifies), facts, open, unasked, ..Proof::default() })
     }
 
     fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
         let message =
             message(payload).filter(|message| carrier == Carrier::Udp || message.total == payload.len());
-        message.and_then(|message| access(message.pdu)).into_iter().for_each(tell);
+        message.and_then(|message| access(message.pdu?)).into_iter().for_each(tell);
     }
 }
 
@@ -93,7 +93,8 @@ impl Protocol for Snmp {
 #[derive(Clone, Copy, Debug)]
 struct Message {
     version: &'static str,
-    pdu: &'static str,
+    /// The operation; none where the message ends before it.
+    pdu: Option<&'static str>,
     security: Option<&'static str>,
     /// Whether an answer is due.
     asks: bool,
@@ -115,21 +116,16 @@ fn asks(pdu: &str) -> bool {
     matches!(pdu, "get" | "get-next" | "set" | "get-bulk" | "inform")
 }
 
-/// Longest prefix of a datagram that is certainly whole.
-const KEPT: usize = 1024;
-
-/// In a datagram the message is all there is.
-fn whole(message: Option<Message>, bytes: &[u8]) -> Option<Message> {
-    message.filter(|message| {
-        message.total == bytes.len() || (message.total > bytes.len() && bytes.len() >= KEPT)
-    })
+/// In a datagram the message is all there is, as long as that was when it was sent.
+fn whole(bytes: &[u8], length: usize) -> Option<Message> {
+    message(bytes).filter(|message| message.total == length)
 }
 
 /// In a stream (RFC 3430) messages follow each other bare.
 fn first(bytes: &[u8], complete: bool) -> Look<Vec<Message>> {
     /// Every field up to the variables has been seen in that many bytes, engine ids and community being short.
     const ENOUGH: usize = 400;
-    match message(bytes) {
+    match message(bytes).filter(|message| message.pdu.is_some()) {
         Some(message) => Look::Yes(vec![message]),
         None if !complete && bytes.len() < ENOUGH && may_begin(bytes) => Look::More,
         None => Look::No,
@@ -164,7 +160,7 @@ fn message(bytes: &[u8]) -> Option<Message> {
             let version = if version == 0 { "1" } else { "2c" };
             fits.then_some(Message {
                 version,
-                pdu: pdu.0,
+                pdu: Some(pdu.0),
                 security: None,
                 asks: asks(pdu.0),
                 total: head.total(),
@@ -227,6 +223,8 @@ fn version_3(reader: &mut Reader<'_>, total: usize) -> Option<Message> {
     const AUTH: u8 = 1;
     const PRIV: u8 = 2;
     const REPORTABLE: u8 = 4;
+    /// The security model of RFC 3414.
+    const USER_BASED: i64 = 3;
     let mut global = Reader::new(ber::expect(reader, ber::SEQUENCE)?);
     let (_id, size) = (ber::integer(&mut global)?, ber::integer(&mut global)?);
     let flags = ber::expect(&mut global, ber::OCTET_STRING)?;
@@ -242,34 +240,51 @@ fn version_3(reader: &mut Reader<'_>, total: usize) -> Option<Message> {
         (0, _) => return None,
         _ => "authPriv",
     };
+    // What follows has been told by the flags; here it may be cut.
+    let is_cut = reader.position() + reader.left() < total;
+    let head = ber::header(reader.rest()).ok()?;
+    if head.tag != ber::OCTET_STRING || reader.position() + head.total() >= total {
+        return None;
+    }
+    // Of the user-based model a sequence that fills them (RFC 3414 section 2.4).
+    let mut parameters = Reader::new(reader.rest().get(head.size..)?);
+    let fills = |inner: ber::Header| inner.total() == head.length;
+    if is_cut && model == USER_BASED && !ber::enter(&mut parameters, ber::SEQUENCE).is_some_and(fills) {
+        return None;
+    }
+    let pdu = match (scoped(reader, total, flags & PRIV != 0), is_cut) {
+        (Some(name), _) => Some(name),
+        (None, true) => (flags & PRIV != 0).then_some("encrypted"),
+        (None, false) => return None,
+    };
+    let asks = flags & REPORTABLE != 0 || pdu.is_some_and(asks);
+    Some(Message { version: "3", pdu, security: Some(security), asks, total })
+}
+
+/// The operation after the security parameters, where all of it that tells is there.
+fn scoped(reader: &mut Reader<'_>, total: usize, is_private: bool) -> Option<&'static str> {
     ber::expect(reader, ber::OCTET_STRING)?;
     let head = ber::header(reader.rest()).ok()?;
     if reader.position() + head.total() != total {
         return None;
     }
-    let name = match head.tag {
-        ber::OCTET_STRING if flags & PRIV != 0 => "encrypted",
-        ber::SEQUENCE if flags & PRIV == 0 => {
+    match head.tag {
+        ber::OCTET_STRING if is_private => Some("encrypted"),
+        ber::SEQUENCE if !is_private => {
             reader.skip(head.size)?;
             // Context engine id and name.
             ber::expect(reader, ber::OCTET_STRING)?;
             ber::expect(reader, ber::OCTET_STRING)?;
-            pdu(reader, false)?.0
+            Some(pdu(reader, false)?.0)
         }
-        _ => return None,
-    };
-    Some(Message {
-        version: "3",
-        pdu: name,
-        security: Some(security),
-        asks: flags & REPORTABLE != 0 || asks(name),
-        total,
-    })
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Side;
     use crate::classify::harness;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_messages;
@@ -290,6 +305,97 @@ mod tests {
         assert_eq!((proof.client, proof.facts.get("snmp.version")), (Some(End::First), Some("2c")));
         assert!(proof.facts.iter().all(|fact| !fact.value.contains("public")));
         assert!(matches!(probe_messages(&Snmp, Carrier::Tcp, &[&hex(GET)]), Probe::Proven(_)));
+    }
+
+    #[test]
+    fn datagrams_that_a_snap_length_cut_are_told_by_the_length_that_was_sent() {
+        if !harness::present() {
+            return;
+        }
+        let (mut seen, mut cut) = (0, 0);
+        for (flow, label) in harness::labelled() {
+            if flow.carrier != Carrier::Udp || label.protocol.as_deref() != Some("snmp") {
+                continue;
+            }
+            seen += 1;
+            for kept in [54, 86, 128] {
+                let mut snapped = flow.snapped(kept);
+                assert!(harness::proof(&Snmp, &snapped.seen()).is_some(), "{} {kept}", flow.place());
+                // The same bytes where the datagrams had another length.
+                for sent in &mut snapped.sent {
+                    cut += sent.lacks.iter().filter(|&&lacks| lacks > 0).count();
+                    sent.lacks.iter_mut().for_each(|lacks| *lacks += 1);
+                }
+                assert!(harness::proof(&Snmp, &snapped.seen()).is_none(), "{} {kept}", flow.place());
+            }
+        }
+        assert!(seen > 0 && cut > 0);
+    }
+
+    /// Version 3, authenticated or not, with the engine's parameters, and a GET inside.
+    fn version_3_of(flags: u8) -> Vec<u8> {
+        let head = "30 62 02 01 03 30 0f 02 02 1234 02 03 00ffe3 04 01 FF 02 01 03";
+        let parameters =
+            "04 21 30 1f 04 09 80001f8803020000aa 02 01 05 02 02 0100 04 04 70636c37 04 00 04 03 010203";
+        let inside = "30 29 04 09 80001f8803020000aa 04 00 a0 1a 02 02 0007 02 01 00 02 01 00 30 0e 30 0c 06 08 2b06010201010100 05 00";
+        hex(&format!("{head} {parameters} {inside}").replace("FF", &format!("{flags:02x}")))
+    }
+
+    fn cut(bytes: &[u8], kept: usize, sent: usize) -> Probe {
+        let (ends, lacks) = ([kept as u16], [(sent - kept) as u16]);
+        let first = Side { lacks: &lacks, ..Side::of(&bytes[..kept], &ends) };
+        Snmp.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() })
+    }
+
+    #[test]
+    fn version_3_is_told_by_its_head_where_the_rest_was_cut() {
+        let whole = version_3_of(4);
+        let facts = |probe: Probe| {
+            let proof = probe.proof()?;
+            Some((
+                proof.facts.get("snmp.security")?.to_owned(),
+                proof.facts.get("snmp.pdu").map(str::to_owned),
+            ))
+        };
+        let plain = |pdu: Option<&str>| Some(("noAuthNoPriv".to_owned(), pdu.map(str::to_owned)));
+        assert_eq!(facts(cut(&whole, whole.len(), whole.len())), plain(Some("get")));
+        for kept in 0..whole.len() {
+            let told = facts(cut(&whole, kept, whole.len()));
+            // Up to the lengths of the security parameters nothing is proved; the operation is told where it was captured.
+            match kept {
+                0..26 => assert_eq!(told, None, "{kept}"),
+                26..86 => assert_eq!(told, plain(None), "{kept}"),
+                _ => assert_eq!(told, plain(Some("get")), "{kept}"),
+            }
+            // Of another length, or not cut at all.
+            assert_eq!(facts(cut(&whole, kept, whole.len() + 1)), None, "{kept}");
+            assert_eq!(facts(cut(&whole, kept, kept)), None, "{kept}");
+        }
+        let private = facts(cut(&version_3_of(7), 40, whole.len()));
+        assert_eq!(private, Some(("authPriv".to_owned(), Some("encrypted".to_owned()))));
+        // A stream goes on: what is not there yet may still come.
+        assert!(probe_messages(&Snmp, Carrier::Tcp, &[&whole[..40]]).proof().is_none());
+    }
+
+    #[test]
+    fn strangers_as_long_as_they_say_are_not_snmp_because_they_were_cut() {
+        let whole = version_3_of(4);
+        // Version, length of the global data, flags, model, and the tag and lengths of the parameters: each wrong by itself.
+        for (at, wrong) in
+            [(4, 2), (6, 0x10), (18, 8), (18, 2), (19, 4), (21, 0), (22, 5), (23, 0x60), (24, 4), (25, 0x20)]
+        {
+            let mut stranger = whole.clone();
+            stranger[at] = wrong;
+            assert!(cut(&stranger, 40, whole.len()).proof().is_none(), "{at}");
+        }
+        // LDAP and a bare certificate, cut, and as long as they say.
+        for stranger in [
+            "30 60 02 01 03 60 5b 02 01 03 04 00 80 54 41 41",
+            "30 60 30 4e a0 03 02 01 02 02 04 01 02 03 04",
+        ] {
+            let stranger = hex(stranger);
+            assert!(cut(&stranger, stranger.len(), 0x62).proof().is_none());
+        }
     }
 
     #[test]

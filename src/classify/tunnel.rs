@@ -65,7 +65,7 @@ impl<'a> Inside<'a> {
     }
 
     fn side(&self) -> Side<'_> {
-        Side { bytes: &self.bytes, ends: &self.ends, from_start: true, complete: self.complete }
+        Side { bytes: &self.bytes, ends: &self.ends, from_start: true, complete: self.complete, lacks: &[] }
     }
 }
 

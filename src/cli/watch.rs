@@ -388,6 +388,8 @@ impl Arguments {
         let mut options = pipeline::Options {
             cells: site::cells(site, &self.interfaces()),
             conversations: self.conversations,
+            // Memory follows the option: two flows told whole for each conversation, on average.
+            records: 2 * self.conversations,
             prefix_bytes: 128 << 20,
             hosts: 128 * 1024,
             recent_bytes: (self.recent as usize) << 20,

@@ -37,6 +37,8 @@ pub struct Prefix {
     bytes: Vec<u8>,
     ends: Vec<u16>,
     at: Vec<PacketRef>,
+    /// What each datagram lacks, up to the last that lacks anything: of most flows nothing, and nothing is allocated.
+    lacks: Vec<u16>,
     /// The sequence number that comes next.
     next: Option<u32>,
     held: Vec<Held>,
@@ -57,8 +59,15 @@ pub struct Payload<'a> {
     pub sequence: u32,
     /// What was captured of it.
     pub bytes: &'a [u8],
-    /// Whether that is less than was sent.
-    pub cut: bool,
+    /// How many bytes were sent beyond those.
+    pub lacks: usize,
+}
+
+impl Payload<'_> {
+    /// Whether less was captured than was sent.
+    pub fn is_cut(&self) -> bool {
+        self.lacks > 0
+    }
 }
 
 impl Prefix {
@@ -80,6 +89,11 @@ impl Prefix {
     /// Where each segment or datagram ends.
     pub fn ends(&self) -> &[u16] {
         &self.ends
+    }
+
+    /// Of each datagram, how many bytes were sent beyond those that are here; those without an entry lack none.
+    pub fn lacks(&self) -> &[u16] {
+        &self.lacks
     }
 
     /// Whether it begins with the first byte that this end ever sent.
@@ -126,7 +140,13 @@ impl Prefix {
         if self.complete {
             return false;
         }
-        self.append(piece.bytes.get(..MOST_OF_DATAGRAM).unwrap_or(piece.bytes));
+        let kept = piece.bytes.get(..MOST_OF_DATAGRAM).unwrap_or(piece.bytes);
+        let lacks = piece.bytes.len() - kept.len() + piece.lacks;
+        if lacks > 0 {
+            self.lacks.resize(self.ends.len(), 0);
+            self.lacks.push(u16::try_from(lacks).unwrap_or(u16::MAX));
+        }
+        self.append(kept);
         self.close_message(piece.at);
         self.complete = self.ends.len() >= MOST_DATAGRAMS;
         true
@@ -134,14 +154,14 @@ impl Prefix {
 
     /// Adds a segment; `true` where the contiguous prefix grew by enough to be news.
     pub fn add_segment(&mut self, piece: &Payload<'_>) -> bool {
-        if self.complete || (piece.bytes.is_empty() && !piece.cut) {
+        if self.complete || (piece.bytes.is_empty() && !piece.is_cut()) {
             return false;
         }
         let next = *self.next.get_or_insert(piece.sequence);
         let behind = next.wrapping_sub(piece.sequence);
         if self.held.is_empty() && (behind as usize) < piece.bytes.len() {
             let fresh = piece.bytes.get(behind as usize..).unwrap_or_default();
-            self.extend(fresh, piece.cut, piece.at);
+            self.extend(fresh, piece.is_cut(), piece.at);
             return self.is_news();
         }
         let ahead = piece.sequence.wrapping_sub(next);
@@ -152,7 +172,12 @@ impl Prefix {
         }
         let kept = piece.bytes.get(..MOST_STREAM).unwrap_or(piece.bytes);
         self.copied += kept.len() as u64;
-        self.held.push(Held { sequence: piece.sequence, at: piece.at, bytes: kept.to_vec(), cut: piece.cut });
+        self.held.push(Held {
+            sequence: piece.sequence,
+            at: piece.at,
+            bytes: kept.to_vec(),
+            cut: piece.is_cut(),
+        });
         let mut grew = self.drain();
         if self.held.len() >= MOST_HELD {
             grew |= self.skip();
@@ -287,7 +312,7 @@ mod tests {
     fn stream(start: Option<u32>, segments: &[(u32, &str)]) -> Prefix {
         let mut prefix = Prefix::stream(start);
         for (&(sequence, text), number) in segments.iter().zip(1..) {
-            prefix.add_segment(&Payload { at: at(number), sequence, bytes: text.as_bytes(), cut: false });
+            prefix.add_segment(&Payload { at: at(number), sequence, bytes: text.as_bytes(), lacks: 0 });
         }
         prefix
     }
@@ -340,7 +365,7 @@ mod tests {
                 at: at(number),
                 sequence: 7 + part * 5000,
                 bytes: &long,
-                cut: false,
+                lacks: 0,
             });
         }
         assert_eq!(prefix.bytes().len(), MOST_STREAM);
@@ -351,17 +376,28 @@ mod tests {
                 at: at(number),
                 sequence: number as u32 * 10,
                 bytes: b"x",
-                cut: false,
+                lacks: 0,
             });
         }
         assert!(holes.held.len() <= MOST_HELD && holes.bytes().len() <= 100);
         let mut datagrams = Prefix::datagrams();
         for number in 1..20 {
-            datagrams.add_datagram(&Payload { at: at(number), sequence: 0, bytes: &long, cut: false });
+            datagrams.add_datagram(&Payload { at: at(number), sequence: 0, bytes: &long, lacks: 0 });
         }
         assert_eq!(datagrams.ends().len(), MOST_DATAGRAMS);
         assert_eq!(datagrams.bytes().len(), MOST_DATAGRAMS * MOST_OF_DATAGRAM);
         assert_eq!(datagrams.messages().count(), MOST_DATAGRAMS);
+    }
+
+    #[test]
+    fn what_datagrams_lack_is_told_of_each() {
+        let long = vec![b'x'; MOST_OF_DATAGRAM + 7];
+        let mut datagrams = Prefix::datagrams();
+        for (bytes, lacks) in [(&b"whole"[..], 0), (b"cut", 9), (b"whole", 0), (&long, 2), (b"whole", 0)] {
+            datagrams.add_datagram(&Payload { at: at(1), sequence: 0, bytes, lacks });
+        }
+        // Beyond the last that lacks anything nothing is kept; what the bound cuts off lacks as well.
+        assert_eq!(datagrams.lacks(), [0, 9, 0, 9]);
     }
 
     #[test]
@@ -370,7 +406,7 @@ mod tests {
         let mut prefix = Prefix::stream(Some(0));
         let mut asked = 0;
         for (byte, sequence) in whole.chunks(1).zip(0..) {
-            let piece = Payload { at: at(u64::from(sequence) + 1), sequence, bytes: byte, cut: false };
+            let piece = Payload { at: at(u64::from(sequence) + 1), sequence, bytes: byte, lacks: 0 };
             asked += usize::from(prefix.add_segment(&piece));
         }
         assert_eq!(prefix.bytes(), &whole[..MOST_STREAM]);
@@ -392,7 +428,7 @@ mod tests {
             let mut prefix = Prefix::stream(Some(start));
             for (&(from, length), number) in cuts.iter().zip(1..) {
                 let sequence = start.wrapping_add(from as u32);
-                prefix.add_segment(&Payload { at: at(number), sequence, bytes: &whole[from..from + length], cut: false });
+                prefix.add_segment(&Payload { at: at(number), sequence, bytes: &whole[from..from + length], lacks: 0 });
             }
             if prefix.from_start() {
                 proptest::prop_assert!(whole.starts_with(prefix.bytes()));

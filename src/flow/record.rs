@@ -29,8 +29,10 @@ impl Flow {
         let (client, role_basis) = opener(self, proven.client);
         let server = client.other();
         let (outcome, reason) = outcome(self, client, proven.answers);
-        let from_client = self.sides.of(client).tell();
-        let mut from_server = self.sides.of(server).tell();
+        let (mut from_client, mut from_server) = (self.sides.of(client).tell(), self.sides.of(server).tell());
+        if let Some(tcp) = self.sides.of(client).tcp.as_deref().filter(|_| from_server.packets == 0) {
+            from_client.unacknowledged = tcp.stuck();
+        }
         if from_client.packets > 0 {
             // What a server sends last is an answer, no request.
             from_server.unanswered = Series::default();

@@ -173,6 +173,9 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
         }
         if theirs.hear_acknowledgement(segment.acknowledgement) > 0 {
             mine.acked_payload.get_or_insert(look.at);
+            if let Some(vain) = &mut mine.vain {
+                vain.go_on();
+            }
         }
     }
 }
@@ -280,6 +283,11 @@ impl TcpSide {
         told.retransmissions = self.retransmissions;
         told.fin = self.fin;
         told.reset = self.reset;
+    }
+
+    /// The repetitions with which this end goes silent, where the other end is not captured and so acknowledges nothing.
+    pub fn stuck(&self) -> Series {
+        self.vain.as_deref().map(Vain::stuck).unwrap_or_default()
     }
 
     /// The acknowledgement that answers this end's SYN and nothing more.

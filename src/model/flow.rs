@@ -206,7 +206,7 @@ pub struct SideRecord {
     /// TCP: bytes that the other end acknowledged but that were never captured.
     pub unseen_acknowledged: u64,
     /// TCP: the oldest segment with payload that was never acknowledged, and its repetitions; where there is none, the keep-alives that
-    /// nothing of the other end followed.
+    /// nothing of the other end followed. Where no packet of the server was captured: the segment that its client repeats last, saying nothing new.
     pub unacknowledged: Series,
     /// TCP: payload packets sent again.
     pub retransmissions: u32,

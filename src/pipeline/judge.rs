@@ -253,18 +253,22 @@ impl Judgement {
         let fresh = grew.zip(fresh);
         let end = fresh.map_or(0, |(_, payload)| payload.bytes.len().min(MOST_STREAM));
         let fresh_ends = [u16::try_from(end).unwrap_or(u16::MAX)];
+        let lacks = fresh.map_or(0, |(_, payload)| payload.bytes.len() - end + payload.lacks);
+        let fresh_lacks = [u16::try_from(lacks).unwrap_or(u16::MAX)];
         let side = |half: Half| match (fresh, self.prefix(half)) {
             (Some((from, payload)), _) if from == half => Side {
                 bytes: payload.bytes.get(..end).unwrap_or(payload.bytes),
                 ends: &fresh_ends,
                 from_start: carrier != Carrier::Tcp || stream_start(flow, half, carrier).is_some(),
-                complete: carrier == Carrier::Tcp && (payload.cut || end == MOST_STREAM),
+                complete: carrier == Carrier::Tcp && (payload.is_cut() || end == MOST_STREAM),
+                lacks: if carrier == Carrier::Tcp { &[] } else { &fresh_lacks },
             },
             (_, Some(prefix)) => Side {
                 bytes: prefix.bytes(),
                 ends: prefix.ends(),
                 from_start: prefix.from_start(),
                 complete: prefix.is_complete(),
+                lacks: prefix.lacks(),
             },
             (_, None) => Side::default(),
         };

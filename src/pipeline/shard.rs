@@ -284,7 +284,8 @@ impl Shard {
             Body::Udp(udp) => (Carrier::Udp, 0, udp.payload, udp.payload_length as usize),
             _ => return,
         };
-        judgement.glance(carrier, &Payload { at, sequence, bytes, cut: promised > bytes.len() });
+        judgement
+            .glance(carrier, &Payload { at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) });
     }
 
     #[inline(never)]
@@ -649,7 +650,7 @@ fn payload<'a>(arrival: &Arrival<'a>) -> Option<Payload<'a>> {
         Body::Arp(arp) => (0, arp.bytes, arp.bytes.len()),
         _ => return None,
     };
-    Some(Payload { at: arrival.at, sequence, bytes, cut: promised > bytes.len() })
+    Some(Payload { at: arrival.at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) })
 }
 
 /// Takes in what messages stated beyond their flow.

@@ -31,6 +31,8 @@ struct Flow {
     carrier: Carrier,
     sides: [(Vec<u8>, Vec<u16>); 2],
     from_start: bool,
+    /// What a snap length cut off each datagram.
+    lacks: Vec<u16>,
 }
 
 impl Flow {
@@ -51,14 +53,15 @@ impl Flow {
         let first = side(false);
         let second = side(number.is_multiple_of(3));
         let from_start = carrier == Carrier::Udp || noise.below(2) == 0;
-        Self { kind, carrier, sides: [first, second], from_start }
+        let lacks = if carrier == Carrier::Udp { vec![number as u16 % 7 * 31; 4] } else { Vec::new() };
+        Self { kind, carrier, sides: [first, second], from_start, lacks }
     }
 
     /// Who claims it, as a flow that goes on and as one that has ended.
     fn claims(&self) -> Vec<&'static str> {
         let side = |at: usize, complete| {
             let (bytes, ends) = &self.sides[at];
-            Side { bytes, ends, from_start: self.from_start, complete }
+            Side { bytes, ends, from_start: self.from_start, complete, lacks: &self.lacks }
         };
         let mut found = Vec::new();
         for complete in [false, true] {

@@ -31,13 +31,13 @@ fn extension(kind: u16, body: &[u8]) -> Vec<u8> {
     [&kind.to_be_bytes()[..], &sized::<2>(body)].concat()
 }
 
-/// A ClientHello that offers these versions.
+/// A ClientHello that offers these versions; without a name, it names no server.
 pub fn client_hello(name: &str, versions: &[u16]) -> Vec<u8> {
     let offered: Vec<u8> = versions.iter().flat_map(|version| version.to_be_bytes()).collect();
     let server_name = [&[0][..], &sized::<2>(name.as_bytes())].concat();
     let share = [&[0, 0x1d][..], &sized::<2>(&[0x5a; 32])].concat();
     let extensions = [
-        extension(0, &sized::<2>(&server_name)),
+        if name.is_empty() { Vec::new() } else { extension(0, &sized::<2>(&server_name)) },
         extension(10, &[0, 4, 0, 0x1d, 0, 0x17]),
         extension(13, &[0, 6, 4, 3, 8, 4, 4, 1]),
         extension(43, &sized::<1>(&offered)),

@@ -30,6 +30,10 @@ pub const ALL: &[Scenario] = &[
     ("a name that nobody documents", undocumented),
     ("a name that nobody documents at a documented address", same_address),
     ("no such name, then it is there, and the client is not shown", fixed_unseen),
+    ("no such name, then an answer that is cut off", fixed_and_cut),
+    ("a private address for a public name, cut off", split_horizon_and_cut),
+    ("a directory that was looked up before", looked_up_before),
+    ("a directory that is looked up elsewhere", looked_up_elsewhere),
 ];
 
 const NAME: &str = "activation.dl.opswat.com";
@@ -194,5 +198,39 @@ fn fixed_unseen(v6: bool) -> Scene {
     let sensor = s.sensor.mac;
     s.plant.forget(|_, frame| frame[6..12] == sensor);
     s.forget_expectations();
+    s
+}
+
+/// The later answers are no refusals, though their addresses lie behind the cut.
+fn fixed_and_cut(v6: bool) -> Scene {
+    let mut s = fixed(v6);
+    s.forget_expectations();
+    s.plant.cut_at(96);
+    says(s, "undecided")
+}
+
+fn split_horizon_and_cut(v6: bool) -> Scene {
+    let mut s = split_horizon(v6);
+    s.forget_expectations();
+    s.plant.cut_at(96);
+    s
+}
+
+/// A role bound by name, and a session without a name at its port: the name may have been looked up before the capture.
+fn looked_up_before(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[636]);
+    s.bind("ldap-server", "[\"host:dc1.plant.example\"]".to_owned());
+    for at in [10, 90] {
+        s.fine(s.sensor, s.directory, 636, at, &bytes::tls("", TLS13));
+    }
+    s
+}
+
+/// The name's address is shown, and it is another one.
+fn looked_up_elsewhere(v6: bool) -> Scene {
+    let mut s = looked_up_before(v6);
+    let other = s.plant.machine(50, 151);
+    resolves(&mut s, 5, "dc1.plant.example", other);
+    s.unexpected(s.sensor, s.directory, "tcp/636");
     s
 }

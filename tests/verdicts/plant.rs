@@ -50,6 +50,8 @@ pub enum Mirror {
 pub struct Plant {
     pub v6: bool,
     pub mirror: Mirror,
+    /// The capture's snap length.
+    pub snap: usize,
     machines: Vec<Machine>,
     sent: Vec<Sent>,
     id: u16,
@@ -58,7 +60,15 @@ pub struct Plant {
 
 impl Plant {
     pub fn new(v6: bool) -> Self {
-        Self { v6, mirror: Mirror::Ports, machines: Vec::new(), sent: Vec::new(), id: 0, noise: 0x2545_f491 }
+        Self {
+            v6,
+            mirror: Mirror::Ports,
+            snap: 262_144,
+            machines: Vec::new(),
+            sent: Vec::new(),
+            id: 0,
+            noise: 0x2545_f491,
+        }
     }
 
     /// A machine on a segment.
@@ -171,6 +181,11 @@ impl Plant {
                 self.asks(at, machine, self.gateway(machine.segment), true);
             }
         }
+    }
+
+    /// The capture keeps so much of a frame, as far as IPv4 is concerned; over IPv6 what its longer header takes as well.
+    pub fn cut_at(&mut self, snap: usize) {
+        self.snap = snap + if self.v6 { 20 } else { 0 };
     }
 
     /// Takes out of the recording what a test says.

@@ -222,7 +222,7 @@ impl Scene {
         self.plant.greet();
         let site = rules::parse_site("plant.toml", &self.site_file(), Path::new("."), &common::protocols())
             .unwrap_or_else(|error| panic!("{}", error.render(false, 100)));
-        let file = wire::pcap(&self.plant.recording());
+        let file = wire::pcap(&self.plant.recording(), self.plant.snap);
         let observed = common::observe_bytes(file, 2, "plant.pcap").unwrap();
         let report = common::tell(&common::audit(&observed, &site), "json");
         let report: Value = serde_json::from_str(&report).unwrap();

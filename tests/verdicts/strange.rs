@@ -10,6 +10,8 @@ use super::scene::Scene;
 use super::talk::End::Client;
 use super::talk::End::Server;
 use super::talk::LINUX;
+use super::talk::REPEATS;
+use super::talk::datagram;
 use super::wire::ACK;
 use super::wire::RST;
 use super::wire::SYN;
@@ -28,6 +30,11 @@ pub const ALL: &[Scenario] = &[
     ("a role bound by its MAC", bound_by_mac),
     ("another machine takes the address", changed_hands),
     ("a stale error for a session seen from one side", stale_error),
+    ("a session dies, and only its client is shown", dies_unheard),
+    ("a session is refused, and only its client is shown", refused_unheard),
+    ("a session is refused after a banner, and only its client is shown", greeted_unheard),
+    ("a lease, cut off", lease_and_cut),
+    ("what the site allows by its protocol, cut off", allowed_and_cut),
     ("a stray reset", stray_reset),
     ("an answer to a question that nobody asked", backscatter),
 ];
@@ -190,5 +197,80 @@ fn stale_error(v6: bool) -> Scene {
     s.plant.firewall_says(50 * S, s.sensor, if v6 { (1, 1) } else { (3, 13) }, &sent[0]);
     s.plant.forget(|_, frame| frame[6..12] != sensor && frame[6..12] != gateway);
     s.expect(s.sensor, s.site, 3006, &["satisfied"]);
+    s
+}
+
+/// What the client repeats shows that no acknowledgement reached it, whatever the mirror carries.
+fn dies_unheard(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let more = bytes::amqp();
+    s.talk(s.sensor, s.site, 5672, 10)
+        .opens()
+        .exchange(&more)
+        .waits(20 * S)
+        .in_vain(Client, &more[4].1, &REPEATS);
+    only_shows(&mut s);
+    s.expect(s.sensor, s.site, 5672, &["undecided"]);
+    s
+}
+
+/// An acknowledgement shows that the server said something: here, that it is no TLS.
+fn refused_unheard(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let hello = bytes::client_hello("site.plant.example", &[TLS13]);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at)
+            .opens()
+            .says(Client, &hello)
+            .says(Server, b"SSH-2.0-OpenSSH_9.6\r\n")
+            .closes(Client);
+    }
+    only_shows(&mut s);
+    s.expect(s.sensor, s.site, 3006, &["undecided"]);
+    s
+}
+
+/// The same where that comes first: the server's banner is acknowledged before the ClientHello.
+fn greeted_unheard(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let hello = bytes::client_hello("site.plant.example", &[TLS13]);
+    for at in [10, 90] {
+        let talk = s.talk(s.sensor, s.site, 3006, at).opens().says(Server, b"SSH-2.0-OpenSSH_9.6\r\n");
+        talk.says(Client, &hello).says(Server, b"Invalid SSH identification string.\r\n").closes(Client);
+    }
+    only_shows(&mut s);
+    s.expect(s.sensor, s.site, 3006, &["undecided"]);
+    s
+}
+
+/// The mirror carries what the sensor sends and nothing else.
+fn only_shows(s: &mut Scene) {
+    let sensor = s.sensor.mac;
+    s.plant.forget(|_, frame| frame[6..12] != sensor);
+}
+
+/// A client asks its server for more time (RFC 2131 section 4.4.5, RFC 8415 section 18.2.4): the port says what the cut hides.
+fn lease_and_cut(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let ports = if v6 { (546, 547) } else { (68, 67) };
+    for at in [20, 80] {
+        let ends = (s.sensor, s.plant.gateway(s.sensor.segment));
+        datagram(&mut s.plant, at * S, ends, ports, &[1; 300], Fate::Passes);
+    }
+    s.plant.cut_at(96);
+    s
+}
+
+/// The cut hides what the site's own rule asks for.
+fn allowed_and_cut(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    s.entries = format!(
+        "[[allow]]\nfrom = \"network-sensor\"\nto = \"{}\"\nservice = \"tcp/22\"\nprotocol = [\"ssh\"]\nreason = \"updates\"\n",
+        s.manager.ip
+    );
+    s.fine(s.sensor, s.manager, 22, 30, &bytes::ssh());
+    s.fine(s.sensor, s.directory, 22, 40, &bytes::ssh());
+    s.unexpected(s.sensor, s.directory, "tcp/22");
+    s.plant.cut_at(54);
     s
 }

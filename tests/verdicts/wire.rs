@@ -164,15 +164,16 @@ fn neighbour(
     frame(wire, from.0, &ip(ends, 58, 255, 0, &sealed(body, 2, ends, 58)))
 }
 
-/// A classic capture of frames with their times in microseconds.
-pub fn pcap(frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
+/// A classic capture of frames with their times in microseconds, each cut at so many bytes.
+pub fn pcap(frames: &[(u64, Vec<u8>)], snap: usize) -> Vec<u8> {
     let mut file = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 1].map(u32::to_le_bytes).concat();
     for (micros, frame) in frames {
-        let length = frame.len() as u32;
+        let kept = &frame[..frame.len().min(snap)];
+        let lengths = (kept.len() as u32, frame.len() as u32);
         let stamp =
-            [1_795_000_000 + (micros / 1_000_000) as u32, (micros % 1_000_000) as u32, length, length];
+            [1_795_000_000 + (micros / 1_000_000) as u32, (micros % 1_000_000) as u32, lengths.0, lengths.1];
         file.extend(stamp.map(u32::to_le_bytes).concat());
-        file.extend(frame);
+        file.extend(kept);
     }
     file
 }

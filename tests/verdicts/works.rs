@@ -24,6 +24,7 @@ pub const ALL: &[Scenario] = &[
     ("an error for a flow that never was", forged_error),
     ("a reset of a past session of the pair", |v6| blocked_then_works(v6)),
     ("of two addresses one is dead", any_of),
+    ("of two addresses one is dead, and the other's sessions are cut off", any_of_and_cut),
     ("a packet too big for the way", too_big),
     ("a server that repeats its flight, seen alone", server_alone),
     ("the server restarts", restart),
@@ -137,6 +138,16 @@ fn any_of(v6: bool) -> Scene {
     }
     let party = format!("{} or {}", s.site.ip, second.ip);
     s.expect_named(s.sensor, &party, "tcp/3006", &["satisfied"]);
+    s
+}
+
+/// What gets through and is not recognised is no failure of its party.
+fn any_of_and_cut(v6: bool) -> Scene {
+    let mut s = any_of(v6);
+    s.forget_expectations();
+    s.plant.cut_at(54);
+    let party = format!("{} or {}", s.site.ip, s.plant.ghost(20, 112).ip);
+    s.expect_named(s.sensor, &party, "tcp/3006", &["undecided"]);
     s
 }
 

@@ -233,6 +233,26 @@ pub(super) fn doubtful(flow: &FlowRecord) -> Option<Doubt> {
     )
 }
 
+/// Where only the client's side was captured: why its acknowledgements do not show that the session works.
+///
+/// They show that the server said something, which may have been a refusal. In protocols that open with a handshake of several flights, what the
+/// client says next shows that it was none.
+pub(super) fn half_shown(flow: &FlowRecord) -> Option<String> {
+    /// RFC 8446 section 2; AMQP 0-9-1 section 2.2.4 (Start-Ok), AMQP 1.0 section 2.4.1 (open); RFC 4253 section 7 (KEXINIT, then the exchange).
+    const OPEN_IN_FLIGHTS: [&str; 3] = ["tls", "amqp", "ssh"];
+    let client = &flow.from_client;
+    let handshake = flow.classification.layers.iter().any(|layer| OPEN_IN_FLIGHTS.contains(layer));
+    let answered = client.acked_payload?;
+    let went_on =
+        client.last_payload.is_some_and(|last| last >= answered && Some(last) > client.first_payload);
+    (flow.from_server.packets == 0 && client.syn.count > 0 && handshake && !went_on).then(|| {
+        format!(
+            "seen from {}'s side only: {} answers something, and nothing that {} says after it shows that it was no refusal",
+            flow.client.host, flow.server.host, flow.client.host
+        )
+    })
+}
+
 /// A session that had worked and then goes dead: data repeated and never acknowledged, while the other machine is alive.
 pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
     for (role, side) in [(Role::Client, &flow.from_client), (Role::Server, &flow.from_server)] {

@@ -232,6 +232,8 @@ fn acknowledgements_prove_what_the_mirror_did_not_show() {
     let mut flow = answered(0, "tls");
     flow.from_server = Default::default();
     flow.outcome = Outcome::OneSided;
+    assert_eq!(verdict(flow.clone()), "open", "what the server answers may be a refusal");
+    flow.from_client.last_payload = Some(at(7));
     assert_eq!(verdict(flow), "works");
 }
 

@@ -20,11 +20,16 @@ pub struct Vain {
     outstanding: ArrayVec<(u32, u32, PacketRef), MOST_OUTSTANDING>,
     /// The oldest of them and its repetitions.
     pub repeats: Series,
+    /// The segment that was sent last, and its repetitions since anything new was said: where it starts and ends.
+    latest: (u32, u32),
+    /// Its packets.
+    stuck: Series,
 }
 
 impl Vain {
     /// Takes in a segment that is not acknowledged; `fresh` where it holds anything that was not sent before.
     pub fn add(&mut self, start: u32, end: u32, fresh: bool, at: PacketRef) {
+        self.hear_again(start, end, fresh, at);
         match self.outstanding.first() {
             Some(&(oldest, _, _)) if !later(start, oldest) && later(end, oldest) => self.repeats.add(at),
             Some(&(oldest, _, _)) if later(oldest, start) => {
@@ -57,7 +62,7 @@ impl Vain {
 
     /// The segments that wait, oldest first; `None` where there are more than a few, or one was sent more than once.
     pub fn few(&self) -> Option<Few> {
-        let once = self.outstanding.is_empty() || self.repeats.count == 1;
+        let once = self.outstanding.is_empty() || (self.repeats.count == 1 && self.stuck.count == 1);
         Few::try_from(self.outstanding.as_slice()).ok().filter(|_| once)
     }
 
@@ -68,8 +73,39 @@ impl Vain {
         match self.outstanding.first() {
             Some(&(start, _, _)) if start == oldest => {}
             Some(&(_, _, at)) => self.begin(at),
-            None => self.repeats = Series::default(),
+            None => (self.repeats, self.stuck) = (Series::default(), Series::default()),
         }
+    }
+
+    /// The repetitions of one segment with which this end goes silent, for all that was heard; none where it said something new since.
+    ///
+    /// Where the other end is not captured, nothing is ever acknowledged, and the oldest segment tells nothing.
+    pub fn stuck(&self) -> Series {
+        if self.stuck.count > 1 { self.stuck } else { Series::default() }
+    }
+
+    /// The other end said something new, or acknowledged all.
+    pub fn go_on(&mut self) {
+        if self.stuck.count > 1 {
+            self.stuck = Series::default();
+        }
+    }
+
+    fn hear_again(&mut self, start: u32, end: u32, fresh: bool, at: PacketRef) {
+        // A single byte may be a keep-alive (RFC 9293 section 3.8.4), which is repeated for ever where all is well.
+        let one_byte = end.wrapping_sub(start) == 1;
+        if !fresh && one_byte {
+            return;
+        }
+        if fresh || self.stuck.count == 0 || self.latest.0 != start {
+            self.stuck = Series::default();
+            let known = self.outstanding.iter().find(|(known, ..)| *known == start);
+            if let Some(&(.., first)) = known.filter(|_| !fresh) {
+                self.stuck.add(first);
+            }
+            self.latest = (start, end);
+        }
+        self.stuck.add(at);
     }
 
     fn begin(&mut self, at: PacketRef) {
