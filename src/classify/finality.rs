@@ -208,6 +208,25 @@ fn bacnet_frames_after_empty_ones() {
     fail_on(Talk { carrier, from_start: [true; 2], messages, lacks: 0 }.contradictions());
 }
 
+/// Inputs that the fuzzer found: a request line that was accepted whole, though a piece of it had been refused.
+#[test]
+fn a_request_line_in_pieces() {
+    for line in [
+        &b"* * HT HTTP/1.0\r\n"[..],
+        b"A *\x12HT HTTP/1.0\r\n",
+        b"PRI *\x12HT HTTP/1.0\r\n * H\r\n",
+        b"I \x08\xff HTTP/1.0\n",
+    ] {
+        for cut in 1..line.len() {
+            let (one, other) = line.split_at(cut);
+            let messages = vec![(End::First, one.to_vec()), (End::First, other.to_vec())];
+            fail_on(
+                Talk { carrier: Carrier::Tcp, from_start: [true; 2], messages, lacks: 0 }.contradictions(),
+            );
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

@@ -1,6 +1,7 @@
 //! Heads of HTTP/1 messages in a stream: where they stand and what they say.
 
 use super::Side;
+use super::bytes::is_text;
 use super::bytes::line;
 use super::bytes::text;
 use super::look;
@@ -10,7 +11,7 @@ use super::look::Look;
 const MOST_FIELDS: usize = 64;
 /// Heads read of one prefix.
 const MOST_HEADS: usize = 32;
-/// Longest part of a request line that may stay without an end before it is given up (RFC 9112 section 3 asks for 8000).
+/// The longest request line (RFC 9112 section 3 asks for 8000).
 const LONGEST_LINE: usize = 8000;
 
 /// Fields of a response that only something on the way writes: RFC 9110 section 7.6.3 (`Via`) and section 11.7.1
@@ -152,12 +153,15 @@ fn request(bytes: &[u8], complete: bool) -> Look<Head> {
     if method == 0 || method > 20 || !matches!(after, [] | [b' ', ..]) {
         return Look::No;
     }
+    // The same is asked of a line and of a piece of one, so that a No holds. Some clients write other than ASCII into the target.
+    let length = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+    let so_far = rest.get(..length).unwrap_or(rest);
+    if length > LONGEST_LINE || so_far.iter().any(|&byte| byte.is_ascii_control() && byte != b'\r') {
+        return Look::No;
+    }
     let Some((first_line, _)) = line(rest) else {
-        let text = rest.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r'));
-        if !text || rest.len() > LONGEST_LINE {
-            return Look::No;
-        }
-        if complete && is_known(name) && is_target(after.get(1..).unwrap_or_default()) {
+        let target = after.get(1..).unwrap_or_default();
+        if complete && is_known(name) && is_target(target) && is_text(target) {
             // The line was cut by the snap length.
             let method = Some(text_of(name));
             return Look::Yes(Head { method, minor: 1, end: bytes.len(), ..Head::default() });
