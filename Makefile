@@ -58,7 +58,7 @@ bench: setup
 
 # Guards the packet path without a clock; the bound is what is needed and a third of it again.
 instructions: build
-	@BIN=$(BIN) benches/instructions.sh polls 1400
+	@BIN=$(BIN) benches/instructions.sh polls 1600
 
 live-test: build
 	python3 tests/live/live.py $(BIN)
