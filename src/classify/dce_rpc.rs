@@ -315,11 +315,7 @@ pub(super) fn is_mapping(pdu: &Pdu<'_>) -> bool {
 
 /// The client, where the first PDU of each end that only one end sends tells whether it asks.
 pub(super) fn client(first_asks: Option<bool>, second_asks: Option<bool>) -> Option<End> {
-    match (first_asks, second_asks) {
-        (Some(true), _) | (None, Some(false)) => Some(End::First),
-        (Some(false), _) | (None, Some(true)) => Some(End::Second),
-        (None, None) => None,
-    }
+    End::asking(first_asks, second_asks)
 }
 
 impl Protocol for DceRpc {

@@ -191,11 +191,7 @@ impl Protocol for GeSrtp {
                     }
                 }
                 let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
-                let client = match (asks(&walks[0]), asks(&walks[1])) {
-                    (Some(true), _) | (None, Some(false)) => Some(End::First),
-                    (Some(false), _) | (None, Some(true)) => Some(End::Second),
-                    (None, None) => None,
-                };
+                let client = End::asking(asks(&walks[0]), asks(&walks[1]));
                 Proof { client, facts, ..Proof::default() }
             })
         })

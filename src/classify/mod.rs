@@ -198,6 +198,13 @@ pub enum End {
 }
 
 impl End {
+    /// The end that asks, by whether the first and the second end are known to ask or to answer: the first one's word counts before the
+    /// second one's.
+    pub fn asking(first: Option<bool>, second: Option<bool>) -> Option<Self> {
+        let first_asks = first.or(second.map(|asks| !asks))?;
+        Some(if first_asks { Self::First } else { Self::Second })
+    }
+
     /// The other side.
     pub fn other(self) -> Self {
         match self {

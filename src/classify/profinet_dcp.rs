@@ -151,11 +151,7 @@ impl Protocol for ProfinetDcp {
                         walk.messages().flatten().filter(|message| message.service != SERVICE_HELLO);
                     spoken.next().map(|message| !message.response)
                 };
-                let client = match (asks(&walks[0]), asks(&walks[1])) {
-                    (Some(true), _) | (None, Some(false)) => Some(End::First),
-                    (Some(false), _) | (None, Some(true)) => Some(End::Second),
-                    (None, None) => None,
-                };
+                let client = End::asking(asks(&walks[0]), asks(&walks[1]));
                 let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
                 let layers = if shared { vec![ABOUT.name, "profinet-rt"] } else { Vec::new() };
                 Proof { layers, client, facts, ..Proof::default() }

@@ -208,11 +208,7 @@ fn names_another(text: &[u8]) -> bool {
 
 fn conclude(seen: &Seen<'_>, both: [Option<Half<'_>>; 2]) -> Proof {
     let told = |at: usize| both.get(at).and_then(Option::as_ref).and_then(|half| half.is_client);
-    let client = match (told(0), told(1)) {
-        (Some(true), _) | (None, Some(false)) => Some(End::First),
-        (Some(false), _) | (None, Some(true)) => Some(End::Second),
-        (None, None) => None,
-    };
+    let client = End::asking(told(0), told(1));
     let mut facts = Facts::new();
     for (end, half) in [End::First, End::Second].into_iter().zip(&both) {
         let Some(banner) = half.as_ref().and_then(|half| half.banner) else { continue };
