@@ -21,12 +21,13 @@ use crate::model::Mechanism;
 use crate::model::Outcome;
 use crate::model::PacketRef;
 use crate::model::Proofs;
+use crate::model::Role;
 use crate::model::Series;
 use crate::model::Transport;
 use crate::rules::Condition;
 use crate::rules::TlsVersion;
 
-use super::view;
+use super::view::Missing;
 use super::view::Sight;
 use super::view::Tried;
 use super::view::View;
@@ -81,6 +82,8 @@ pub enum State {
     Fails(Fault, Failure, String),
     /// Silence, to be weighed together with the other attempts of the pair.
     Silent(Silence),
+    /// It worked and then stopped, by its last sign of life, and the capture can't tell whose doing that was: why.
+    Stopped(PacketRef, String),
     /// The capture can't tell, and why.
     Unclear(String),
 }
@@ -101,6 +104,8 @@ pub struct Silence {
     pub series: Series,
     /// Whether answers would have been seen.
     pub sight: Sight,
+    /// How much of the traffic is missing there; none where there is too little to tell.
+    pub missing: Option<Missing>,
     /// TCP or UDP.
     pub transport: Transport,
 }
@@ -116,8 +121,8 @@ pub struct Attempt {
     pub ends: (Host, Option<Host>),
     /// Where: the cell, and the VLANs of its first packet.
     pub place: (CellId, Vec<u16>),
-    /// The MAC address from which its client's packets came, where they had passed no router.
-    pub maker: Option<MacAddr>,
+    /// The machines behind client and server, as far as frames before any router or a lease tell.
+    pub machines: [Option<MacAddr>; 2],
     /// What became of it.
     pub state: State,
 }
@@ -126,6 +131,11 @@ pub struct Attempt {
 pub const SYNS_OF_ONE: u32 = 3;
 /// From the first to the last of them.
 pub const SYN_SPAN: Duration = Duration::from_millis(2500);
+
+/// The machines behind both ends of a flow.
+fn machines(flow: &FlowRecord, view: &View) -> [Option<MacAddr>; 2] {
+    [Role::Client, Role::Server].map(|role| view.machine(flow, role))
+}
 
 /// Judges one flow.
 pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt {
@@ -138,7 +148,7 @@ pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt 
         last: flow.last,
         ends: (flow.client.host, Some(flow.server.host)),
         place: (flow.cell, flow.vlans.clone()),
-        maker: view::maker(&flow.from_client),
+        machines: machines(flow, view),
         state,
     }
 }
@@ -159,6 +169,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             .or_else(ended)
             .unwrap_or_else(|| payload::held_against(flow, want));
         return match (state, cut::doubtful(flow)) {
+            (State::Works(..), _) if let Some(stopped) = cut::given_up(flow) => stopped,
             (State::Works(..), _) if let Some(why) = cut::half_shown(flow) => State::Open(why),
             (State::Works(proofs, note), Some(doubt)) => State::Doubtful(proofs, note, doubt),
             (state, _) => state,
@@ -181,7 +192,8 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
     if server.packets == 0 && client.syn.count > 0 && client.payload_packets == 0 {
         let tried = Tried::of(&client.syn, Transport::Tcp);
         let sight = view.sight(flow.cell, flow.client.host, client, flow.server.host, tried);
-        return State::Silent(Silence { series: client.syn, sight, transport: Transport::Tcp });
+        let missing = view.missing(flow);
+        return State::Silent(Silence { series: client.syn, sight, missing, transport: Transport::Tcp });
     }
     if let Some(state) = opening::return_path(flow, view) {
         return state;
@@ -262,7 +274,7 @@ fn requests(flow: &FlowRecord, view: &View) -> Silence {
     let series = flow.from_client.unanswered;
     let tried = Tried::of(&series, flow.transport);
     let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host, tried);
-    Silence { series, sight, transport: flow.transport }
+    Silence { series, sight, missing: view.missing(flow), transport: flow.transport }
 }
 
 /// Protocols of which every request is answered, so that requests after the last answer tell something (RFC 5905 section 8, RFC 1035
@@ -282,7 +294,7 @@ pub fn later(flow: &FlowRecord, view: &View) -> Option<Attempt> {
         last: series.last?,
         ends: (flow.client.host, Some(flow.server.host)),
         place: (flow.cell, flow.vlans.clone()),
-        maker: view::maker(&flow.from_client),
+        machines: machines(flow, view),
         state: State::Silent(requests(flow, view)),
     })
 }
@@ -299,14 +311,11 @@ pub fn cap_by_sight(grade: Grade, sight: &Sight, reason: &mut String) -> Grade {
 }
 
 /// Lowers a grade where the capture is lossy, and says so.
-pub fn cap(grade: Grade, view: &View, reason: &mut String) -> Grade {
-    match view.lossy() {
-        Some(loss) if grade < Grade::C => {
-            reason.push_str(&format!(
-                "; grade {} lowered to C, since the capture misses about {:.1} % of the traffic",
-                grade.name(),
-                loss * 100.0
-            ));
+pub fn cap(grade: Grade, missing: Option<Missing>, view: &View, reason: &mut String) -> Grade {
+    match missing.filter(|missing| missing.caps()) {
+        Some(missing) if grade < Grade::C => {
+            let why = view.told_missing(missing);
+            reason.push_str(&format!("; grade {} lowered to C, since {why}", grade.name()));
             Grade::C
         }
         _ => grade,

@@ -20,6 +20,8 @@ use crate::rules::Nat;
 use crate::rules::RoleKind;
 use crate::rules::Site;
 
+use super::leases;
+use super::leases::Followed;
 use super::names;
 use super::names::Names;
 use super::patterns::Patterns;
@@ -45,6 +47,8 @@ pub struct Party {
     pub members: Vec<Member>,
     /// A concrete name that was matched by a wildcard only.
     pub unpinned: bool,
+    /// Later addresses of its machines, with those by which the site knows them.
+    pub later: Vec<(IpAddr, IpAddr)>,
 }
 
 impl Party {
@@ -57,6 +61,11 @@ impl Party {
             (Member::Mac(mac), Host::Mac(seen)) => *mac == seen,
             _ => false,
         })
+    }
+
+    /// Somebody of whom nothing but a name is known.
+    pub fn called(label: &str) -> Self {
+        Self { label: label.to_owned(), members: Vec::new(), unpinned: false, later: Vec::new() }
     }
 
     /// Whether a flow may be of this party by the machine that made it: where the party is bound by MAC address, and the flow's packets show another
@@ -80,6 +89,24 @@ impl Party {
                 self.members.push(member);
             }
         }
+    }
+
+    /// Adds the addresses that its machines got by a lease.
+    fn follow(&mut self, followed: &[Followed]) {
+        for one in followed {
+            let is_bound = |member: &Member| matches!(member, Member::Address(ip, cell) if *ip == one.bound && cell.is_none_or(|cell| cell == one.cell));
+            let member = Member::Address(one.address, Some(one.cell));
+            if self.members.iter().any(is_bound) && !self.members.contains(&member) {
+                self.members.push(member);
+                self.later.push((one.address, one.bound));
+            }
+        }
+    }
+
+    /// The address by which the site knows a machine of this party.
+    pub fn known_as(&self, host: Host) -> Host {
+        let later = self.later.iter().find(|(later, _)| host.ip() == Some(*later));
+        later.map_or(host, |(_, bound)| Host::Ip(*bound))
     }
 
     /// The names by which it is bound.
@@ -139,19 +166,23 @@ pub struct Cast {
     /// By layer-2 address.
     by_mac: HashMap<MacAddr, Vec<Part>, RandomState>,
     by_name: Patterns<Part>,
+    /// Addresses that count as others because of a lease.
+    followed: Vec<Followed>,
 }
 
 impl Cast {
     /// Binds the site's roles to what was seen.
     pub fn of(site: &Site, observed: &Observed, names: &Names) -> Self {
         let present = addresses_present(observed);
-        let mut cast = Self::default();
+        let bound = site.roles.values().flatten().flat_map(bound_addresses).collect();
+        let mut cast = Self { followed: leases::follow(&bound, observed), ..Self::default() };
         let rulesets = site.rulesets.len().max(1);
         cast.by_role.resize_with(rulesets, HashMap::default);
         for (role, bindings) in &site.roles {
             let mut parties: Vec<Party> =
                 bindings.iter().flat_map(|binding| bind(binding, site, observed, names, &present)).collect();
             parties.iter_mut().for_each(|party| party.translate(&site.nat));
+            parties.iter_mut().for_each(|party| party.follow(&cast.followed));
             let parties: Arc<[Party]> = parties.into();
             for at in 0..rulesets {
                 cast.add(at, role, parties.clone());
@@ -289,6 +320,24 @@ impl Cast {
         self.roles.iter().any(|role| role.component && !role.players.is_empty())
     }
 
+    /// Whether one end of a flow may be of a role by the machine that made it: see [`Party::made`]. Who plays it by name alone is any machine.
+    pub fn may_be(&self, role: RoleId, cell: CellId, host: Host, side: &SideRecord) -> bool {
+        let Some(players) = self.known(role).map(|role| &role.players) else { return true };
+        let mut here = self.parts(cell, host).filter(|part| part.role == role).peekable();
+        here.peek().is_none()
+            || here.any(|part| players.get(part.player).is_none_or(|party| party.made(side)))
+    }
+
+    /// Whether any role is bound to a machine by its MAC address.
+    pub fn binds_machines(&self) -> bool {
+        !self.by_mac.is_empty()
+    }
+
+    /// Addresses that count as others because of a lease.
+    pub fn followed(&self) -> &[Followed] {
+        &self.followed
+    }
+
     /// Whether a role is bound to this name.
     pub fn binds(&self, name: &str) -> bool {
         self.by_name.cover(name)
@@ -298,6 +347,15 @@ impl Cast {
     pub fn is_named(&self, role: RoleId) -> bool {
         self.known(role)
             .is_some_and(|role| role.players.iter().any(|party| party.patterns().next().is_some()))
+    }
+}
+
+/// The addresses that a binding names one by one.
+fn bound_addresses(binding: &Binding) -> Vec<IpAddr> {
+    match binding {
+        Binding::Address { ip, .. } => vec![*ip],
+        Binding::AnyOf(several) => several.iter().flat_map(bound_addresses).collect(),
+        Binding::Prefix { .. } | Binding::Mac(_) | Binding::Host(_) => Vec::new(),
     }
 }
 
@@ -342,6 +400,7 @@ fn bind(
                 label,
                 members: vec![Member::Address(*ip, cell_id(site, cell.as_deref()))],
                 unpinned: false,
+                later: Vec::new(),
             }]
         }
         Binding::Prefix { net, cell } => {
@@ -358,6 +417,7 @@ fn bind(
                     label: ip.to_string(),
                     members: vec![Member::Address(ip, wanted)],
                     unpinned: false,
+                    later: Vec::new(),
                 })
                 .collect()
         }
@@ -380,7 +440,7 @@ fn bind(
             let mut leased = leased;
             leased.extend(used);
             members.extend(leased.into_iter().map(|(ip, cell)| Member::Address(ip, Some(cell))));
-            vec![Party { label: mac.to_string(), members, unpinned: false }]
+            vec![Party { label: mac.to_string(), members, unpinned: false, later: Vec::new() }]
         }
         Binding::Host(pattern) => by_pattern(pattern, names),
         Binding::AnyOf(several) => {
@@ -388,7 +448,11 @@ fn bind(
                 several.iter().flat_map(|one| bind(one, site, observed, names, present)).collect();
             let label = parties.iter().map(|party| party.label.as_str()).collect::<Vec<_>>().join(" or ");
             let members = parties.into_iter().flat_map(|party| party.members).collect::<Vec<_>>();
-            if members.is_empty() { Vec::new() } else { vec![Party { label, members, unpinned: false }] }
+            if members.is_empty() {
+                Vec::new()
+            } else {
+                vec![Party { label, members, unpinned: false, later: Vec::new() }]
+            }
         }
     }
 }
@@ -401,6 +465,7 @@ fn by_pattern(pattern: &HostPattern, names: &Names) -> Vec<Party> {
             label: pattern.to_string(),
             members: vec![Member::Name(pattern.clone())],
             unpinned: false,
+            later: Vec::new(),
         }];
     }
     seen.into_iter()
@@ -408,6 +473,7 @@ fn by_pattern(pattern: &HostPattern, names: &Names) -> Vec<Party> {
             label: name.to_owned(),
             members: vec![Member::Name(HostPattern { name: name.to_owned(), wildcard: false })],
             unpinned: true,
+            later: Vec::new(),
         })
         .collect()
 }

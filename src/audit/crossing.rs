@@ -13,9 +13,10 @@ use crate::model::Proofs;
 use super::attempt::Attempt;
 use super::attempt::Fault;
 use super::attempt::State;
+use super::view::View;
 
 /// The attempt as both vantages show it: what did not come through decides, unless the flow is not as documented anyway.
-pub fn sharpen(attempt: Attempt, flow: &FlowRecord, crossing: Option<&Crossing>) -> Attempt {
+pub fn sharpen(attempt: Attempt, flow: &FlowRecord, crossing: Option<&Crossing>, view: &View) -> Attempt {
     let Some(crossing) = crossing else { return attempt };
     let mechanism = match (&attempt.state, crossing.lost) {
         (State::Fails(Fault::Violated, ..), _) => return attempt,
@@ -54,7 +55,7 @@ pub fn sharpen(attempt: Attempt, flow: &FlowRecord, crossing: Option<&Crossing>)
         evidence = evidence
             .and_maybe(reset, "the reset that answers it can't be the server's: nothing ever reached it");
     }
-    let reason = format!("{what} seen at '{from}' from packet {} on, never at '{to}'", first.number());
+    let reason = format!("{what} seen at '{from}' from {} on, never at '{to}'", view.packet(*first));
     let by = Some(Culprit { who: format!("the device between '{from}' and '{to}'"), kind: "firewall" });
     let failure = Failure { mechanism, grade: Grade::A, by, evidence };
     Attempt { state: State::Fails(Fault::Blocked, failure, reason), ..attempt }

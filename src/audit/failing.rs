@@ -12,12 +12,12 @@ use crate::model::Verdict;
 
 use super::attempt;
 use super::attempt::Expectation;
+use super::cast::Party;
 use super::finding;
 use super::id;
+use super::party;
 use super::requirement::Bound;
 use super::requirement::Ground;
-use super::timeline;
-use super::timeline::Who;
 
 /// Failing conversations of one client from which on they are a sweep, and no list to read.
 const SWEEP: usize = 16;
@@ -36,23 +36,18 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
         let attempts: Vec<_> =
             flows.iter().map(|one| attempt::judge(&one.flow, &anything, ground.view)).collect();
         let (source, target) = (key.client.to_string(), key.server.to_string());
-        let who = Who {
-            source: &source,
-            target: &target,
-            target_heard: ground.view.heard_between(key.cell, key.server),
-            others_answered: ground.view.others_answered(key.cell, key.server, key.port, key.client),
-            down: ground.view.down(key.cell, key.server),
-        };
-        let settled = timeline::settle(&attempts, who, ground.view);
-        let kind = match settled.verdict {
-            Verdict::Blocked(_) => FindingKind::Blocked,
-            Verdict::Failed(_) => FindingKind::Failed,
+        let (from, to) = (Party::called(&source), Party::called(&target));
+        let end = Some((key.cell, key.client, key.server, key.port));
+        let settled = party::settle(ground.view, &from, &to, &attempts, end);
+        let (kind, state, failure) = match &settled.verdict {
+            Verdict::Blocked(failure) => {
+                (FindingKind::Blocked(finding::cause(failure)), "is blocked", failure)
+            }
+            Verdict::Failed(failure) => (FindingKind::Failed(finding::cause(failure)), "fails", failure),
             _ => continue,
         };
-        let Some(failure) = settled.verdict.failure() else { continue };
         let port = key.port.map_or_else(String::new, |port| format!("/{port}"));
         let service = format!("{}{port}", key.transport);
-        let state = if kind == FindingKind::Blocked { "is blocked" } else { "fails" };
         let addressee = attempt::addressee(failure);
         let finding = Finding {
             id: id::short(&[kind.name(), "attempt", &source, &target, &service]),
@@ -65,10 +60,9 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
             ),
             advice: finding::advice(failure.mechanism, addressee, &source, &target, &service),
             addressee,
-            grade: Some(failure.grade),
             requirements: Vec::new(),
             conversations: Vec::new(),
-            evidence: settled.verdict.evidence().cloned().collect(),
+            evidence: failure.evidence.clone(),
             counts: false,
         };
         findings.push((key.client, finding));

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::model::Addressee;
+use crate::model::Cause;
 use crate::model::ConversationVerdict;
-use crate::model::Evidence;
+use crate::model::Failure;
 use crate::model::Finding;
 use crate::model::FindingKind;
-use crate::model::Grade;
 use crate::model::Mechanism;
 use crate::model::Outcome;
+use crate::model::Proofs;
 use crate::model::Severity;
 use crate::model::Sweep;
 use crate::model::Verdict;
@@ -32,8 +33,9 @@ const CITED: usize = 12;
 pub fn all(bound: &[Bound], judged: &[Judged], strict: bool) -> Vec<Finding> {
     let mut findings = of_requirements(bound, strict);
     findings.extend(of_conversations(judged));
-    findings
-        .sort_by(|a, b| (a.severity, a.kind, first(a), &a.id).cmp(&(b.severity, b.kind, first(b), &b.id)));
+    findings.sort_by(|a, b| {
+        (a.severity, a.kind.rank(), first(a), &a.id).cmp(&(b.severity, b.kind.rank(), first(b), &b.id))
+    });
     findings
 }
 
@@ -43,46 +45,54 @@ fn first(finding: &Finding) -> crate::model::PacketRef {
 
 /// Requirements that fail for the same cause: same mechanism, same target, same service.
 fn of_requirements(bound: &[Bound], strict: bool) -> Vec<Finding> {
-    let mut causes: BTreeMap<(FindingKind, Mechanism, &str, &str, &str), Vec<&Bound>> = BTreeMap::new();
+    let mut causes: BTreeMap<(u8, Mechanism, &str, &str, &str), Vec<(&Bound, &Failure)>> = BTreeMap::new();
     for one in bound {
-        let kind = match one.told.verdict {
-            Verdict::Blocked(_) => FindingKind::Blocked,
-            Verdict::Failed(_) => FindingKind::Failed,
-            Verdict::Violated(_) => FindingKind::Violated,
-            _ => continue,
-        };
-        let Some(failure) = one.told.verdict.failure() else { continue };
+        let Some((kind, failure)) = kind_of(&one.told.verdict) else { continue };
         let told = &one.told;
         causes
-            .entry((kind, failure.mechanism, &told.target, &told.transport, &told.ports))
+            .entry((kind.rank(), failure.mechanism, &told.target, &told.transport, &told.ports))
             .or_default()
-            .push(one);
+            .push((one, failure));
     }
-    causes
-        .into_iter()
-        .filter_map(|((kind, mechanism, ..), concerned)| of_cause(kind, mechanism, &concerned, strict))
-        .collect()
+    causes.into_values().filter_map(|concerned| of_cause(&concerned, strict)).collect()
 }
 
-fn of_cause(kind: FindingKind, mechanism: Mechanism, concerned: &[&Bound], strict: bool) -> Option<Finding> {
-    let main = concerned.first()?;
-    let failure = main.told.verdict.failure()?;
+/// The kind of finding that a verdict makes.
+fn kind_of(verdict: &Verdict) -> Option<(FindingKind, &Failure)> {
+    match verdict {
+        Verdict::Blocked(failure) => Some((FindingKind::Blocked(cause(failure)), failure)),
+        Verdict::Failed(failure) => Some((FindingKind::Failed(cause(failure)), failure)),
+        Verdict::Violated(failure) => Some((FindingKind::Violated(cause(failure)), failure)),
+        _ => None,
+    }
+}
+
+/// What stands behind a finding about this failure.
+pub fn cause(failure: &Failure) -> Cause {
+    Cause { mechanism: failure.mechanism, grade: failure.grade }
+}
+
+fn of_cause(concerned: &[(&Bound, &Failure)], strict: bool) -> Option<Finding> {
+    let (main, failure) = *concerned.first()?;
     let told = &main.told;
-    let required = concerned.iter().any(|one| one.told.need == Need::Required.name());
-    let sources: BTreeSet<&str> = concerned.iter().map(|one| one.told.source.as_str()).collect();
-    let roles: BTreeSet<&str> = concerned.iter().map(|one| one.told.from.as_str()).collect();
+    let mechanism = failure.mechanism;
+    let required = concerned.iter().any(|(one, _)| one.told.need == Need::Required.name());
+    // What a product does beyond its document is no matter of whether the row has to be there.
+    let forbidden = mechanism == Mechanism::NotAsDocumented;
+    let sources: BTreeSet<&str> = concerned.iter().map(|(one, _)| one.told.source.as_str()).collect();
+    let roles: BTreeSet<&str> = concerned.iter().map(|(one, _)| one.told.from.as_str()).collect();
     let service = format!("{}/{}", told.transport, told.ports);
-    let grades: Vec<Grade> =
-        concerned.iter().filter_map(|one| Some(one.told.verdict.failure()?.grade)).collect();
-    let severity = match (kind, required) {
-        (FindingKind::Blocked | FindingKind::Failed, true) => Severity::High,
-        (FindingKind::Violated, true) => Severity::Medium,
-        _ => Severity::Low,
+    let surest = concerned.iter().map(|(_, failure)| failure.grade).min()?;
+    let cause = Cause { mechanism, grade: surest };
+    let (kind, state) = match main.told.verdict {
+        Verdict::Blocked(_) => (FindingKind::Blocked(cause), "is blocked"),
+        Verdict::Failed(_) => (FindingKind::Failed(cause), "fails"),
+        _ => (FindingKind::Violated(cause), "is not as documented"),
     };
-    let state = match kind {
-        FindingKind::Blocked => "is blocked",
-        FindingKind::Failed => "fails",
-        _ => "is not as documented",
+    let severity = match kind {
+        FindingKind::Violated(_) if required || forbidden => Severity::Medium,
+        _ if required && !matches!(kind, FindingKind::Violated(_)) => Severity::High,
+        _ => Severity::Low,
     };
     let source_text = sources.iter().copied().collect::<Vec<_>>().join(", ");
     let title = format!(
@@ -108,11 +118,10 @@ fn of_cause(kind: FindingKind, mechanism: Mechanism, concerned: &[&Bound], stric
         detail,
         advice: advice(mechanism, addressee, &source_text, &told.target, &service),
         addressee,
-        grade: grades.into_iter().min(),
-        requirements: concerned.iter().map(|one| one.told.id.clone()).collect(),
+        requirements: concerned.iter().map(|(one, _)| one.told.id.clone()).collect(),
         conversations: Vec::new(),
-        evidence: evidence(concerned.iter().flat_map(|one| one.told.verdict.evidence())),
-        counts: required || strict,
+        evidence: Proofs::gathered(concerned.iter().flat_map(|(_, failure)| failure.evidence.iter()), CITED)?,
+        counts: required || forbidden || strict,
     })
 }
 
@@ -121,16 +130,6 @@ pub fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let head: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
     format!("{head}{}.", chars.as_str().trim_end_matches('.'))
-}
-
-fn evidence<'a>(pieces: impl Iterator<Item = &'a Evidence>) -> Vec<Evidence> {
-    let mut kept: Vec<Evidence> = Vec::new();
-    for piece in pieces {
-        if kept.len() < CITED && !kept.contains(piece) {
-            kept.push(piece.clone());
-        }
-    }
-    kept
 }
 
 /// What to do, and whom to ask.
@@ -397,10 +396,9 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
         detail,
         advice,
         addressee: Addressee::Site,
-        grade: None,
         requirements: Vec::new(),
         conversations: group.iter().map(|one| one.told.id.clone()).collect(),
-        evidence: evidence(group.iter().flat_map(|one| &one.told.evidence)),
+        evidence: Proofs::gathered(group.iter().flat_map(|one| one.told.evidence.iter()), CITED)?,
         counts: true,
     })
 }

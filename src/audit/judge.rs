@@ -1,6 +1,7 @@
 //! The verdict on each conversation: allowed, unexpected, forbidden, violating, waived, infrastructure or out of scope.
 
 mod housekeeping;
+mod stranger;
 mod uncovered;
 
 use std::collections::BTreeMap;
@@ -11,11 +12,11 @@ use std::num::NonZeroUsize;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
-use crate::model::Evidence;
 use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::JudgedConversation;
 use crate::model::Outcome;
+use crate::model::Proofs;
 use crate::model::Sweep;
 use crate::model::Timestamp;
 use crate::model::Transport;
@@ -152,12 +153,12 @@ impl<'a> Context<'a> {
         let (client, server) = (name(key.client), name(key.server));
         let port = key.port.map_or_else(String::new, |port| port.to_string());
         let transport = key.transport.to_string();
-        let mut evidence = vec![Evidence { at: conversation.first, note: "its first packet".to_owned() }];
+        let mut evidence = Proofs::new(conversation.first, "its first packet");
         let proven = matched
             .iter()
             .find_map(|one| Some((one.flow.classification.proven?, one.flow.classification.protocol?)));
         if let Some((at, protocol)) = proven.filter(|(at, _)| *at != conversation.first) {
-            evidence.push(Evidence { at, note: format!("shows that it is {protocol}") });
+            evidence = evidence.and(at, format!("shows that it is {protocol}"));
         }
         JudgedConversation {
             id: id::short(&[cell.as_deref().unwrap_or(""), &client, &server, &transport, &port]),
@@ -241,6 +242,13 @@ impl<'a> Context<'a> {
         if let (Some(entry), Some(name)) = (accepted, stranger) {
             let reason = format!(
                 "part of it names {name}, which no rule covers, at an address that also has a documented name ({})",
+                entry.rule.cite
+            );
+            return Some(Ruling::new(ConversationVerdict::Unexpected, None, reason));
+        }
+        if let (Some(entry), Some(other)) = (accepted, self.other_machine(conversation.key, matched)) {
+            let reason = format!(
+                "part of it is made by {other}, under an address of the machine that the site means ({})",
                 entry.rule.cite
             );
             return Some(Ruling::new(ConversationVerdict::Unexpected, None, reason));
@@ -333,7 +341,11 @@ impl<'a> Context<'a> {
             return true;
         }
         let cast = self.ground.cast;
-        let is_component = |host: Host| cast.roles_of(key.cell, host).any(|role| cast.is_component(role));
+        let is_component = |host: Host| {
+            cast.roles_of(key.cell, host)
+                .any(|role| cast.is_component(role) && !self.is_another(role, host, matched))
+                && !self.is_stranger(host, matched)
+        };
         let is_named = |flow: &FlowRecord| {
             let names = names::of_flow(flow);
             let mut roles = cast.roles_of(flow.cell, flow.server.host).chain(cast.roles_named(&names));

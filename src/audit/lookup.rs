@@ -93,16 +93,16 @@ fn mended(lookups: &[&Lookup], context: &Context<'_>, view: &View, attempts: &mu
             last: answer.at,
             ends: (lookup.client, None),
             place: (lookup.cell, Vec::new()),
-            maker: None,
+            machines: [None; 2],
             state: State::Open(format!(
-                "{} {} since packet {}; whether it is reached is not shown",
+                "{} {} since {}; whether it is reached is not shown",
                 lookup.name,
                 if is_cut(answer) {
                     "is answered again, with what was cut off,"
                 } else {
                     "has an address again"
                 },
-                answer.at.number()
+                view.packet(answer.at)
             )),
         });
     }
@@ -150,7 +150,8 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
                 "the name server {} answers {words} for {}, so no connection is tried",
                 lookup.server, lookup.name
             );
-            let grade = attempt::cap(grade, view, &mut reason);
+            let missing = view.missing_between(lookup.cell, lookup.client, lookup.server, answer.at);
+            let grade = attempt::cap(grade, missing, view, &mut reason);
             State::Fails(Fault::Blocked, Failure { mechanism, grade, by, evidence }, reason)
         }
         None => silence(group, first, view),
@@ -160,7 +161,7 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
         last,
         ends: (first.client, None),
         place: (first.cell, Vec::new()),
-        maker: None,
+        machines: [None; 2],
         state,
     })
 }
@@ -200,10 +201,12 @@ fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
             first.name
         ));
     }
-    if asked < QUERIES || view.ends_too_soon(last.time, Duration::from_secs(5)) {
+    if asked < QUERIES || view.ends_too_soon(last, Duration::from_secs(5)) {
         return State::Unclear(format!("{asked} unanswered lookups of {} are too few to tell", first.name));
     }
-    if let Some(why) = view.loss_explains(asked) {
+    if let Some(why) =
+        view.loss_explains(view.missing_between(first.cell, first.client, first.server, last), asked)
+    {
         return State::Unclear(why);
     }
     let evidence = Proofs::new(at(first), format!("the first query for {}", first.name))

@@ -87,6 +87,9 @@ impl<'a> Matcher<'a> {
         };
         for at in covering {
             let Some(entry) = self.catalogue.get(at) else { continue };
+            if self.cast.binds_machines() && !self.is_made_by(entry, &matched.flow) {
+                continue;
+            }
             if entry.rule.follows.is_some() && !self.follows(entry, &matched.flow) {
                 matched.too_broad.push(at);
                 continue;
@@ -106,6 +109,17 @@ impl<'a> Matcher<'a> {
             matched.violating = None;
         }
         matched
+    }
+
+    /// Whether the machines that made a flow are those that the site binds, where it binds them by MAC address.
+    fn is_made_by(&self, entry: &Entry<'_>, flow: &FlowRecord) -> bool {
+        let may_be = |role: &str, host, side| {
+            self.cast
+                .role(entry.ruleset, role)
+                .is_none_or(|role| self.cast.may_be(role, flow.cell, host, side))
+        };
+        may_be(entry.from, flow.client.host, &flow.from_client)
+            && may_be(entry.to, flow.server.host, &flow.from_server)
     }
 
     /// Whether a dynamic port follows from a first exchange: an endpoint mapper gave it out, or the flow is DCE/RPC and the pair

@@ -16,7 +16,9 @@ mod finding;
 mod guess;
 mod id;
 mod judge;
+mod leases;
 mod lookup;
+mod machines;
 mod matching;
 mod names;
 mod own_rules;
@@ -98,6 +100,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let warnings = summary::apply_waivers(site, observed, &mut findings);
     let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
     let mut told = summary::site(site, &features, by_guess.as_ref());
+    told.assumptions.extend(cast.followed().iter().map(|one| summary::followed(one, &view)));
     told.warnings.extend(warnings);
     drop(matched);
     let vantage = summary::vantage(observed, &view);

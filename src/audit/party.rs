@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::model::CellId;
 use crate::model::Host;
-use crate::model::MacAddr;
 use crate::model::Verdict;
 
 use super::attempt::Attempt;
 use super::attempt::State;
 use super::cast::Party;
+use super::machines;
 use super::timeline;
 use super::timeline::Settled;
 use super::timeline::Who;
@@ -32,6 +32,10 @@ pub fn settle(
     attempts: &[Attempt],
     end: Option<End>,
 ) -> Settled {
+    machines::cap(in_cells(view, source, target, attempts, end), attempts, view)
+}
+
+fn in_cells(view: &View, source: &Party, target: &Party, attempts: &[Attempt], end: Option<End>) -> Settled {
     let mut cells: BTreeMap<(CellId, &[u16]), Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
         let (cell, vlans) = (attempt.place.0, attempt.place.1.as_slice());
@@ -88,7 +92,8 @@ fn in_one_cell(
     attempts: &[Attempt],
     end: Option<End>,
 ) -> Settled {
-    let (sorted, others) = of_one_machine(attempts);
+    let alone = |of: &[Attempt]| timeline::settle(of, who(view, source, target, end), view).verdict;
+    let (sorted, others) = machines::meant(attempts, view, alone);
     let attempts = sorted.as_slice();
     let told = |mut settled: Settled| {
         if let Some(others) = &others {
@@ -109,7 +114,9 @@ fn in_one_cell(
     for attempt in attempts {
         // A failed lookup concerns every address.
         let (client, Some(server)) = attempt.ends else { return all() };
-        by_ends.entry((client, server)).or_default().push(attempt.clone());
+        // A machine that got another address is one machine still.
+        let ends = (source.known_as(client), target.known_as(server));
+        by_ends.entry(ends).or_default().push(attempt.clone());
     }
     if by_ends.len() < 2 || !(named || source.members.len() > 1 || target.members.len() > 1) {
         return all();
@@ -172,43 +179,6 @@ fn in_one_cell(
         .collect();
     best.reason.push_str(&format!("; in part only: {}", others.join(", ")));
     told(best)
-}
-
-/// The attempts without those that another machine made under the same address and that came to nothing (evidence 3.6: an address may change hands,
-/// or be two machines'), and what is to be said of that.
-///
-/// Which of two machines the site means is shown by what works. Where nothing works, no failure is told either.
-fn of_one_machine(attempts: &[Attempt]) -> (Vec<Attempt>, Option<String>) {
-    let mut macs: BTreeMap<Host, BTreeMap<MacAddr, bool>> = BTreeMap::new();
-    for attempt in attempts {
-        if let Some(mac) = attempt.maker {
-            let works = matches!(attempt.state, State::Works(..) | State::Doubtful(..) | State::Sent(..));
-            *macs.entry(attempt.ends.0).or_default().entry(mac).or_default() |= works;
-        }
-    }
-    if macs.values().all(|known| known.len() < 2) {
-        return (attempts.to_vec(), None);
-    }
-    let mut told = None;
-    let kept = attempts.iter().map(|attempt| {
-        let Some((mac, known)) = attempt.maker.zip(macs.get(&attempt.ends.0)) else { return attempt.clone() };
-        let works = known.get(&mac).copied().unwrap_or_default();
-        let fails = matches!(attempt.state, State::Fails(..) | State::Silent(_) | State::Unclear(_));
-        if known.len() < 2 || works || !fails {
-            return attempt.clone();
-        }
-        let all = known.keys().map(MacAddr::to_string).collect::<Vec<_>>().join(" and ");
-        let why = format!(
-            "two machines use the address {} ({all}), and what {mac} tried and did not get is not told: it may be another machine than the one meant",
-            attempt.ends.0
-        );
-        told = Some(why.clone());
-        Attempt { state: State::Unclear(why), ..attempt.clone() }
-    });
-    let kept: Vec<Attempt> = kept.collect();
-    // Where nothing works, the reason says it already.
-    let works = kept.iter().any(|attempt| !matches!(attempt.state, State::Unclear(_)));
-    (kept, told.filter(|_| works))
 }
 
 fn who<'a>(view: &'a View, source: &'a Party, target: &'a Party, end: Option<End>) -> Who<'a> {

@@ -55,7 +55,7 @@ pub fn requests_by_place(
                                 last: flow.last,
                                 ends,
                                 place: (flow.cell, flow.vlans.clone()),
-                                maker: None,
+                                machines: [None; 2],
                                 state: state.clone(),
                             };
                             found((at, source, target), attempt, *key);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::model::Finding;
-use crate::model::InputId;
 use crate::model::Observed;
 use crate::model::RoleSummary;
 use crate::model::RulesetSummary;
@@ -16,6 +15,7 @@ use crate::rules::Site;
 
 use super::features::Features;
 use super::guess::Guessed;
+use super::leases::Followed;
 use super::view::View;
 
 /// Share of pairs heard from one side from which on the mirror itself is called one-sided.
@@ -53,6 +53,17 @@ pub fn site(site: &Site, features: &Features<'_>, by_guess: Option<&Guessed>) ->
     }
 }
 
+/// An address that counts as another one because its machine got it by a lease.
+pub fn followed(one: &Followed, view: &View) -> String {
+    format!(
+        "{} counts as {}: the machine {} had that address before and got this one by DHCP ({}); bind it by mac: to have that said",
+        one.address,
+        one.bound,
+        one.mac,
+        view.packet(one.at)
+    )
+}
+
 /// A binding as the site file would write it.
 fn binding(binding: &Binding) -> String {
     let at = |cell: &Option<String>| cell.as_ref().map_or(String::new(), |cell| format!("@{cell}"));
@@ -74,13 +85,36 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
             observed.vantage.acknowledged_bytes
         ));
     }
-    vantage.notes.extend(mirrors(observed));
-    if let Some(loss) = view.lossy() {
+    let recordings = view.recordings();
+    for (recording, files) in recordings.in_several_files() {
         vantage.notes.push(format!(
-            "about {:.1} % of the traffic is missing from the capture: grades are capped at C, and silence that loss could explain stays undecided",
-            loss * 100.0
+            "{} are taken for one recording in {files} files: each begins where the one before it ends",
+            recordings.name(recording)
         ));
     }
+    vantage.notes.extend(mirrors(observed, view));
+    if let Some(missing) = view.missing_in_all().filter(|missing| missing.caps()) {
+        vantage.notes.push(format!(
+            "{}: grades are capped at C, and silence that loss could explain stays undecided",
+            view.told_missing(missing)
+        ));
+    }
+    let lossy = view.lossy_mirrors();
+    vantage.notes.extend(lossy.iter().take(MIRRORS_TOLD).map(|&(recording, vlans, tunnels, missing)| {
+        format!(
+            "mirror {}: about {:.1} % of the traffic is missing there",
+            place(view, recording, vlans, tunnels),
+            missing.share() * 100.0
+        )
+    }));
+    if lossy.len() > MIRRORS_TOLD {
+        vantage.notes.push(format!("{} more mirrors that miss packets", lossy.len() - MIRRORS_TOLD));
+    }
+    vantage.notes.extend(
+        view.shared_addresses()
+            .into_iter()
+            .map(|told| format!("{told}; what fails there is told with grade C at most")),
+    );
     if vantage.pairs > 0 && vantage.one_sided_pairs as f64 / vantage.pairs as f64 >= ONE_SIDED {
         vantage.notes.push(format!(
             "{} of {} pairs of hosts are heard in one direction only: this mirror copies one side, and silence of the other proves nothing",
@@ -97,14 +131,15 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
 }
 
 /// A recording, with the VLANs and tunnels that its packets came in.
-type Mirror<'a> = (InputId, &'a [u16], &'a [String]);
+type Mirror<'a> = (usize, &'a [u16], &'a [String]);
 
 /// Which of several mirrors show one direction only.
-fn mirrors(observed: &Observed) -> Vec<String> {
+fn mirrors(observed: &Observed, view: &View) -> Vec<String> {
     let mut seen: BTreeMap<Mirror<'_>, (u64, u64)> = BTreeMap::new();
     let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
     for flow in flows.filter(|flow| flow.transport == Transport::Tcp) {
-        let key = (flow.first.input(), flow.vlans.as_slice(), flow.tunnels.as_slice());
+        let recording = view.recordings().of_packet(flow.first);
+        let key = (recording, flow.vlans.as_slice(), flow.tunnels.as_slice());
         let (all, one_sided) = seen.entry(key).or_default();
         // A SYN without answer may be a blocked one: only what must have been answered counts.
         let (client, server) = (&flow.from_client, &flow.from_server);
@@ -129,21 +164,29 @@ fn mirrors(observed: &Observed) -> Vec<String> {
     let mut notes: Vec<String> = told
         .into_iter()
         .take(MIRRORS_TOLD)
-        .map(|((input, vlans, tunnels), (all, one_sided))| {
-            let name = usize::try_from(input.0).ok().and_then(|at| observed.inputs.get(at));
-            let several = observed.inputs.len() > 1;
-            let mut parts: Vec<String> =
-                name.filter(|_| several).map(|input| input.name.clone()).into_iter().collect();
-            parts.extend(vlans.iter().map(|vlan| format!("VLAN {vlan}")));
-            parts.extend(tunnels.iter().cloned());
-            let place = if parts.is_empty() { "without VLAN or tunnel".to_owned() } else { parts.join(", ") };
-            format!("mirror {place}: {one_sided} of {all} opened connections are heard in one direction only")
+        .map(|((recording, vlans, tunnels), (all, one_sided))| {
+            format!(
+                "mirror {}: {one_sided} of {all} opened connections are heard in one direction only",
+                place(view, recording, vlans, tunnels)
+            )
         })
         .collect();
     if more > 0 {
         notes.push(format!("{more} more mirrors (VLANs, tunnels) with fewer connections"));
     }
     notes
+}
+
+/// Which of several mirrors is meant.
+fn place(view: &View, recording: usize, vlans: &[u16], tunnels: &[String]) -> String {
+    let recordings = view.recordings();
+    let mut parts: Vec<String> = Vec::new();
+    if recordings.count() > 1 {
+        parts.push(recordings.name(recording));
+    }
+    parts.extend(vlans.iter().map(|vlan| format!("VLAN {vlan}")));
+    parts.extend(tunnels.iter().cloned());
+    if parts.is_empty() { "without VLAN or tunnel".to_owned() } else { parts.join(", ") }
 }
 
 /// Takes out findings that somebody answers for, and tells which waivers have expired or matched nothing.

@@ -25,6 +25,7 @@ use super::attempt::Silence;
 use super::attempt::State;
 use super::view::AROUND;
 use super::view::Down;
+use super::view::Missing;
 use super::view::Sight;
 use super::view::View;
 
@@ -124,6 +125,18 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
     for attempt in attempts {
         match &attempt.state {
             State::Unclear(why) => unclear = Some(why.clone()),
+            State::Stopped(since, why) => {
+                // Another session may go on beside the one that stopped.
+                let goes_on = attempts.iter().any(|other| {
+                    matches!(other.state, State::Works(..) | State::Doubtful(..))
+                        && other.last.time > since.time
+                });
+                if goes_on {
+                    unclear = Some(why.clone());
+                } else {
+                    stop(&mut decided, attempt, *since, why);
+                }
+            }
             State::Silent(silence) => {
                 silent.push((attempt, silence));
                 match weigh(&silent, endured, who, view) {
@@ -194,11 +207,14 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
             None => "works".to_owned(),
         },
         State::Open(reason) | State::Fails(_, _, reason) => reason.clone(),
-        State::Doubtful(..) | State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => {
-            String::new()
-        }
+        State::Doubtful(..)
+        | State::Sent(..)
+        | State::Opened(_)
+        | State::Silent(_)
+        | State::Stopped(..)
+        | State::Unclear(_) => String::new(),
     };
-    reason.push_str(&told_change(&history));
+    reason.push_str(&told_change(&history, view));
     let verdict = match last.state {
         State::Works(proofs, _) => Verdict::Satisfied(proofs),
         State::Fails(Fault::Violated, failure, _) => Verdict::Violated(failure),
@@ -209,6 +225,7 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
         | State::Opened(_)
         | State::Sent(..)
         | State::Silent(_)
+        | State::Stopped(..)
         | State::Unclear(_) => Verdict::Undecided,
     };
     Settled { verdict, reason, history }
@@ -244,20 +261,20 @@ fn stopped(silent: &[(&Attempt, &Silence)], endured: u32, view: &View) -> Option
 }
 
 /// How the present state came about, where it was another before.
-fn told_change(history: &[Phase]) -> String {
+fn told_change(history: &[Phase], view: &View) -> String {
     let mut earlier = history.iter().rev();
     let (Some(now), Some(before)) = (earlier.next(), earlier.next()) else { return String::new() };
     if history.len() > FLAPPING {
         return format!(
-            " (flapping: {} changes, the latest at packet {})",
+            " (flapping: {} changes, the latest at {})",
             history.len() - 1,
-            now.since.number()
+            view.packet(now.since)
         );
     }
     let what = before
         .mechanism
         .map_or(before.verdict.to_owned(), |mechanism| format!("{} ({mechanism})", before.verdict));
-    format!(" (since packet {}; before that {what})", now.since.number())
+    format!(" (since {}; before that {what})", view.packet(now.since))
 }
 
 /// Adds a state, or brings the present stretch up to date where it is the same.
@@ -267,9 +284,12 @@ fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
         State::Works(..) => ("satisfied", None),
         State::Open(..) => ("undecided", None),
         State::Fails(fault, failure, _) => (fault.name(), Some(failure.mechanism.name())),
-        State::Doubtful(..) | State::Sent(..) | State::Opened(_) | State::Silent(_) | State::Unclear(_) => {
-            return;
-        }
+        State::Doubtful(..)
+        | State::Sent(..)
+        | State::Opened(_)
+        | State::Silent(_)
+        | State::Stopped(..)
+        | State::Unclear(_) => return,
     };
     match decided.last_mut() {
         // A connection that does not show everything takes nothing from what others showed, as long as it gets through.
@@ -285,6 +305,21 @@ fn push(decided: &mut Vec<Decided>, attempt: &Attempt, state: State) {
             }
         }
         _ => decided.push(Decided { phase: Phase { verdict, mechanism, since }, state, until }),
+    }
+}
+
+/// Notes that what worked works no more: the session itself did before, and others may have.
+fn stop(decided: &mut Vec<Decided>, attempt: &Attempt, since: PacketRef, why: &str) {
+    let failing = matches!(decided.last(), Some(Decided { state: State::Fails(..), .. }));
+    let phase = Phase { verdict: "undecided", mechanism: None, since };
+    let stopped = Decided { phase, state: State::Open(why.to_owned()), until: attempt.last };
+    match decided.last_mut() {
+        // It does not work either way, and what was known of that says more.
+        Some(_) if failing => {}
+        Some(last) if last.phase.verdict == "undecided" => {
+            (last.state, last.until) = (stopped.state, stopped.until);
+        }
+        _ => decided.push(stopped),
     }
 }
 
@@ -367,7 +402,7 @@ fn syns_unanswered(
                 && silence
                     .series
                     .last
-                    .is_some_and(|last| !view.ends_too_soon(last.time, silence.series.longest_gap))
+                    .is_some_and(|last| !view.ends_too_soon(last, silence.series.longest_gap))
         })
         .collect();
     let (first, last) = span(silent);
@@ -381,7 +416,7 @@ fn syns_unanswered(
             SYN_SPAN.as_secs_f32(),
         ));
     }
-    if let Some(why) = view.loss_explains(total) {
+    if let Some(why) = view.loss_explains(missing(silent), total) {
         return Err(why);
     }
     let evidence = Proofs::new(first, format!("the first SYN of {} to {}", who.source, who.target))
@@ -402,7 +437,7 @@ fn syns_unanswered(
         },
     );
     let grade = attempt::cap_by_sight(grade, sight, &mut reason);
-    let grade = attempt::cap(grade, view, &mut reason);
+    let grade = attempt::cap(grade, missing(silent), view, &mut reason);
     let failure = Failure { mechanism: Mechanism::Dropped, grade, by: None, evidence };
     Ok(State::Fails(Fault::Blocked, failure, reason))
 }
@@ -424,10 +459,10 @@ fn requests_unanswered(
         ));
     }
     // A poller's own period is no retransmission timer: a second of capture after the last request suffices there.
-    if view.ends_too_soon(last.time, gap.min(Duration::from_secs(5))) {
+    if view.ends_too_soon(last, gap.min(Duration::from_secs(5))) {
         return Err("the capture ends too soon after the last request".to_owned());
     }
-    if let Some(why) = view.loss_explains(total) {
+    if let Some(why) = view.loss_explains(missing(silent), total) {
         return Err(why);
     }
     let evidence = Proofs::new(first, format!("the first request of {} to {}", who.source, who.target))
@@ -449,9 +484,14 @@ fn requests_unanswered(
             format!("{total} requests went unanswered: dropped on the way, or the service is off"),
         )
     };
-    let grade = attempt::cap(grade, view, &mut reason);
+    let grade = attempt::cap(grade, missing(silent), view, &mut reason);
     let failure = Failure { mechanism: Mechanism::NoReply, grade, by: None, evidence };
     Ok(State::Fails(fault, failure, reason))
+}
+
+/// How much of the traffic is missing where these were seen, at the worst.
+fn missing(silent: &[(&Attempt, &Silence)]) -> Option<Missing> {
+    silent.iter().fold(None, |worst, (_, silence)| Missing::worse(worst, silence.missing))
 }
 
 /// The first and the last packet of all silent attempts.

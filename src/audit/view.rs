@@ -1,7 +1,10 @@
 //! What this mirror could have seen: visibility of answers, loss, baselines of resets, and the guards at both ends.
 
 mod guards;
+mod holders;
+mod loss;
 mod marks;
+mod recordings;
 mod sight;
 mod spans;
 #[cfg(test)]
@@ -22,18 +25,21 @@ use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
 use crate::model::Observed;
+use crate::model::PacketRef;
 use crate::model::Role;
 use crate::model::Series;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
-use guards::end;
-use guards::loss;
+use holders::Holders;
+use loss::Losses;
 use marks::Marks;
+use recordings::Recordings;
 use sight::Leaving;
 use sight::Received;
 use spans::Spans;
 
+pub use loss::Missing;
 pub use marks::hops;
 pub use marks::maker;
 pub use sight::AROUND;
@@ -77,11 +83,12 @@ type Known<K, V> = HashMap<K, V, RandomState>;
 /// What is known of the mirror as a whole.
 #[derive(Debug)]
 pub struct View {
-    /// The latest time in the capture.
-    latest: Timestamp,
-    /// The time of its last packet, which is another where the clock was set back.
-    end: Timestamp,
-    loss: Option<f64>,
+    /// Which inputs are one recording, and where each ends.
+    recordings: Recordings,
+    /// How much is missing where.
+    losses: Losses,
+    /// Who had which address when.
+    holders: Holders,
     /// What was heard sending to a host, and when.
     received: Known<(CellId, IpAddr), Received>,
     /// Hosts whose own frames to other segments are seen before any router: at their own port, or at their gateway's.
@@ -94,15 +101,13 @@ pub struct View {
     answers_of: Known<(CellId, IpAddr, IpAddr), Answers>,
     /// When a client acknowledged what the mirror did not show.
     unseen_answers: Known<(CellId, IpAddr), Spans>,
-    /// Whether a snap length cut packets.
-    cut: bool,
     /// Machines that answer nobody's address resolution, by who asks.
     down: Known<(CellId, IpAddr), Vec<Down>>,
     marks: Known<(CellId, IpAddr), Marks>,
     /// MAC addresses given for an address by address resolution.
     announced: Known<(CellId, IpAddr), BTreeSet<MacAddr>>,
     /// Datagrams from a server to a port that never asked this server, by that port and the server's.
-    strays: Known<Asking, (IpAddr, crate::model::PacketRef)>,
+    strays: Known<Asking, (IpAddr, PacketRef)>,
     /// Whom a port asked in vain.
     in_vain: Known<Asking, IpAddr>,
     /// Clients that a service answered, and when it last did, for the positive control.
@@ -116,13 +121,12 @@ impl View {
     /// Reads the vantage out of everything observed.
     pub fn of(observed: &Observed) -> Self {
         let mut view = Self {
-            latest: observed.vantage.last.unwrap_or(Timestamp::MIN),
-            end: end(observed),
-            cut: observed.vantage.cut_packets > 0,
+            recordings: Recordings::of(observed),
+            losses: Losses::of(&observed.vantage),
+            holders: Holders::of(observed),
             down: Known::default(),
             answers: Known::default(),
             answers_of: Known::default(),
-            loss: loss(observed),
             unseen_answers: Known::default(),
             strays: Known::default(),
             in_vain: Known::default(),
@@ -160,6 +164,7 @@ impl View {
                 *known = (*known).max(latest);
             }
         }
+        view.find_shared();
         view.received.values_mut().for_each(Received::seal);
         let leaving = view.leaving.values_mut().map(|leaving| &mut leaving.spans);
         leaving.chain(view.unseen_answers.values_mut()).for_each(Spans::seal);
@@ -190,6 +195,7 @@ impl View {
     }
 
     fn learn(&mut self, flow: &FlowRecord) {
+        self.losses.learn(flow, &self.recordings);
         self.count_answers(flow);
         self.pair_up(flow);
         // Routers speak ICMP for themselves: seeing that shows nothing of what they forward.
@@ -222,7 +228,7 @@ impl View {
                     leaving.spans.add(since, until);
                     leaving.ways.insert((mac, side.neighbour));
                 }
-                marks.on_link.insert(mac);
+                marks.on_link.entry(mac).or_default().add(since, until);
                 if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
                     marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
                 }
@@ -251,7 +257,7 @@ impl View {
 
     /// The other address that answers what a port asked in vain, and the first such answer: a server with several addresses takes the one of the
     /// interface by which it answers.
-    pub fn answered_from(&self, flow: &FlowRecord) -> Option<(IpAddr, crate::model::PacketRef)> {
+    pub fn answered_from(&self, flow: &FlowRecord) -> Option<(IpAddr, PacketRef)> {
         let asking = (flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port);
         self.strays.get(&asking).copied().filter(|(from, at)| {
             Some(*from) != flow.server.host.ip() && at.time.plus(Duration::from_millis(5)) >= flow.first.time
@@ -312,9 +318,24 @@ impl View {
         host.ip().is_some_and(|ip| self.received.contains_key(&(cell, ip)))
     }
 
-    /// Whether packets were cut by a snap length.
-    pub fn cuts(&self) -> bool {
-        self.cut
+    /// Whether the recording of a packet is cut by a snap length.
+    pub fn cuts(&self, at: PacketRef) -> bool {
+        self.recordings.cuts(at)
+    }
+
+    /// `packet 12`, and of which file where there are several.
+    pub fn packet(&self, at: PacketRef) -> String {
+        self.recordings.packet(at)
+    }
+
+    /// Which inputs are one recording.
+    pub fn recordings(&self) -> &Recordings {
+        &self.recordings
+    }
+
+    /// The mirrors that miss enough to cap grades, where there are several: recording, VLANs, tunnels, and how much.
+    pub fn lossy_mirrors(&self) -> Vec<(usize, &[u16], &[String], Missing)> {
+        self.losses.lossy_mirrors()
     }
 
     /// Whether a host sent anything later than that.

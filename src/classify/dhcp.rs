@@ -1,4 +1,8 @@
-//! DHCP for IPv4, by its magic cookie and message type.
+//! DHCP for IPv4, by its magic cookie and message type; and the addresses that it hands out.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::About;
 use super::Carrier;
@@ -11,6 +15,9 @@ use super::bytes::Reader;
 use super::bytes::text;
 use super::look;
 use crate::model::Facts;
+use crate::model::MacAddr;
+use crate::model::Statement;
+use crate::model::Term;
 
 /// The protocol.
 pub struct Dhcp;
@@ -61,6 +68,14 @@ impl Protocol for Dhcp {
         let open = !(seen.first.complete && seen.second.complete);
         Probe::Proven(Proof { client, facts, open, ..Proof::default() })
     }
+
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn hear(&self, _: Carrier, message: &[u8], heard: &mut Vec<Statement>) {
+        heard.extend(self::message(message).and_then(|message| message.term()).map(Statement::Lease));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,20 +84,60 @@ struct Message<'a> {
     kind: &'static str,
     hostname: Option<&'a [u8]>,
     vendor: Option<&'a [u8]>,
+    /// The client's own address (`ciaddr`) and the one that it is given (`yiaddr`).
+    addresses: [Ipv4Addr; 2],
+    /// The client's layer-2 address, where it is an Ethernet one.
+    mac: Option<MacAddr>,
+    lasts: Option<Duration>,
 }
+
+impl Message<'_> {
+    /// The address that it hands out or hands back (RFC 2131 sections 4.3.1 and 4.4.6). An acknowledgement that answers `inform` gives none.
+    fn term(&self) -> Option<Term> {
+        let [own, given] = self.addresses;
+        let (address, lasts) = match self.kind {
+            // A server that leaves the time out hands out for good (BOOTP), or as before.
+            "ack" => (given, self.lasts.unwrap_or(FOR_GOOD)),
+            "release" => (own, Duration::ZERO),
+            _ => return None,
+        };
+        let mac = self.mac.filter(|mac| *mac != MacAddr::default() && !mac.is_group())?;
+        (!address.is_unspecified()).then_some(Term { address: IpAddr::V4(address), mac, lasts })
+    }
+}
+
+/// A lease without end: all ones (RFC 2131 section 3.3).
+const FOR_GOOD: Duration = Duration::from_secs(0xffff_ffff);
 
 /// RFC 2131 section 2 and figure 1; the cookie of RFC 1497.
 fn message(bytes: &[u8]) -> Option<Message<'_>> {
     const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
-    /// From the transaction id to the cookie.
-    const MIDDLE: usize = 232;
+    /// Transaction id, seconds and flags.
+    const BEFORE_ADDRESSES: usize = 8;
+    /// From the hardware address's padding to the cookie: ten bytes of it, server name and file.
+    const BEFORE_COOKIE: usize = 10 + 64 + 128;
+    /// Hardware type 1, six bytes long: Ethernet.
+    const ETHERNET: (u8, u8) = (1, 6);
     let mut reader = Reader::new(bytes);
-    let (operation, _hardware, length, hops) = (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);
-    reader.skip(MIDDLE)?;
+    let (operation, hardware, length, hops) = (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);
+    reader.skip(BEFORE_ADDRESSES)?;
+    let addresses = [*reader.array::<4>()?, *reader.array::<4>()?].map(Ipv4Addr::from);
+    // The next server's and the relay's address.
+    reader.skip(8)?;
+    let mac = MacAddr(*reader.array::<6>()?);
+    reader.skip(BEFORE_COOKIE)?;
     if !matches!(operation, 1 | 2) || length > 16 || hops > 32 || *reader.array::<4>()? != COOKIE {
         return None;
     }
-    let mut message = Message { asks: operation == 1, kind: "bootp", hostname: None, vendor: None };
+    let mut message = Message {
+        asks: operation == 1,
+        kind: "bootp",
+        hostname: None,
+        vendor: None,
+        addresses,
+        mac: ((hardware, length) == ETHERNET).then_some(mac),
+        lasts: None,
+    };
     // Options (RFC 2132 section 2): pad 0, end 255, else code, length, value.
     while let Some(code) = reader.u8() {
         if code == 0 {
@@ -105,6 +160,9 @@ fn message(bytes: &[u8]) -> Option<Message<'_>> {
                     8 => "inform",
                     _ => "other",
                 }
+            }
+            (51, [a, b, c, d]) => {
+                message.lasts = Some(Duration::from_secs(u32::from_be_bytes([*a, *b, *c, *d]).into()));
             }
             (12, name) => message.hostname = Some(name),
             (60, vendor) => message.vendor = Some(vendor),
@@ -141,5 +199,34 @@ mod tests {
         other[236] = 0;
         assert!(!matches!(probe_messages(&Dhcp, Carrier::Udp, &[&other]), Probe::Proven(_)));
         assert!(!matches!(probe_messages(&Dhcp, Carrier::Udp, &[&discover[..239]]), Probe::Proven(_)));
+    }
+
+    #[test]
+    fn an_acknowledgement_hands_an_address_out() {
+        // Operation, hardware, transaction, ciaddr, yiaddr, siaddr and giaddr, chaddr with its padding, and the rest to the cookie.
+        let told = |operation: &str, own: &str, given: &str, options: &str| {
+            let message = hex(&format!(
+                "{operation} 01 06 00 {} {own} {given} {} 02000000000a {} 63825363 {options} ff",
+                "00".repeat(8),
+                "00".repeat(8),
+                "00".repeat(10 + 64 + 128)
+            ));
+            let mut heard = Vec::new();
+            Dhcp.hear(Carrier::Udp, &message, &mut heard);
+            heard
+        };
+        let term = |address: [u8; 4], seconds| {
+            let mac = MacAddr([2, 0, 0, 0, 0, 10]);
+            vec![Statement::Lease(Term {
+                address: IpAddr::from(address),
+                mac,
+                lasts: Duration::from_secs(seconds),
+            })]
+        };
+        assert_eq!(told("02", "00000000", "0a00010a", "35 01 05 33 04 00000e10"), term([10, 0, 1, 10], 3600));
+        assert_eq!(told("02", "00000000", "0a00010a", "35 01 05"), term([10, 0, 1, 10], 0xffff_ffff));
+        assert_eq!(told("01", "0a00010a", "00000000", "35 01 07"), term([10, 0, 1, 10], 0));
+        assert_eq!(told("02", "0a00010a", "00000000", "35 01 05 33 04 00000e10"), [], "it answers inform");
+        assert_eq!(told("02", "00000000", "0a00010a", "35 01 02 33 04 00000e10"), [], "an offer only");
     }
 }

@@ -1,4 +1,8 @@
-//! DHCP for IPv6, by options that fill the datagram and identify client or server.
+//! DHCP for IPv6, by options that fill the datagram and identify client or server; and the addresses that it hands out.
+
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use super::About;
 use super::Carrier;
@@ -10,6 +14,9 @@ use super::Seen;
 use super::bytes::Reader;
 use super::look;
 use crate::model::Facts;
+use crate::model::MacAddr;
+use crate::model::Statement;
+use crate::model::Term;
 
 /// The protocol.
 pub struct Dhcpv6;
@@ -46,6 +53,78 @@ impl Protocol for Dhcpv6 {
         }
         let open = !(seen.first.complete && seen.second.complete);
         Probe::Proven(Proof { client, facts, open, ..Proof::default() })
+    }
+
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn hear(&self, _: Carrier, message: &[u8], heard: &mut Vec<Statement>) {
+        // Messages of an unknown shape hand nothing out.
+        let _ = self::message(message).and_then(|_| terms(message, heard));
+    }
+}
+
+/// The addresses that a reply hands out, or a release hands back (RFC 8415 sections 18.2.10 and 18.2.7), inside of what relays put around it.
+fn terms(mut bytes: &[u8], heard: &mut Vec<Statement>) -> Option<()> {
+    /// Relays between a client and its server (RFC 8415 section 7.6: no more than eight hops).
+    const MOST_RELAYS: usize = 8;
+    for _ in 0..=MOST_RELAYS {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.u8()?;
+        reader.skip(if matches!(kind, 12 | 13) { 33 } else { 3 })?;
+        let (mut mac, mut inside) = (None, None);
+        let mut given: Vec<&[u8]> = Vec::new();
+        while let (Some(code), Some(length)) = (reader.be16(), reader.be16()) {
+            let value = reader.take(usize::from(length))?;
+            match code {
+                1 => mac = hardware(value),
+                // Identity association: its id and two timers before the addresses.
+                3 => given.extend(value.get(12..)),
+                9 => inside = Some(value),
+                _ => {}
+            }
+        }
+        match (kind, inside) {
+            (12 | 13, Some(message)) => bytes = message,
+            (7 | 8, _) => {
+                let mac = mac?;
+                for options in given {
+                    addresses(options, mac, kind == 8, heard);
+                }
+                return Some(());
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The layer-2 address in a client's identifier (section 11.2 and 11.4): of one of its interfaces, most often its only one.
+fn hardware(duid: &[u8]) -> Option<MacAddr> {
+    let address = match duid {
+        // By time, or by the address alone; hardware type 1 is Ethernet.
+        [0, 1, 0, 1, _, _, _, _, address @ ..] | [0, 3, 0, 1, address @ ..] => address,
+        _ => return None,
+    };
+    <[u8; 6]>::try_from(address).ok().map(MacAddr)
+}
+
+/// The addresses of an identity association (section 21.6): address, preferred and valid lifetime.
+fn addresses(options: &[u8], mac: MacAddr, back: bool, heard: &mut Vec<Statement>) {
+    let mut reader = Reader::new(options);
+    while let (Some(code), Some(length)) = (reader.be16(), reader.be16()) {
+        let Some(value) = reader.take(usize::from(length)) else { return };
+        let mut inside = Reader::new(value);
+        if code == 5
+            && let Some(address) = inside.array::<16>()
+            && inside.skip(4).is_some()
+            && let Some(valid) = inside.array::<4>()
+        {
+            let address = IpAddr::V6(Ipv6Addr::from(*address));
+            let valid = if back { 0 } else { u32::from_be_bytes(*valid) };
+            heard.push(Statement::Lease(Term { address, mac, lasts: Duration::from_secs(valid.into()) }));
+        }
     }
 }
 
@@ -135,5 +214,34 @@ mod tests {
                 "{stranger}"
             );
         }
+    }
+
+    #[test]
+    fn a_reply_hands_an_address_out() {
+        // Identifier by hardware address; an association of id and timers with one address for an hour; around it what a relay adds.
+        let reply = |kind: &str| {
+            format!(
+                "{kind} 010203 0001 000a 0003 0001 02000000000a 0003 0028 00000001 00000000 00000000 0005 0018 fd000000000000000000000000000010 00000e10 00000e10"
+            )
+        };
+        let told = |message: &str| {
+            let mut heard = Vec::new();
+            Dhcpv6.hear(Carrier::Udp, &hex(message), &mut heard);
+            heard
+        };
+        let term = |seconds| {
+            let address = "fd00::10".parse().unwrap();
+            vec![Statement::Lease(Term {
+                address,
+                mac: MacAddr([2, 0, 0, 0, 0, 10]),
+                lasts: Duration::from_secs(seconds),
+            })]
+        };
+        assert_eq!(told(&reply("07")), term(3600));
+        assert_eq!(told(&reply("08")), term(0));
+        assert_eq!(told(&reply("02")), [], "an advertisement");
+        let inner = reply("07").replace(' ', "");
+        let relayed = format!("0d 00 {} 0009 {:04x} {inner}", "00".repeat(32), inner.len() / 2);
+        assert_eq!(told(&relayed), term(3600));
     }
 }

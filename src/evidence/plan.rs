@@ -6,10 +6,9 @@ use std::net::IpAddr;
 use crate::decode;
 use crate::decode::Body;
 use crate::decode::Frame;
-use crate::model::Evidence;
 use crate::model::Finding;
-use crate::model::FindingKind;
 use crate::model::Packet;
+use crate::model::Proofs;
 use crate::model::Report;
 use crate::model::Timestamp;
 use crate::model::Transport;
@@ -69,8 +68,8 @@ impl Plan {
         plan
     }
 
-    fn cite(&mut self, at: usize, evidence: &[Evidence]) {
-        for piece in evidence {
+    fn cite(&mut self, at: usize, evidence: &Proofs) {
+        for piece in evidence.iter() {
             let known = self.cited.entry((piece.at.input().0, piece.at.number())).or_default();
             known.time = piece.at.time;
             if !known.notes.contains(&(at, piece.note.clone())) {
@@ -107,7 +106,7 @@ impl Plan {
 
 /// Of what fails every packet counts; of what nobody documented it is enough that it was opened.
 fn in_full(finding: &Finding) -> bool {
-    matches!(finding.kind, FindingKind::Blocked | FindingKind::Failed | FindingKind::Violated)
+    finding.kind.cause().is_some()
 }
 
 /// The two machines in a fixed order, so that both directions are one talk.

@@ -1,12 +1,16 @@
 //! Evidence written for a small report and read back with the project's own reader.
 
 use crate::model::Addressee;
+use crate::model::Cause;
 use crate::model::ConversationVerdict;
 use crate::model::Evidence;
 use crate::model::FindingKind;
+use crate::model::Grade;
 use crate::model::Input;
 use crate::model::InputId;
 use crate::model::JudgedConversation;
+use crate::model::Mechanism;
+use crate::model::Proofs;
 use crate::model::Report;
 use crate::model::Severity;
 use crate::model::SiteSummary;
@@ -67,21 +71,21 @@ fn report(files: &[&str], cited: &[(u32, u64, &str)]) -> Report {
         verdict: ConversationVerdict::Unexpected,
         rule: None,
         reason: String::new(),
-        evidence: Vec::new(),
+        evidence: Proofs::new(at(0, 1), "its first packet"),
     };
-    let evidence = cited
+    let cited: Vec<Evidence> = cited
         .iter()
         .map(|&(input, number, note)| Evidence { at: at(input, number), note: note.into() })
         .collect();
+    let evidence = Proofs::gathered(&cited, usize::MAX).unwrap();
     let finding = Finding {
         id: "f1".into(),
-        kind: FindingKind::Blocked,
+        kind: FindingKind::Blocked(Cause { mechanism: Mechanism::Dropped, grade: Grade::B }),
         severity: Severity::High,
         title: "it is\u{1b}[2J blocked".into(),
         detail: String::new(),
         advice: String::new(),
         addressee: Addressee::Firewall,
-        grade: None,
         requirements: Vec::new(),
         conversations: vec!["c1".into()],
         evidence,
@@ -188,7 +192,9 @@ fn what_can_not_be_evidence_is_refused() {
     let gone = report(&[&file], &[(0, 9, "gone")]);
     assert!(matches!(write(&out, &gone, false), Err(EvidenceError::Changed { packet: 9, .. })));
     let mut other = report(&[&file], &[(0, 3, "other")]);
-    other.findings[0].evidence[0].at.time = Timestamp::from_nanos(1);
+    let at = at(0, 3).within(InputId(0));
+    let moved = PacketRef::new(Timestamp::from_nanos(1), at.input(), at.number());
+    other.findings[0].evidence = Proofs::new(moved, "other");
     assert!(matches!(write(&out, &other, false), Err(EvidenceError::Changed { packet: 3, .. })));
 }
 

@@ -1,8 +1,9 @@
 //! What packets say about machines other than the two that exchange them: names, leases, negotiated ports.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::{CellId, Host, PacketRef, Transport};
+use super::{CellId, Host, MacAddr, PacketRef, Transport};
 
 /// Something a message states that matters beyond its own flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,19 @@ pub enum Statement {
         /// The dynamic port.
         port: u16,
     },
+    /// An address handed out or handed back (DHCP).
+    Lease(Term),
+}
+
+/// What a message says of an address that a server hands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The address.
+    pub address: IpAddr,
+    /// The layer-2 address of the machine that has it.
+    pub mac: MacAddr,
+    /// For how long from now on; zero hands it back.
+    pub lasts: Duration,
 }
 
 /// The parts of a DNS message that an audit needs.

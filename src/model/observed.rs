@@ -7,7 +7,7 @@ use super::{
     CellId, Conversation, ConversationKey, Crossing, FlowRecord, Host, Input, Lookup, MacAddr, PacketRef,
     Series, Tally,
 };
-use super::{Transport, Vantage};
+use super::{Timestamp, Transport, Vantage};
 
 /// The outcome of the ordered merge.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,10 @@ pub struct Observed {
     pub endpoints: Vec<RpcEndpoint>,
     /// Address resolution (ARP): who asked for whom, and whether an answer came.
     pub resolutions: Vec<Resolution>,
+    /// Addresses that were handed out (DHCP), by the packet that first said so.
+    pub leases: Vec<Lease>,
+    /// Who says that an address is its own (ARP, neighbour discovery).
+    pub holders: Vec<Holder>,
     /// Names that the capture files themselves carry.
     pub names: Vec<(IpAddr, String)>,
     /// What reached one of several vantages and never another, by the first packet of the flow.
@@ -64,4 +68,36 @@ pub struct Resolution {
     pub unanswered: Series,
     /// The latest answer or announcement, and the MAC address in it.
     pub answer: Option<(PacketRef, MacAddr)>,
+}
+
+/// An address in the hands of one machine, from the message that handed it out on (RFC 2131, RFC 8415).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address space.
+    pub cell: CellId,
+    /// The address.
+    pub address: IpAddr,
+    /// The machine.
+    pub mac: MacAddr,
+    /// The packet that handed it out.
+    pub from: PacketRef,
+    /// When it ends, by what was said last: it was prolonged until then, or handed back then.
+    pub until: Timestamp,
+}
+
+/// A machine that says that an address is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The address space.
+    pub cell: CellId,
+    /// The address.
+    pub address: IpAddr,
+    /// The machine.
+    pub mac: MacAddr,
+    /// The first packet that says so.
+    pub first: PacketRef,
+    /// The last one.
+    pub last: PacketRef,
+    /// How many do.
+    pub times: u64,
 }

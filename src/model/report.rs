@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{CellId, Evidence, Grade, Host, Input, Outcome, PacketRef, Tally, Timestamp, Transport, Verdict};
+use super::{CellId, Evidence, Grade, Host, Input, Mechanism, Outcome, PacketRef, Proofs};
+use super::{Tally, Timestamp, Transport, Verdict};
 
 /// What a run concludes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,18 +320,40 @@ pub struct JudgedConversation {
     /// In plain words: why.
     pub reason: String,
     /// The packets to look at.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Proofs,
+}
+
+/// What stands behind a finding about a documented flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cause {
+    /// How.
+    pub mechanism: Mechanism,
+    /// How surely.
+    pub grade: Grade,
 }
 
 /// What kind of thing a finding is.
+///
+/// Whatever says that a documented flow does not work says by what, and how surely:
+///
+/// ```
+/// use spanaudit::model::{Cause, FindingKind, Grade, Mechanism};
+///
+/// let kind = FindingKind::Blocked(Cause { mechanism: Mechanism::Dropped, grade: Grade::B });
+/// assert_eq!((kind.name(), kind.grade()), ("blocked", Some(Grade::B)));
+/// ```
+///
+/// ```compile_fail,E0308
+/// let kind: spanaudit::model::FindingKind = spanaudit::model::FindingKind::Blocked;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
     /// A documented flow is blocked.
-    Blocked,
+    Blocked(Cause),
     /// A documented flow fails.
-    Failed,
+    Failed(Cause),
     /// A documented flow is not as documented.
-    Violated,
+    Violated(Cause),
     /// A flow that a rule of the site forbids.
     Forbidden,
     /// A flow that nobody documented.
@@ -341,11 +364,35 @@ impl FindingKind {
     /// Its word in reports.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Blocked => "blocked",
-            Self::Failed => "failed",
-            Self::Violated => "violated",
+            Self::Blocked(_) => "blocked",
+            Self::Failed(_) => "failed",
+            Self::Violated(_) => "violated",
             Self::Forbidden => "forbidden",
             Self::Unexpected => "unexpected",
+        }
+    }
+
+    /// What stands behind it, where it is about a documented flow.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Blocked(cause) | Self::Failed(cause) | Self::Violated(cause) => Some(cause),
+            Self::Forbidden | Self::Unexpected => None,
+        }
+    }
+
+    /// How surely, where it is about a documented flow.
+    pub fn grade(self) -> Option<Grade> {
+        self.cause().map(|cause| cause.grade)
+    }
+
+    /// Its place among the kinds, the gravest first.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Blocked(_) => 0,
+            Self::Failed(_) => 1,
+            Self::Violated(_) => 2,
+            Self::Forbidden => 3,
+            Self::Unexpected => 4,
         }
     }
 }
@@ -389,14 +436,12 @@ pub struct Finding {
     pub advice: String,
     /// Whom to ask.
     pub addressee: super::Addressee,
-    /// How surely, where it is about a block.
-    pub grade: Option<Grade>,
     /// Ids of the requirements concerned.
     pub requirements: Vec<String>,
     /// Ids of the conversations concerned.
     pub conversations: Vec<String>,
     /// The packets.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Proofs,
     /// Whether it decides the exit status (optional rows count with `--strict` only).
     pub counts: bool,
 }

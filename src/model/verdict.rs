@@ -41,6 +41,31 @@ impl Proofs {
         }
     }
 
+    /// Evidence gathered from pieces, each once and so many at most; `None` where there are none.
+    pub fn gathered<'a>(pieces: impl IntoIterator<Item = &'a Evidence>, most: usize) -> Option<Self> {
+        let mut pieces = pieces.into_iter();
+        let mut gathered = Self { first: pieces.next()?.clone(), rest: Vec::new() };
+        for piece in pieces {
+            if gathered.rest.len() + 1 >= most {
+                break;
+            }
+            if !gathered.iter().any(|known| known == piece) {
+                gathered.rest.push(piece.clone());
+            }
+        }
+        Some(gathered)
+    }
+
+    /// The same evidence with each piece told another way.
+    pub fn map(&self, mut other: impl FnMut(&Evidence) -> Evidence) -> Self {
+        Self { first: other(&self.first), rest: self.rest.iter().map(other).collect() }
+    }
+
+    /// The piece that tells most.
+    pub fn first(&self) -> &Evidence {
+        &self.first
+    }
+
     /// All pieces, the most telling first.
     pub fn iter(&self) -> impl Iterator<Item = &Evidence> {
         std::iter::once(&self.first).chain(&self.rest)

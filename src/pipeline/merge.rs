@@ -61,6 +61,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         unsettled.append(&mut shard.unsettled);
         observed.lookups.append(&mut shard.lookups);
         observed.endpoints.append(&mut shard.endpoints);
+        observed.leases.append(&mut shard.leases);
         for (what, count) in shard.left_out {
             *left_out.entry(what).or_default() += count;
         }
@@ -105,6 +106,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         ))
     });
     observed.endpoints.sort_by_key(|endpoint| (endpoint.at, endpoint.server, endpoint.port));
+    observed.leases.sort_by_key(|lease| (lease.from, lease.address, lease.mac));
     name(&mut observed);
     if keep_flows {
         observed.tally.flows += sweeps.len() as u64;
@@ -112,7 +114,9 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     }
     observed.flows.sort_by_key(|flow| flow.first);
 
-    (observed.resolutions, vantage.overlapping) = resolver.finish();
+    vantage.overlapping = resolver.shared();
+    observed.holders = resolver.holders();
+    observed.resolutions = resolver.finish();
     vantage.heard = hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect();
     for ((cell, client), sweep) in sweeps {
         // What was folded was not told to the inventory one by one.

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 use crate::decode::Body;
 use crate::decode::Frame;
 use crate::model::CellId;
+use crate::model::Holder;
 use crate::model::MacAddr;
 use crate::model::PacketRef;
 use crate::model::Resolution;
@@ -108,8 +109,35 @@ impl Resolver {
         (before - self.attempts.len() - self.bindings.len()) as u64
     }
 
-    /// All that was asked, and the addresses that more than one machine seems to use.
-    pub fn finish(self) -> (Vec<Resolution>, Vec<String>) {
+    /// Who says that an address is its own.
+    pub fn holders(&self) -> Vec<Holder> {
+        let held = |&(cell, address): &(CellId, IpAddr), binding: &Binding| {
+            let &Binding { mac, first, last, times } = binding;
+            Holder { cell, address, mac, first, last, times }
+        };
+        self.bindings
+            .iter()
+            .flat_map(|(key, bindings)| bindings.iter().map(move |binding| held(key, binding)))
+            .collect()
+    }
+
+    /// The addresses that more than one machine seems to use.
+    pub fn shared(&self) -> Vec<String> {
+        let shared = self.bindings.iter().filter_map(|((_, ip), bindings)| {
+            let several = bindings.iter().enumerate().any(|(index, one)| {
+                bindings.iter().skip(index + 1).any(|other| {
+                    // One after the other is a lease that changed hands; in turns, it is two machines.
+                    one.times > 1 && other.times > 1 && one.first < other.last && other.first < one.last
+                })
+            });
+            let macs: Vec<String> = bindings.iter().map(|binding| binding.mac.to_string()).collect();
+            several.then(|| format!("{ip} ({})", macs.join(", ")))
+        });
+        shared.collect()
+    }
+
+    /// All that was asked.
+    pub fn finish(self) -> Vec<Resolution> {
         let announced: BTreeMap<(CellId, IpAddr), (PacketRef, MacAddr)> = self
             .attempts
             .iter()
@@ -125,22 +153,7 @@ impl Resolver {
             }
             Resolution { cell, asker, target, unanswered: attempt.unanswered, answer: attempt.answer }
         });
-        let told = told.collect();
-        let overlapping = self
-            .bindings
-            .iter()
-            .filter_map(|((_, ip), bindings)| {
-                let several = bindings.iter().enumerate().any(|(index, one)| {
-                    bindings.iter().skip(index + 1).any(|other| {
-                        // One after the other is a lease that changed hands; in turns, it is two machines.
-                        one.times > 1 && other.times > 1 && one.first < other.last && other.first < one.last
-                    })
-                });
-                let macs: Vec<String> = bindings.iter().map(|binding| binding.mac.to_string()).collect();
-                several.then(|| format!("{ip} ({})", macs.join(", ")))
-            })
-            .collect();
-        (told, overlapping)
+        told.collect()
     }
 
     fn asked(&mut self, cell: CellId, asker: IpAddr, target: IpAddr, at: PacketRef) {

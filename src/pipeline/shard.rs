@@ -36,6 +36,7 @@ use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::KEPT_EACH_END;
+use crate::model::Lease;
 use crate::model::Lookup;
 use crate::model::Outcome;
 use crate::model::PacketRef;
@@ -43,6 +44,7 @@ use crate::model::RoleBasis;
 use crate::model::RpcEndpoint;
 use crate::model::Statement;
 use crate::model::Tally;
+use crate::model::Term;
 use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::model::WholeFlow;
@@ -68,6 +70,8 @@ const MOST_UNSETTLED: usize = 1024;
 /// The most lookups and dynamic ports that one shard keeps.
 pub const MOST_LOOKUPS: usize = 65_536;
 pub const MOST_ENDPOINTS: usize = 16_384;
+/// The most leases that one shard keeps, prolongations not counted.
+pub const MOST_LEASES: usize = 16_384;
 
 /// What a shard is to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +139,8 @@ pub struct Learnt {
     pub lookups: Vec<Lookup>,
     /// Dynamic ports.
     pub endpoints: Vec<RpcEndpoint>,
+    /// Addresses handed out, in the order in which that was said.
+    pub leases: Vec<Lease>,
     /// What was left out because of a bound, in words, with how many.
     pub left_out: BTreeMap<&'static str, u64>,
     /// Address resolution.
@@ -175,6 +181,7 @@ impl Shard {
                 learned: BTreeSet::new(),
                 lookups: Vec::new(),
                 endpoints: Vec::new(),
+                leases: Vec::new(),
                 left_out: BTreeMap::new(),
                 resolver: Resolver::default(),
                 sweeps: Sweeps::default(),
@@ -357,6 +364,7 @@ impl Shard {
         learnt.lookups.retain(|lookup| names::order(lookup).is_some_and(|at| at.time >= since));
         learnt.leave_out("name lookups forgotten after long silence", (before - learnt.lookups.len()) as u64);
         learnt.endpoints.retain(|endpoint| endpoint.at.time >= since);
+        learnt.leases.retain(|lease| lease.until >= since);
         let addresses = learnt.resolver.forget(since);
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
         learnt.sweeps.forget(since);
@@ -554,6 +562,22 @@ impl Learnt {
         true
     }
 
+    /// Takes note of an address handed out, prolonged or handed back.
+    fn lease(&mut self, cell: CellId, term: &Term, at: PacketRef) {
+        let until = at.time.plus(term.lasts);
+        let mut latest = self.leases.iter_mut().rev();
+        let known = latest.find(|known| known.cell == cell && known.address == term.address);
+        if let Some(known) = known.filter(|known| known.mac == term.mac) {
+            known.until = until;
+        } else if term.lasts.is_zero() {
+            // Whoever hands back what another machine has by now changes nothing.
+        } else if self.leases.len() < MOST_LEASES {
+            self.leases.push(Lease { cell, address: term.address, mac: term.mac, from: at, until });
+        } else {
+            self.leave_out("leases beyond those that are kept", 1);
+        }
+    }
+
     /// Keeps a record whose roles are settled, within the bound on conversations.
     pub fn keep(&mut self, record: WholeFlow, keep_flows: bool, room: &Room) {
         if keep_flows {
@@ -683,6 +707,7 @@ fn state(learnt: &mut Learnt, flow: &Flow, judgement: &mut Judgement, heard: &mu
                     at,
                 });
             }
+            Statement::Lease(term) => learnt.lease(flow.cell, &term, at),
         }
     }
 }

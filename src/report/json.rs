@@ -424,7 +424,7 @@ impl<'a> FindingView<'a> {
             detail: &told.detail,
             advice: &told.advice,
             addressee: told.addressee.name(),
-            grade: told.grade.map(|grade| grade.name()),
+            grade: told.kind.grade().map(|grade| grade.name()),
             counts: told.counts,
             requirements: &told.requirements,
             conversations: &told.conversations,

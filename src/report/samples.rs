@@ -283,7 +283,7 @@ fn conversation(
         verdict,
         rule: None,
         reason: "no rule has 10.1.50.9 as a source".into(),
-        evidence: vec![Evidence { at: at(200, 20_000), note: "SYN".into() }],
+        evidence: Proofs::new(at(200, 20_000), "SYN"),
     }
 }
 
@@ -291,7 +291,7 @@ fn findings() -> Vec<Finding> {
     vec![
         Finding {
             id: "f3a9c1d2".into(),
-            kind: FindingKind::Blocked,
+            kind: FindingKind::Blocked(Cause { mechanism: Mechanism::Dropped, grade: Grade::B }),
             severity: Severity::High,
             title: "network-sensor can't reach site-manager on tcp/5672: dropped".into(),
             detail: "10.1.2.10 sent 3 SYNs to 10.1.9.5:5672 over 3.01 s and nothing came back, although answers from that network were \
@@ -299,10 +299,9 @@ fn findings() -> Vec<Finding> {
                 .into(),
             advice: "Allow tcp/5672 from 10.1.2.10 to 10.1.9.5.".into(),
             addressee: Addressee::Firewall,
-            grade: Some(Grade::B),
             requirements: vec!["5a10".into()],
             conversations: Vec::new(),
-            evidence: failure(Mechanism::Dropped, Grade::B).evidence.iter().cloned().collect(),
+            evidence: failure(Mechanism::Dropped, Grade::B).evidence,
             counts: true,
         },
         Finding {
@@ -313,10 +312,9 @@ fn findings() -> Vec<Finding> {
             detail: "3 flows, 120 packets.".into(),
             advice: "Find out who 10.1.50.9 is; allow it in the site file, or stop it.".into(),
             addressee: Addressee::Site,
-            grade: None,
             requirements: Vec::new(),
             conversations: vec!["c1".into()],
-            evidence: vec![Evidence { at: at(200, 20_000), note: "SYN".into() }],
+            evidence: Proofs::new(at(200, 20_000), "SYN"),
             counts: true,
         },
     ]
@@ -417,11 +415,19 @@ pub fn hostile_report() -> Report {
         told.hosts.push("h\u{1b}[2J".into());
         told.rule = Some("r\u{7f}".into());
         [&mut told.client, &mut told.server, &mut told.reason].into_iter().for_each(poison);
-        told.evidence.iter_mut().for_each(|piece| poison(&mut piece.note));
+        told.evidence = told.evidence.map(|piece| {
+            let mut piece = piece.clone();
+            poison(&mut piece.note);
+            piece
+        });
     }
     for told in &mut report.findings {
         [&mut told.title, &mut told.detail, &mut told.advice].into_iter().for_each(poison);
-        told.evidence.iter_mut().for_each(|piece| poison(&mut piece.note));
+        told.evidence = told.evidence.map(|piece| {
+            let mut piece = piece.clone();
+            poison(&mut piece.note);
+            piece
+        });
     }
     report
 }

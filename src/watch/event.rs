@@ -216,7 +216,7 @@ impl About {
             detail: told.detail.clone(),
             advice: told.advice.clone(),
             addressee: told.addressee.name(),
-            grade: told.grade.map(|grade| grade.name()),
+            grade: told.kind.grade().map(|grade| grade.name()),
             requirements: told.requirements.clone(),
             conversations: told.conversations.len(),
             evidence: cite(told.evidence.iter(), report),

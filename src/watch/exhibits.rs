@@ -100,7 +100,7 @@ fn cited(report: &Report) -> Vec<PacketRef> {
             .evidence
             .iter()
             .chain(of_requirements.flat_map(|told| told.verdict.evidence()))
-            .chain(of_conversations.flat_map(|told| &told.evidence));
+            .chain(of_conversations.flat_map(|told| told.evidence.iter()));
         cited.extend(all.take(MOST_PACKETS).map(|piece: &Evidence| piece.at));
     }
     cited

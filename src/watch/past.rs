@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::Conclusion;
+use crate::model::Evidence;
 use crate::model::Failure;
 use crate::model::Finding;
 use crate::model::Input;
@@ -90,7 +91,7 @@ impl Past {
                 let mut told = before.clone();
                 told.first = told.first.within(input);
                 told.last = told.last.within(input);
-                told.evidence.iter_mut().for_each(|piece| piece.at = piece.at.within(input));
+                told.evidence = within(&told.evidence, input);
                 told
             })
             .collect();
@@ -134,7 +135,7 @@ impl Past {
             let Some(before) = self.findings.get(id) else { continue };
             let mut told = before.clone();
             told.detail.push_str(AS_OF);
-            told.evidence.iter_mut().for_each(|piece| piece.at = piece.at.within(input));
+            told.evidence = within(&told.evidence, input);
             report.findings.push(told);
         }
         report.findings.sort_by_key(|told| told.severity);
@@ -178,25 +179,18 @@ fn add_words<T: Clone + PartialEq>(told: &mut Vec<T>, before: &[T]) {
 /// What is added to words of an earlier run.
 const AS_OF: &str = " (as an earlier run saw it; nothing since decides it)";
 
+fn within(evidence: &Proofs, input: InputId) -> Proofs {
+    evidence.map(|piece| Evidence { at: piece.at.within(input), note: piece.note.clone() })
+}
+
 fn moved(verdict: &Verdict, input: InputId) -> Verdict {
-    let proofs = |proofs: &Proofs| {
-        let mut moved: Option<Proofs> = None;
-        for piece in proofs.iter() {
-            let at = piece.at.within(input);
-            moved = Some(match moved {
-                None => Proofs::new(at, piece.note.clone()),
-                Some(moved) => moved.and(at, piece.note.clone()),
-            });
-        }
-        moved.unwrap_or_else(|| proofs.clone())
-    };
     let failure = |failure: &Failure| {
         let mut failure = failure.clone();
-        failure.evidence = proofs(&failure.evidence);
+        failure.evidence = within(&failure.evidence, input);
         failure
     };
     match verdict {
-        Verdict::Satisfied(evidence) => Verdict::Satisfied(proofs(evidence)),
+        Verdict::Satisfied(evidence) => Verdict::Satisfied(within(evidence, input)),
         Verdict::Violated(why) => Verdict::Violated(failure(why)),
         Verdict::Blocked(why) => Verdict::Blocked(failure(why)),
         Verdict::Failed(why) => Verdict::Failed(failure(why)),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::model::Addressee;
+use crate::model::Cause;
 use crate::model::ConversationVerdict;
 use crate::model::Culprit;
 use crate::model::EtherKind;
@@ -55,6 +56,12 @@ impl Reader<'_> {
 
     fn evidence(&self, (nanos, number, note): Cited) -> Evidence {
         Evidence { at: self.at((nanos, number)), note }
+    }
+
+    /// What is cited; `None` where nothing is.
+    fn proofs(&self, cited: Vec<Cited>) -> Option<Proofs> {
+        let pieces: Vec<Evidence> = cited.into_iter().map(|piece| self.evidence(piece)).collect();
+        Proofs::gathered(&pieces, usize::MAX)
     }
 
     /// Words that this build does not know are left out.
@@ -183,7 +190,7 @@ impl ConversationRow {
             verdict: ConversationVerdict::ALL.into_iter().find(|known| known.name() == self.verdict)?,
             rule: self.rule,
             reason: self.reason,
-            evidence: self.evidence.into_iter().map(|piece| reader.evidence(piece)).collect(),
+            evidence: reader.proofs(self.evidence)?,
             id: self.id,
         })
     }
@@ -281,18 +288,12 @@ impl RequirementRow {
 
     /// The requirement again.
     pub fn read(self, reader: &Reader<'_>) -> Option<Requirement> {
-        let mut evidence = self.evidence.into_iter();
-        let first = reader.evidence(evidence.next()?);
-        let proofs = evidence.fold(Proofs::new(first.at, first.note), |proofs, piece| {
-            let piece = reader.evidence(piece);
-            proofs.and(piece.at, piece.note)
-        });
+        let proofs = reader.proofs(self.evidence)?;
         let verdict = if self.verdict == "satisfied" {
             Verdict::Satisfied(proofs)
         } else {
-            let mechanism = self.mechanism?;
             let failure = Failure {
-                mechanism: Mechanism::ALL.iter().copied().find(|known| known.name() == mechanism)?,
+                mechanism: mechanism(self.mechanism.as_deref())?,
                 grade: grade(self.grade.as_deref())?,
                 by: self.by.and_then(|(who, kind)| {
                     Some(Culprit { who, kind: CULPRITS.into_iter().find(|known| *known == kind)? })
@@ -332,6 +333,10 @@ impl RequirementRow {
     }
 }
 
+fn mechanism(word: Option<&str>) -> Option<Mechanism> {
+    Mechanism::ALL.iter().copied().find(|known| Some(known.name()) == word)
+}
+
 fn grade(letter: Option<&str>) -> Option<Grade> {
     [Grade::A, Grade::B, Grade::C].into_iter().find(|known| Some(known.name()) == letter)
 }
@@ -346,6 +351,8 @@ pub struct FindingRow {
     detail: String,
     advice: String,
     addressee: String,
+    #[serde(default)]
+    mechanism: Option<String>,
     grade: Option<String>,
     requirements: Vec<String>,
     conversations: Vec<String>,
@@ -364,7 +371,8 @@ impl FindingRow {
             detail: told.detail.clone(),
             advice: told.advice.clone(),
             addressee: told.addressee.name().to_owned(),
-            grade: told.grade.map(|grade| grade.name().to_owned()),
+            mechanism: told.kind.cause().map(|cause| cause.mechanism.name().to_owned()),
+            grade: told.kind.grade().map(|grade| grade.name().to_owned()),
             requirements: told.requirements.clone(),
             conversations: told.conversations.clone(),
             evidence: told.evidence.iter().map(cite).collect(),
@@ -375,24 +383,32 @@ impl FindingRow {
     /// The finding again.
     pub fn read(self, reader: &Reader<'_>) -> Option<Finding> {
         use FindingKind as Kind;
-        let kinds = [Kind::Blocked, Kind::Failed, Kind::Violated, Kind::Forbidden, Kind::Unexpected];
+        let cause = || {
+            let (mechanism, grade) = (mechanism(self.mechanism.as_deref())?, grade(self.grade.as_deref())?);
+            Some(Cause { mechanism, grade })
+        };
+        let kind = match self.kind.as_str() {
+            "blocked" => Kind::Blocked(cause()?),
+            "failed" => Kind::Failed(cause()?),
+            "violated" => Kind::Violated(cause()?),
+            word => [Kind::Forbidden, Kind::Unexpected].into_iter().find(|known| known.name() == word)?,
+        };
         let severities = [Severity::High, Severity::Medium, Severity::Low];
         let addressees = Mechanism::ALL
             .iter()
             .map(|mechanism| mechanism.addressee())
             .chain([Addressee::Mirror, Addressee::Site]);
         Some(Finding {
-            kind: kinds.into_iter().find(|known| known.name() == self.kind)?,
+            kind,
             severity: severities.into_iter().find(|known| known.name() == self.severity)?,
             addressee: { addressees }.find(|known| known.name() == self.addressee)?,
-            grade: grade(self.grade.as_deref()),
             id: self.id,
             title: self.title,
             detail: self.detail,
             advice: self.advice,
             requirements: self.requirements,
             conversations: self.conversations,
-            evidence: self.evidence.into_iter().map(|piece| reader.evidence(piece)).collect(),
+            evidence: reader.proofs(self.evidence)?,
             counts: self.counts,
         })
     }

@@ -341,7 +341,7 @@ fn a_restart_forgets_nothing_that_was_told_and_tells_nothing_twice() {
     // The report is whole: the finding with its packets, the verdict, the conversation with its counts.
     let finding = &second.report.findings[0];
     assert!(finding.detail.contains("as an earlier run saw it"), "{finding:#?}");
-    assert_eq!(second.report.input_name(finding.evidence[0].at), "earlier runs");
+    assert_eq!(second.report.input_name(finding.evidence.first().at), "earlier runs");
     let queue = |ran: &Ran| ran.report.requirements.iter().find(|told| told.ports == "5672").unwrap().clone();
     assert_eq!(queue(&second).verdict.name(), "blocked");
     assert_eq!(queue(&second).verdict.evidence().count(), queue(&first).verdict.evidence().count());

@@ -309,7 +309,7 @@ fn print(told: &Finding) -> String {
         "{} {} {} {} {}",
         told.severity.name(),
         told.addressee.name(),
-        told.grade.map_or("-", |grade| grade.name()),
+        told.kind.grade().map_or("-", |grade| grade.name()),
         told.requirements.join(","),
         doublings
     )

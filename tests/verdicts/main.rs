@@ -10,6 +10,7 @@ mod bytes;
 mod common;
 mod datagrams;
 mod failed;
+mod machines;
 mod names;
 mod plant;
 mod scene;
@@ -58,6 +59,11 @@ fn datagrams() {
 #[test]
 fn names_and_proxies() {
     play(names::ALL);
+}
+
+#[test]
+fn machines_and_their_addresses() {
+    play(machines::ALL);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::talk::End::Client;
 use super::talk::Talk;
 use super::wire;
 
-/// What may be said of a requirement: `verdict` or `verdict mechanism`, and several of them where the evidence leaves room.
+/// What may be said of a requirement: `verdict`, `verdict mechanism` or `verdict mechanism grade`, and several of them where the evidence leaves room.
 #[derive(Clone, Debug)]
 struct Expected {
     source: String,
@@ -40,6 +40,8 @@ pub struct Scene {
     pub features: Vec<&'static str>,
     /// More of the site file.
     pub entries: String,
+    /// The site's scope; all of the plant where nothing is said.
+    pub scope: Option<Vec<&'static str>>,
     ruleset: &'static str,
     expected: Vec<Expected>,
     unexpected: Vec<(String, String, String)>,
@@ -109,6 +111,7 @@ impl Scene {
             roles: Vec::new(),
             features: Vec::new(),
             entries: String::new(),
+            scope: None,
             ruleset,
             expected: Vec::new(),
             unexpected: Vec::new(),
@@ -199,11 +202,12 @@ impl Scene {
     }
 
     fn site_file(&self) -> String {
-        let scope = if self.plant.v6 { "fd42:7::/32" } else { "172.21.0.0/16" };
+        let all = if self.plant.v6 { "fd42:7::/32" } else { "172.21.0.0/16" };
+        let scope = self.scope.clone().unwrap_or_else(|| vec![all]);
         let roles: Vec<String> =
             self.roles.iter().map(|(role, bound)| format!("{role} = {bound}\n")).collect();
         format!(
-            "[site]\nname = \"plant\"\nrulesets = [\"{}\"]\nfeatures = {:?}\nscope = [\"{scope}\"]\n\n[roles]\n{}\n{}",
+            "[site]\nname = \"plant\"\nrulesets = [\"{}\"]\nfeatures = {:?}\nscope = {scope:?}\n\n[roles]\n{}\n{}",
             self.ruleset,
             self.features,
             roles.concat(),
@@ -289,6 +293,7 @@ struct Told {
     service: String,
     verdict: String,
     mechanism: String,
+    grade: String,
     reason: String,
 }
 
@@ -301,6 +306,7 @@ impl Told {
             service: format!("{}/{}", word("transport"), word("ports")),
             verdict: word("verdict"),
             mechanism: word("mechanism"),
+            grade: word("grade"),
             reason: word("reason"),
         }
     }
@@ -310,12 +316,13 @@ impl Told {
     }
 
     fn says(&self, said: &str) -> bool {
-        let (verdict, mechanism) = said.split_once(' ').unwrap_or((said, &self.mechanism));
-        self.verdict == verdict && self.mechanism == mechanism
+        let mut words = said.split(' ');
+        let mut is = |told: &str| words.next().is_none_or(|word| word == told);
+        is(&self.verdict) && is(&self.mechanism) && is(&self.grade)
     }
 
     fn line(&self) -> String {
-        let Self { source, target, service, verdict, mechanism, reason } = self;
-        format!("{source} > {target} {service} is told as {verdict} {mechanism}: {reason}")
+        let Self { source, target, service, verdict, mechanism, grade, reason } = self;
+        format!("{source} > {target} {service} is told as {verdict} {mechanism} {grade}: {reason}")
     }
 }

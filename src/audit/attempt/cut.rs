@@ -60,16 +60,16 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
     if unanswered && let Some(gave_up) = gave_up.filter(|at| server.fin.is_none_or(|fin| *at < fin)) {
         let asked = client.last_payload.unwrap_or(flow.first);
         return Some(State::Unclear(format!(
-            "{} acknowledges the {} and never answers it; {} gives up {:.0} s later (packet {}): what runs there hangs, or its answer is held back on the way",
+            "{} acknowledges the {} and never answers it; {} gives up {:.0} s later ({}): what runs there hangs, or its answer is held back on the way",
             flow.server.host,
             if tls { "ClientHello" } else { "first request" },
             flow.client.host,
             gave_up.time.since(asked.time).as_secs_f64(),
-            gave_up.number()
+            view.packet(gave_up)
         )));
     }
     if let Some(fin) = server.fin.filter(|_| unanswered)
-        && view.loss_explains(1).is_none()
+        && view.loss_explains(view.missing(flow), 1).is_none()
     {
         let evidence = Proofs::new(fin, format!("{} closes without a word", flow.server.host))
             .and_maybe(client.first_payload, "the request");
@@ -150,7 +150,7 @@ fn stall(
             "the capture ends before the unacknowledged data could be given up".to_owned(),
         ));
     }
-    if let Some(why) = view.loss_explains(series.count) {
+    if let Some(why) = view.loss_explains(view.missing(flow), series.count) {
         return Some(State::Unclear(why));
     }
     let tried = Tried::of(&series, flow.transport);
@@ -185,7 +185,7 @@ fn stall(
     let doubt =
         if full_size { " (or full-size packets are lost on the way: a path-MTU black hole)" } else { "" };
     let mut reason = format!("the connection opens, then the {what} never reaches {receiver}{doubt}");
-    let grade = cap(if full_size { Grade::C } else { Grade::B }, view, &mut reason);
+    let grade = cap(if full_size { Grade::C } else { Grade::B }, view.missing(flow), view, &mut reason);
     Some(State::Fails(Fault::Blocked, Failure { mechanism, grade, by: None, evidence }, reason))
 }
 
@@ -205,6 +205,28 @@ pub(super) fn torn(flow: &FlowRecord, view: &View) -> Option<State> {
             Some(State::Fails(Fault::Blocked, failure, reason))
         },
     )
+}
+
+/// A session of which only the client was captured, and which its client resets after a long silence: so ends one whose keep-alives nobody
+/// answers (RFC 9293 section 3.8.4), and one that a program has done with.
+pub(super) fn given_up(flow: &FlowRecord) -> Option<State> {
+    /// Nobody waits longer for an answer that is on its way.
+    const LONG: Duration = Duration::from_secs(5);
+    let client = &flow.from_client;
+    let reset = client.reset.filter(|_| flow.from_server.packets == 0 && client.fin.is_none())?;
+    let said = client.last_payload?;
+    let silence = reset.at.time.since(said.time);
+    (silence >= LONG).then(|| {
+        State::Stopped(
+            said,
+            format!(
+                "worked, then {} resets it after {:.0} s in which it said nothing; what {} sends is not on this mirror, so whether keep-alives went unanswered is not shown",
+                flow.client.host,
+                silence.as_secs_f64(),
+                flow.server.host
+            ),
+        )
+    })
 }
 
 /// Whether the end of what was seen of a session leaves open that it still works: data repeated and not acknowledged, or bytes of the server
@@ -262,7 +284,10 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
         // Whoever still says something in this session is not cut off from it.
         let silent_since = other.last.is_none_or(|heard| heard.time <= first.time);
         let dead = series.count >= COPIES_OF_LATER && series.span() >= LATER_SPAN && silent_since;
-        if !dead || !view.is_settled(&series, COPIES_OF_LATER) || view.loss_explains(series.count).is_some() {
+        if !dead
+            || !view.is_settled(&series, COPIES_OF_LATER)
+            || view.loss_explains(view.missing(flow), series.count).is_some()
+        {
             continue;
         }
         let (sender, receiver) = match role {
@@ -271,18 +296,24 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
         };
         let tried = Tried { repeats_until_answered: false, ..Tried::of(&series, flow.transport) };
         if let Sight::None(why) | Sight::Likely(why) = view.sight(flow.cell, sender, side, receiver, tried) {
-            return Some(State::Unclear(format!(
-                "worked, then {sender} repeats its data or keep-alives {} times from packet {} on without an answer, but {why}",
-                series.count,
-                first.number()
-            )));
+            return Some(State::Stopped(
+                first,
+                format!(
+                    "worked, then {sender} repeats its data or keep-alives {} times from {} on without an answer, but {why}",
+                    series.count,
+                    view.packet(first)
+                ),
+            ));
         }
         if !view.heard_after(flow.cell, receiver, last.time) {
-            return Some(State::Unclear(format!(
-                "worked, then {sender} repeats its data or keep-alives {} times from packet {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
-                series.count,
-                first.number()
-            )));
+            return Some(State::Stopped(
+                first,
+                format!(
+                    "worked, then {sender} repeats its data or keep-alives {} times from {} on without an acknowledgement, and {receiver} is not heard any more: off, or cut off",
+                    series.count,
+                    view.packet(first)
+                ),
+            ));
         }
         let evidence = Proofs::new(
             first,
@@ -291,8 +322,8 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
         .and(last, "its last repetition")
         .and_maybe(other.last, "the last packet of the other end in this session");
         let reason = format!(
-            "the session worked, then from packet {} on nothing of {sender} is acknowledged any more, though {receiver} is alive: a stateful filter has dropped the session, or the application hangs",
-            first.number()
+            "the session worked, then from {} on nothing of {sender} is acknowledged any more, though {receiver} is alive: a stateful filter has dropped the session, or the application hangs",
+            view.packet(first)
         );
         let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::C, by: None, evidence };
         return Some(State::Fails(Fault::Blocked, failure, reason));

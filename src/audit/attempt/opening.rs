@@ -49,7 +49,7 @@ pub(super) fn return_path(flow: &FlowRecord, view: &View) -> Option<State> {
     if server.syn.count < SYN_ACKS || client.first_ack.is_some() || client.payload_packets > 0 || !asks_on {
         return None;
     }
-    if let Some(why) = view.loss_explains(server.syn.count) {
+    if let Some(why) = view.loss_explains(view.missing(flow), server.syn.count) {
         return Some(State::Unclear(why));
     }
     let first = server.syn.first.unwrap_or(flow.first);
@@ -61,7 +61,7 @@ pub(super) fn return_path(flow: &FlowRecord, view: &View) -> Option<State> {
         "{} answers, but its SYN-ACKs never reach {}: the way back is filtered",
         flow.server.host, flow.client.host
     );
-    let grade = cap(Grade::B, view, &mut reason);
+    let grade = cap(Grade::B, view.missing(flow), view, &mut reason);
     let failure = Failure { mechanism: Mechanism::ReturnPath, grade, by: None, evidence };
     Some(State::Fails(Fault::Blocked, failure, reason))
 }

@@ -194,14 +194,14 @@ pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View) -> State {
             "sent, but nothing sent to {client} was ever captured, so an error would not be seen"
         ));
     }
-    if view.cuts() {
+    if view.cuts(flow.first) {
         return State::Open(
             "sent, but packets are cut by a snap length, so an error could not be told to belong to it"
                 .to_owned(),
         );
     }
     let sent = u32::try_from(flow.from_client.payload_packets).unwrap_or(u32::MAX);
-    if let Some(why) = view.loss_explains(sent) {
+    if let Some(why) = view.loss_explains(view.missing(flow), sent) {
         return State::Open(format!("sent, and no error seen, but {why}"));
     }
     State::Sent(proofs, "sent; the protocol has no answers, so delivery cannot be seen".to_owned())

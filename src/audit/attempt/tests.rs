@@ -33,6 +33,7 @@ fn words(state: &State) -> String {
         State::Open(_) => "open".to_owned(),
         State::Opened(_) => "opened".to_owned(),
         State::Silent(_) => "silent".to_owned(),
+        State::Stopped(..) => "stopped".to_owned(),
         State::Unclear(_) => "unclear".to_owned(),
         State::Fails(fault, failure, _) => {
             format!("{} {} {}", fault.name(), failure.mechanism.name(), failure.grade.name())

@@ -1,11 +1,16 @@
 //! What no rule covers: undocumented infrastructure, what the capture keeps from being told, and the unexpected.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::model::CellId;
 use crate::model::Conversation;
+use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
 use crate::model::FlowRecord;
+use crate::model::Host;
 use crate::model::Lookup;
 use crate::model::Outcome;
 use crate::model::Timestamp;
@@ -25,6 +30,15 @@ const COMMON_NEEDS: [&str; 2] = ["dns", "ntp"];
 
 /// How long clients commonly keep a name that they looked up.
 const NAMES_LAST: Duration = Duration::from_secs(300);
+
+/// The first of all conversations, to look for those of one client from.
+const LEAST_KEY: ConversationKey = ConversationKey {
+    cell: CellId(0),
+    client: Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+    server: Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+    transport: Transport::Tcp,
+    port: None,
+};
 
 impl Context<'_> {
     /// DNS or NTP of a component whose document says nothing of it.
@@ -49,7 +63,7 @@ impl Context<'_> {
     pub(super) fn cut_need(&self, conversation: &Conversation) -> Option<Ruling> {
         const PORTS: [u16; 6] = [53, 67, 68, 123, 546, 547];
         let may_be = conversation.protocols.is_empty()
-            && self.ground.view.cuts()
+            && self.ground.view.cuts(conversation.first)
             && conversation.key.transport == Transport::Udp
             && conversation.key.port.is_some_and(|port| PORTS.contains(&port));
         may_be.then(|| {
@@ -66,7 +80,7 @@ impl Context<'_> {
         if let Some(sweep) = &conversation.sweep {
             return Ruling::new(ConversationVerdict::Unexpected, None, sweep.reason());
         }
-        if self.ground.view.cuts()
+        if self.ground.view.cuts(conversation.first)
             && let Some(rule) = self.allowed.perhaps(self.ground, conversation, matched)
         {
             return Ruling::new(
@@ -172,7 +186,7 @@ impl Context<'_> {
         if client.payload_packets == 0 && flow.transport == Transport::Tcp {
             return (flow.outcome == Outcome::Established).then_some("opened, and nothing was said");
         }
-        if view.cuts() {
+        if view.cuts(flow.first) {
             return Some("its packets are cut by a snap length");
         }
         if client.unseen_acknowledged > 0 {
@@ -190,7 +204,7 @@ impl Context<'_> {
             Outcome::Midstream | Outcome::OneSided => {
                 Some("it began before the capture or is seen from one side")
             }
-            _ if self.ground.view.cuts() => Some("packets are cut by a snap length"),
+            _ if self.ground.view.cuts(flow.first) => Some("packets are cut by a snap length"),
             _ => None,
         }
     }
@@ -202,8 +216,32 @@ impl Context<'_> {
         self.ground.catalogue.covering_by_name(self.ground.cast, flow).any(|entry| {
             // Names that a document lists are names on the internet; a site may name machines of its own.
             let public = !self.ground.site.roles.contains_key(entry.to);
-            !(public && private) || self.had_a_cut_answer(flow)
+            !(public && private) || self.had_a_cut_answer(flow) || self.asks_for_names_that_are_cut(flow)
         })
+    }
+
+    /// Whether the client asks name servers for what a snap length keeps from being read: any name may be among it.
+    fn asks_for_names_that_are_cut(&self, flow: &FlowRecord) -> bool {
+        const DNS: u16 = 53;
+        let observed = self.ground.observed;
+        let read = observed
+            .lookups
+            .iter()
+            .any(|lookup| lookup.client == flow.client.host && lookup.cell == flow.cell);
+        let from = ConversationKey { cell: flow.cell, client: flow.client.host, ..LEAST_KEY };
+        let of_client = observed
+            .conversations
+            .range(from..)
+            .map(|(key, one)| (key, one))
+            .take_while(|(key, _)| key.cell == flow.cell && key.client == flow.client.host);
+        !read
+            && of_client.filter(|(key, _)| key.transport == Transport::Udp && key.port == Some(DNS)).any(
+                |(_, one)| {
+                    one.first <= flow.first
+                        && self.ground.view.cuts(one.first)
+                        && !one.protocols.contains("dns")
+                },
+            )
     }
 
     /// Whether the client looked a documented name up before, and the address that it got is cut off: it may be this one, whichever it is.

@@ -10,6 +10,7 @@ use crate::model::Reset;
 use crate::model::SideRecord;
 
 use super::View;
+use super::holders::Spell;
 
 /// Resets of one host needed before their time to live is a baseline (evidence table).
 const RESET_BASELINE: usize = 3;
@@ -17,8 +18,8 @@ const RESET_BASELINE: usize = 3;
 /// A host's usual marks on this mirror.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    /// MACs of packets in its name that had passed no router: those of the machine itself.
-    pub(super) on_link: BTreeSet<MacAddr>,
+    /// MACs of packets in its name that had passed no router (those of the machine itself), and when each was heard.
+    pub(super) on_link: BTreeMap<MacAddr, Spell>,
     /// The same by VLAN, to tell cloned cells.
     pub(super) on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
     pub(super) reset_ttls: Vec<u8>,
@@ -64,17 +65,19 @@ impl View {
     pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<(String, MacAddr)> {
         let marks = self.marks.get(&(cell, host.ip()?))?;
         let mac = reset.mac?;
-        if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac)) {
+        if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac))
+            || self.holders.ever_had(cell, host, mac)
+        {
             return None;
         }
         let virtual_router =
-            is_virtual_router(mac) || marks.on_link.iter().any(|own| is_virtual_router(*own));
+            is_virtual_router(mac) || marks.on_link.keys().any(|own| is_virtual_router(*own));
         if !marks.on_link.is_empty()
-            && !marks.on_link.contains(&mac)
+            && !marks.on_link.contains_key(&mac)
             && hops(reset.ttl) == 0
             && !virtual_router
         {
-            let own = marks.on_link.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
+            let own = marks.on_link.keys().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
             return Some((format!("it was made by {mac}, everything else of {host} by {own}"), mac));
         }
         let usual = &marks.reset_ttls;
@@ -99,7 +102,7 @@ pub fn hops(ttl: u8) -> u8 {
 }
 
 /// VRRP (RFC 5798 section 7.3) and HSRP virtual MAC addresses move between machines.
-fn is_virtual_router(mac: MacAddr) -> bool {
+pub(super) fn is_virtual_router(mac: MacAddr) -> bool {
     matches!(
         mac.0,
         [0x00, 0x00, 0x5e, 0x00, 0x01 | 0x02, _]

@@ -51,6 +51,8 @@ pub fn join(parts: Vec<Part>) -> Observed {
         joined.inputs.extend(observed.inputs);
         joined.flows.extend(observed.flows);
         joined.endpoints.extend(observed.endpoints);
+        joined.leases.extend(observed.leases);
+        joined.holders.extend(observed.holders);
         joined.resolutions.extend(observed.resolutions);
         joined.names.extend(observed.names);
         joined.tally.merge(&observed.tally);
@@ -62,6 +64,7 @@ pub fn join(parts: Vec<Part>) -> Observed {
     joined.names.sort();
     joined.names.dedup();
     joined.endpoints.sort_by_key(|endpoint| (endpoint.at, endpoint.server, endpoint.port));
+    joined.leases.sort_by_key(|lease| (lease.from, lease.address, lease.mac));
     joined.lookups.sort_by(|a, b| order(a).cmp(&order(b)));
     joined
 }

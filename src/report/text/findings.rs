@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::model::Evidence;
 use crate::model::Finding;
 use crate::model::JudgedConversation;
+use crate::model::Proofs;
 use crate::model::Report;
 use crate::model::Requirement;
 use crate::model::Severity;
@@ -93,7 +93,7 @@ fn one(
     if !finding.advice.contains(whom) {
         page.field(INDENT, "Whom to ask", LABELS, whom)?;
     }
-    if let Some(known) = finding.grade {
+    if let Some(known) = finding.kind.grade() {
         page.field(INDENT, "How sure", LABELS, grade(known))?;
     }
     requirements(page, names, finding)?;
@@ -158,9 +158,9 @@ pub fn conversation(told: &JudgedConversation) -> String {
 }
 
 /// The packets, file by file, with a display filter that a reader can paste into Wireshark.
-fn packets(page: &mut Page<'_>, report: &Report, evidence: &[Evidence]) -> io::Result<()> {
+fn packets(page: &mut Page<'_>, report: &Report, evidence: &Proofs) -> io::Result<()> {
     let mut files = BTreeMap::<_, Vec<_>>::new();
-    for piece in evidence {
+    for piece in evidence.iter() {
         files.entry(piece.at.input()).or_default().push(piece);
     }
     for pieces in files.values() {

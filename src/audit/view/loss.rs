@@ -1,0 +1,259 @@
+//! How much of the traffic a capture misses: between two hosts, on one mirror, or as a whole; estimated from what was acknowledged and never
+//! captured (Zeek's capture-loss method), or by the capturing machine's own word.
+
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use hashbrown::Equivalent;
+use hashbrown::HashMap;
+
+use crate::model::CellId;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::PacketRef;
+use crate::model::Vantage;
+
+use super::View;
+use super::recordings::Recordings;
+
+/// Share of lost packets above which loss may explain a verdict away (evidence 3.6: loss to the power of the missing packets above 1 %).
+const LOSS_EXPLAINS: f64 = 0.01;
+/// Estimated loss above which grades are capped at C (evidence 3.3.3).
+const LOSS_CAPS: f64 = 0.01;
+/// Acknowledged bytes below which a share says nothing: a single lost segment would decide it.
+const LEAST: u64 = 10_000;
+/// Acknowledged bytes from which on a part of the traffic speaks for itself, whatever the rest is like: some seventy full segments.
+const PLENTY: u64 = 100_000;
+
+/// Bytes that were acknowledged, and those of them that were never captured.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    unseen: u64,
+    acknowledged: u64,
+}
+
+impl Bytes {
+    fn add(&mut self, flow: &FlowRecord) {
+        for side in [&flow.from_client, &flow.from_server] {
+            // What was never heard of a side that is not mirrored at all is no loss.
+            if side.packets > 0 {
+                self.unseen = self.unseen.saturating_add(side.unseen_acknowledged);
+                self.acknowledged = self.acknowledged.saturating_add(side.payload_acknowledged);
+            }
+        }
+    }
+}
+
+/// A mirror: a recording, and the VLANs and tunnels in which its packets come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Mirror {
+    recording: usize,
+    vlans: Vec<u16>,
+    tunnels: Vec<String>,
+}
+
+/// The same, borrowed.
+#[derive(Hash)]
+struct MirrorOf<'a> {
+    recording: usize,
+    vlans: &'a [u16],
+    tunnels: &'a [String],
+}
+
+impl Equivalent<Mirror> for MirrorOf<'_> {
+    fn equivalent(&self, key: &Mirror) -> bool {
+        self.recording == key.recording && self.vlans == key.vlans && self.tunnels == key.tunnels
+    }
+}
+
+/// What was missed where.
+#[derive(Debug, Default)]
+pub struct Losses {
+    whole: Bytes,
+    mirrors: HashMap<Mirror, Bytes, RandomState>,
+    pairs: HashMap<(CellId, IpAddr, IpAddr), Bytes, RandomState>,
+}
+
+/// How much is missing, and of what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Missing {
+    lost: u64,
+    of: u64,
+    by: By,
+}
+
+/// By what it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum By {
+    /// What two hosts acknowledged to each other.
+    Pair(IpAddr, IpAddr),
+    /// What was acknowledged on one mirror of several.
+    Mirror,
+    /// All that was acknowledged.
+    Whole,
+    /// The word of the machine that captured.
+    Statistics(usize),
+}
+
+impl Missing {
+    /// The share that is missing.
+    pub fn share(self) -> f64 {
+        self.lost as f64 / self.of.max(1) as f64
+    }
+
+    /// The worse of two.
+    pub fn worse(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(a), Some(b)) => Some(if b.share() > a.share() { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether it is enough to cap grades.
+    pub fn caps(self) -> bool {
+        self.share() > LOSS_CAPS
+    }
+}
+
+impl Losses {
+    /// What the capture as a whole misses.
+    pub fn of(vantage: &Vantage) -> Self {
+        let whole = Bytes { unseen: vantage.unseen_bytes, acknowledged: vantage.acknowledged_bytes };
+        Self { whole, ..Self::default() }
+    }
+
+    /// Takes in what both ends of a flow acknowledged.
+    pub fn learn(&mut self, flow: &FlowRecord, recordings: &Recordings) {
+        let mut here = Bytes::default();
+        here.add(flow);
+        if here.unseen + here.acknowledged == 0 {
+            return;
+        }
+        let recording = recordings.of_packet(flow.first);
+        let mirror = MirrorOf { recording, vlans: &flow.vlans, tunnels: &flow.tunnels };
+        match self.mirrors.get_mut(&mirror) {
+            Some(known) => known.add(flow),
+            None => {
+                let (vlans, tunnels) = (flow.vlans.clone(), flow.tunnels.clone());
+                self.mirrors.insert(Mirror { recording, vlans, tunnels }, here);
+            }
+        }
+        if let Some(pair) = pair(flow.cell, flow.client.host, flow.server.host) {
+            self.pairs.entry(pair).or_default().add(flow);
+        }
+    }
+
+    /// What is missing where a flow was seen: between its hosts where they exchanged enough, else on its mirror, else of all.
+    fn missing(
+        &self,
+        pair: Option<(CellId, IpAddr, IpAddr)>,
+        mirror: Option<&MirrorOf<'_>>,
+    ) -> Option<Missing> {
+        let told = |bytes: Bytes, least: u64, by: By| {
+            let Bytes { unseen, acknowledged } = bytes;
+            (acknowledged >= least).then_some(Missing { lost: unseen, of: acknowledged, by })
+        };
+        let of_pair = pair.and_then(|pair| told(*self.pairs.get(&pair)?, PLENTY, By::Pair(pair.1, pair.2)));
+        if of_pair.is_some() {
+            return of_pair;
+        }
+        let whole = told(self.whole, LEAST, By::Whole);
+        let known =
+            mirror.filter(|_| self.mirrors.len() > 1).and_then(|mirror| self.mirrors.get(mirror).copied());
+        match known {
+            Some(bytes) if bytes.acknowledged >= PLENTY => told(bytes, PLENTY, By::Mirror),
+            Some(bytes) => Missing::worse(whole, told(bytes, LEAST, By::Mirror)),
+            None => whole,
+        }
+    }
+
+    /// The mirrors that miss enough to cap grades, where there are several: recording, VLANs, tunnels, and how much.
+    pub fn lossy_mirrors(&self) -> Vec<(usize, &[u16], &[String], Missing)> {
+        if self.mirrors.len() < 2 {
+            return Vec::new();
+        }
+        let mut lossy: Vec<_> = self
+            .mirrors
+            .iter()
+            .filter(|(_, bytes)| bytes.acknowledged >= LEAST)
+            .map(|(mirror, bytes)| {
+                let missing = Missing { lost: bytes.unseen, of: bytes.acknowledged, by: By::Mirror };
+                (mirror.recording, mirror.vlans.as_slice(), mirror.tunnels.as_slice(), missing)
+            })
+            .filter(|(.., missing)| missing.caps())
+            .collect();
+        lossy.sort_by_key(|&(recording, vlans, tunnels, _)| (recording, vlans, tunnels));
+        lossy
+    }
+}
+
+/// Two hosts in one order, so that both directions are one pair.
+fn pair(cell: CellId, a: Host, b: Host) -> Option<(CellId, IpAddr, IpAddr)> {
+    let (a, b) = (a.ip()?, b.ip()?);
+    Some(if a <= b { (cell, a, b) } else { (cell, b, a) })
+}
+
+impl View {
+    /// How much is missing where a flow was seen; `None` says that there is too little traffic to tell.
+    pub fn missing(&self, flow: &FlowRecord) -> Option<Missing> {
+        let recording = self.recordings.of_packet(flow.first);
+        let mirror = MirrorOf { recording, vlans: &flow.vlans, tunnels: &flow.tunnels };
+        let pair = pair(flow.cell, flow.client.host, flow.server.host);
+        Missing::worse(self.losses.missing(pair, Some(&mirror)), self.by_statistics(recording))
+    }
+
+    /// The same between two hosts, by a packet of theirs.
+    pub fn missing_between(&self, cell: CellId, a: Host, b: Host, at: PacketRef) -> Option<Missing> {
+        let seen = self.losses.missing(pair(cell, a, b), None);
+        Missing::worse(seen, self.by_statistics(self.recordings.of_packet(at)))
+    }
+
+    /// The same of the capture as a whole.
+    pub fn missing_in_all(&self) -> Option<Missing> {
+        let told = (0..self.recordings.count()).map(|recording| self.by_statistics(recording));
+        told.fold(self.losses.missing(None, None), Missing::worse)
+    }
+
+    fn by_statistics(&self, recording: usize) -> Option<Missing> {
+        let (lost, seen) = self.recordings.dropped(recording)?;
+        Some(Missing { lost, of: lost.saturating_add(seen), by: By::Statistics(recording) })
+    }
+
+    /// In words: how much, and by which numbers.
+    pub fn told_missing(&self, missing: Missing) -> String {
+        let percent = missing.share() * 100.0;
+        let Missing { lost, of, by } = missing;
+        match by {
+            By::Pair(a, b) => format!(
+                "the capture misses about {percent:.1} % of what {a} and {b} send each other ({lost} of {of} acknowledged bytes)"
+            ),
+            By::Mirror => format!(
+                "the mirror that shows it misses about {percent:.1} % of the traffic ({lost} of {of} acknowledged bytes)"
+            ),
+            By::Whole => {
+                format!(
+                    "the capture misses about {percent:.1} % of the traffic ({lost} of {of} acknowledged bytes)"
+                )
+            }
+            By::Statistics(recording) => {
+                let whose = if self.recordings.count() > 1 {
+                    format!("the machine that recorded {}", self.recordings.name(recording))
+                } else {
+                    "the capturing machine".to_owned()
+                };
+                format!(
+                    "{whose} lost about {percent:.1} % of the packets ({lost} of {of}, by its own statistics)"
+                )
+            }
+        }
+    }
+
+    /// Whether loss alone could explain that this many packets were not seen, and how.
+    pub fn loss_explains(&self, missing: Option<Missing>, packets: u32) -> Option<String> {
+        let known = missing?;
+        (known.share().powi(i32::try_from(packets).unwrap_or(i32::MAX)) > LOSS_EXPLAINS).then(|| {
+            let answers = if packets == 1 { "answer" } else { "answers" };
+            format!("{}, which could explain {packets} missing {answers}", self.told_missing(known))
+        })
+    }
+}
