@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::Copies;
 use crate::model::Finding;
 use crate::model::Observed;
 use crate::model::RoleSummary;
@@ -85,6 +86,7 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
             observed.vantage.acknowledged_bytes
         ));
     }
+    vantage.notes.extend(copies(vantage.copies));
     let recordings = view.recordings();
     for (recording, files) in recordings.in_several_files() {
         vantage.notes.push(format!(
@@ -175,6 +177,20 @@ fn mirrors(observed: &Observed, view: &View) -> Vec<String> {
         notes.push(format!("{more} more mirrors (VLANs, tunnels) with fewer connections"));
     }
     notes
+}
+
+/// Why the mirror delivers packets more than once.
+fn copies(known: Copies) -> Option<String> {
+    let kinds = [
+        (known.routed, "before and behind a router (their time to live differs)"),
+        (known.other_vlan, "in several VLANs"),
+        (known.other_way, "with other MAC addresses or tunnels"),
+        (known.same, "alike in everything"),
+    ];
+    let told: Vec<String> =
+        kinds.iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{n} {how}")).collect();
+    (!told.is_empty())
+        .then(|| format!("packets that the mirror delivers twice are counted once: {}", told.join(", ")))
 }
 
 /// Which of several mirrors is meant.

@@ -41,13 +41,26 @@ const WAYS: usize = 4;
 const CYCLIC: [EtherKind; 4] =
     [EtherKind::Type(0x8892), EtherKind::Type(0x88a4), EtherKind::Type(0x88ab), EtherKind::Type(0x88cd)];
 
+/// How two copies of a packet differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// In nothing.
+    Same,
+    /// In their VLAN tags.
+    OtherVlan,
+    /// In their time to live: one was taken before a router and one behind it.
+    Routed,
+    /// In MAC addresses or tunnels.
+    OtherWay,
+}
+
 /// What a packet is with respect to those shortly before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appearance {
     /// Nothing like it was there.
     New,
-    /// The same packet again from the same mirror.
-    Duplicate,
+    /// The same packet again from the same mirror, and by what way.
+    Duplicate(Copied),
     /// The same packet in another input.
     OtherVantage,
 }
@@ -207,7 +220,7 @@ impl Set {
                 return Some(Appearance::OtherVantage);
             }
             if *before != look || *time == at.time || !may_repeat(seen) {
-                return Some(Appearance::Duplicate);
+                return Some(Appearance::Duplicate(copied(*before, look)));
             }
             *time = at.time;
             return Some(Appearance::New);
@@ -226,24 +239,34 @@ impl Set {
     }
 }
 
-/// What shows that a copy went another way: time to live, MAC addresses, tags, tunnels. Two that differ and look alike by chance are
-/// taken for repetitions, which is what they would be without it.
+/// What shows that a copy went another way: time to live (the upper 8 bits), tags (12 bits), MAC addresses and tunnels (12 bits). Two that
+/// differ and look alike by chance are taken for repetitions, which is what they would be without it.
 #[inline(always)]
 fn look(seen: &Seen<'_>) -> u32 {
+    let ttl = u32::from(seen.network.map_or(0, |network| network.ttl));
+    let tags = seen.vlans.iter().fold(0, |tags: u32, &vlan| tags << 5 ^ tags >> 7 ^ u32::from(vlan));
     // Words that do not wait for one another: this is done for each packet.
-    let mut look = u64::from(seen.network.map_or(0, |network| network.ttl)).wrapping_mul(GOLDEN);
+    let mut look = 0_u64;
     if let Some(ethernet) = seen.ethernet {
         let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (ethernet.source.0, ethernet.destination.0);
         look ^= u64::from_be_bytes([0, 0, a, b, c, d, e, f]).wrapping_mul(GOLDEN).rotate_left(21);
         look ^= u64::from_be_bytes([0, 0, g, h, i, j, k, l]).wrapping_mul(GOLDEN).rotate_left(43);
     }
-    for &vlan in seen.vlans {
-        look = (look ^ u64::from(vlan)).wrapping_mul(GOLDEN).rotate_left(29);
-    }
     if !seen.tunnels.is_empty() {
         look ^= FixedState::default().hash_one(seen.tunnels);
     }
-    (look >> 32) as u32 ^ look as u32
+    let way = (look >> 52) as u32 ^ (look >> 26) as u32 ^ look as u32;
+    ttl << 24 | (tags & 0xfff) << 12 | way & 0xfff
+}
+
+/// By what way a copy came, as the looks of both tell.
+fn copied(before: u32, look: u32) -> Copied {
+    match before ^ look {
+        0 => Copied::Same,
+        other if other >> 24 > 0 => Copied::Routed,
+        other if other >> 12 > 0 => Copied::OtherVlan,
+        _ => Copied::OtherWay,
+    }
 }
 
 /// The golden ratio in 64 bits (Knuth's multiplicative hash).
@@ -292,4 +315,48 @@ fn rough(seen: &Seen<'_>) -> u64 {
 
 fn head(bytes: &[u8]) -> u64 {
     bytes.first_chunk::<8>().map_or(bytes.len() as u64, |&head| u64::from_be_bytes(head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode;
+    use crate::model::LinkType;
+    use crate::model::Packet;
+
+    /// A datagram with that time to live, from that MAC address, in those VLANs.
+    fn look_of(ttl: u8, mac: u8, vlans: &[u16]) -> u32 {
+        let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, mac];
+        for vlan in vlans {
+            bytes.extend([0x81, 0]);
+            bytes.extend(vlan.to_be_bytes());
+        }
+        bytes.extend([8, 0, 0x45, 0, 0, 28, 0, 1, 0, 0, ttl, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        bytes.extend([0, 7, 0, 7, 0, 8, 0, 0]);
+        let original = bytes.len() as u32;
+        let packet = Packet {
+            at: PacketRef::default(),
+            link: LinkType::ETHERNET,
+            interface: 0,
+            original,
+            bytes: &bytes,
+        };
+        look(&Seen::frame(&decode(&packet).unwrap()))
+    }
+
+    #[test]
+    fn copies_are_told_by_what_differs() {
+        let first = look_of(64, 9, &[20]);
+        for (look, expected) in [
+            (look_of(64, 9, &[20]), Copied::Same),
+            (look_of(64, 9, &[21]), Copied::OtherVlan),
+            (look_of(64, 9, &[]), Copied::OtherVlan),
+            (look_of(64, 9, &[20, 20]), Copied::OtherVlan),
+            (look_of(63, 9, &[20]), Copied::Routed),
+            (look_of(63, 1, &[30]), Copied::Routed),
+            (look_of(64, 1, &[20]), Copied::OtherWay),
+        ] {
+            assert_eq!(copied(first, look), expected);
+        }
+    }
 }

@@ -102,6 +102,8 @@ pub struct Vantage {
     pub one_sided_pairs: u64,
     /// Mirror duplicates.
     pub duplicates: u64,
+    /// The same by how they differ from the first of their kind.
+    pub copies: Copies,
     /// Packets cut by a snap length.
     pub cut_packets: u64,
     /// Encapsulations met (`vlan 20`, `erspan 10.0.0.1 > 10.0.0.2`) with their packets.
@@ -120,6 +122,29 @@ impl Vantage {
         /// Below this a single lost segment would make the share meaningless.
         const ENOUGH: u64 = 10_000;
         (self.acknowledged_bytes >= ENOUGH).then(|| self.unseen_bytes as f64 / self.acknowledged_bytes as f64)
+    }
+}
+
+/// Copies that mirrors delivered, by how they differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// In nothing.
+    pub same: u64,
+    /// In VLAN tags.
+    pub other_vlan: u64,
+    /// In the time to live: once before a router and once behind it.
+    pub routed: u64,
+    /// In MAC addresses or tunnels.
+    pub other_way: u64,
+}
+
+impl Copies {
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.same += other.same;
+        self.other_vlan += other.other_vlan;
+        self.routed += other.routed;
+        self.other_way += other.other_way;
     }
 }
 

@@ -15,6 +15,7 @@ use crate::decode::Piece;
 use crate::decode::Plain;
 use crate::flow::Appearance;
 use crate::flow::Arrival;
+use crate::flow::Copied;
 use crate::flow::ErrorSeen;
 use crate::flow::Flow;
 use crate::flow::Key;
@@ -211,9 +212,9 @@ impl Shard {
         }
         let hash = self.table.hash(&place.key);
         let appearance = self.recent.meet(hash, place.from, &Seen::frame(frame), at);
-        if appearance == Appearance::Duplicate {
+        if let Appearance::Duplicate(how) = appearance {
             if tasks.count {
-                self.learnt.tally.duplicates += packets;
+                self.learnt.copied(how, packets);
             }
             return;
         }
@@ -265,15 +266,14 @@ impl Shard {
     #[inline(always)]
     pub fn take_plain(&mut self, ready: &Ready<'_>) {
         let &Ready { at, original, ref plain, ref key, from, hash, .. } = ready;
-        let tally = &mut self.learnt.tally;
-        tally.packets += 1;
+        self.learnt.tally.packets += 1;
         self.learnt.view.count(plain.vlans(), &[], 1);
         let appearance = self.recent.meet(hash, from, &Seen::plain(plain), at);
-        if appearance == Appearance::Duplicate {
-            tally.duplicates += 1;
+        if let Appearance::Duplicate(how) = appearance {
+            self.learnt.copied(how, 1);
             return;
         }
-        tally.in_flows += 1;
+        self.learnt.tally.in_flows += 1;
         let copy = appearance == Appearance::OtherVantage;
         let quick = if copy { Quick::No } else { self.table.quick(hash, (key, from), plain, at, original) };
         match quick {
@@ -560,6 +560,18 @@ impl Learnt {
         self.tally.folded += 1;
         self.tally.evicted += u64::from(why == Leaves::Evicted);
         true
+    }
+
+    /// Counts copies that a mirror delivered.
+    fn copied(&mut self, how: Copied, packets: u64) {
+        self.tally.duplicates += packets;
+        let copies = &mut self.view.copies;
+        *match how {
+            Copied::Same => &mut copies.same,
+            Copied::OtherVlan => &mut copies.other_vlan,
+            Copied::Routed => &mut copies.routed,
+            Copied::OtherWay => &mut copies.other_way,
+        } += packets;
     }
 
     /// Takes note of an address handed out, prolonged or handed back.

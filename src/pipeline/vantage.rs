@@ -17,6 +17,7 @@ use crate::decode::Tunnel;
 use crate::flow::Flow;
 use crate::flow::Half;
 use crate::model::CellId;
+use crate::model::Copies;
 use crate::model::Heard;
 use crate::model::Host;
 use crate::model::Transport;
@@ -61,6 +62,8 @@ pub struct View {
     latest: usize,
     unseen_bytes: u64,
     acknowledged_bytes: u64,
+    /// Copies that were set aside.
+    pub copies: Copies,
 }
 
 impl View {
@@ -77,6 +80,7 @@ impl View {
             latest: 0,
             unseen_bytes: 0,
             acknowledged_bytes: 0,
+            copies: Copies::default(),
         }
     }
 
@@ -194,6 +198,7 @@ impl View {
     pub fn add_to(self, vantage: &mut Vantage) {
         vantage.unseen_bytes += self.unseen_bytes;
         vantage.acknowledged_bytes += self.acknowledged_bytes;
+        vantage.copies.add(self.copies);
         for seen in self.pairs.values().filter(|seen| seen.due) {
             vantage.pairs += 1;
             vantage.one_sided_pairs += u64::from(seen.low != seen.high);

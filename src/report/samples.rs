@@ -51,6 +51,7 @@ fn vantage() -> Vantage {
         pairs: 9,
         one_sided_pairs: 1,
         duplicates: 3,
+        copies: Copies { routed: 3, ..Copies::default() },
         cut_packets: 2,
         encapsulations: BTreeMap::from([
             ("vlan 20".into(), 1_200),

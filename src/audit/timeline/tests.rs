@@ -109,7 +109,7 @@ fn loss_lowers_the_grade_or_explains_the_silence() {
     // 0.22 to the power of three is above one percent, 0.21 is not.
     assert_eq!(words(&told(21)), "blocked dropped C");
     assert_eq!(words(&told(22)), "undecided");
-    assert!(told(22).reason.contains("22 %"), "{}", told(22).reason);
+    assert!(told(22).reason.contains("22.0 %"), "{}", told(22).reason);
 }
 
 #[test]
@@ -244,4 +244,42 @@ fn the_order_of_one_file_goes_before_its_clock() {
     let attempts = [later, syns(&[100_000, 101_000, 103_000, 107_000])];
     let capture = observed(attempts.to_vec(), LATE);
     assert!(matches!(settled(&attempts, &capture, true, false).verdict, Verdict::Satisfied(_)));
+}
+
+#[test]
+fn a_session_that_stops_puts_those_before_it_in_doubt() {
+    // Data repeated without acknowledgement, and the other end not heard any more.
+    let stops = |start: i64| {
+        let mut flow = answered(start, "amqp");
+        let repeated = [20_000, 20_200, 20_600, 21_400, 23_000].map(|time| start + time);
+        flow.from_client.unacknowledged = series(&repeated);
+        flow.last = at(repeated[4]);
+        flow
+    };
+    let told = |flows: &[FlowRecord]| settled(flows, &observed(flows.to_vec(), LATE), true, false);
+    let after = told(&[answered(0, "amqp"), stops(100_000)]);
+    assert_eq!(words(&after), "undecided");
+    assert!(after.reason.contains("worked, then"), "{}", after.reason);
+    assert_eq!(after.history.last().map(|phase| phase.since), Some(at(120_000)));
+    assert_eq!(words(&told(&[stops(0), answered(100_000, "amqp")])), "satisfied", "a later one works");
+    let mut beside = answered(0, "amqp");
+    beside.last = at(200_000);
+    assert_eq!(words(&told(&[beside, stops(50_000)])), "satisfied", "another goes on beside it");
+}
+
+#[test]
+fn a_silence_is_weighed_by_the_end_of_its_own_recording() {
+    let silent = syns(&[0, 1000, 3000]);
+    let mut capture = observed(vec![silent.clone(), elsewhere()], LATE);
+    capture.inputs[0].first = Some(at(0).time);
+    capture.inputs[0].last = Some(at(4000).time);
+    capture.inputs.push(crate::model::Input {
+        name: "b.pcap".to_owned(),
+        first: Some(at(0).time),
+        last: Some(at(LATE).time),
+        ..Default::default()
+    });
+    assert_eq!(words(&settled(std::slice::from_ref(&silent), &capture, true, false)), "undecided");
+    capture.inputs[0].last = Some(at(6000).time);
+    assert_eq!(words(&settled(&[silent], &capture, true, false)), "blocked dropped B");
 }

@@ -223,3 +223,75 @@ fn a_host_may_be_heard_behind_a_router_only() {
     assert!(from(63) && !from(64) && !from(128));
     assert!(!view(Vec::new()).is_behind_a_router(Host::Ip(CLIENT)), "never heard");
 }
+
+#[test]
+fn loss_is_that_of_the_pair_where_it_said_enough() {
+    let lossy_flow = |port: u16, acknowledged: u64, unseen: u64| {
+        let mut flow = answered(0, "tls");
+        flow.client.port = Some(port);
+        flow.from_server.payload_acknowledged = acknowledged;
+        flow.from_server.unseen_acknowledged = unseen;
+        flow.from_client.payload_acknowledged = 0;
+        flow
+    };
+    let told = |acknowledged: u64, unseen: u64, percent: u64| {
+        let flow = lossy_flow(50_000, acknowledged, unseen);
+        let known = View::of(&lossy(observed(vec![flow.clone()], 600_000), percent));
+        known.missing(&flow).map(|missing| known.told_missing(missing))
+    };
+    let pair = told(200_000, 10_000, 0).unwrap();
+    assert!(pair.contains("5.0 %") && pair.contains("10000 of 200000"), "{pair}");
+    assert!(pair.contains(&SERVER.to_string()), "{pair}");
+    let whole = told(99_999, 10_000, 2).unwrap();
+    assert!(whole.contains("2.0 % of the traffic (2000 of 100000 acknowledged bytes)"), "{whole}");
+    let quiet = View::of(&observed(vec![lossy_flow(50_000, 300, 0)], 600_000));
+    assert_eq!(quiet.missing(&lossy_flow(50_000, 300, 0)), None, "too little traffic to tell");
+}
+
+#[test]
+fn a_lossy_mirror_is_not_excused_by_another_one() {
+    let on = |vlan: u16, acknowledged: u64, unseen: u64| {
+        let mut flow = answered(0, "tls");
+        flow.server.host = Host::Ip(std::net::IpAddr::from([10, 0, vlan as u8, 1]));
+        flow.vlans = vec![vlan];
+        flow.from_server.payload_acknowledged = acknowledged;
+        flow.from_server.unseen_acknowledged = unseen;
+        flow
+    };
+    let flows = vec![on(10, 20_000, 4_000), on(20, 5_000_000, 0)];
+    let mut capture = observed(flows.clone(), 600_000);
+    (capture.vantage.acknowledged_bytes, capture.vantage.unseen_bytes) = (5_020_000, 4_000);
+    let known = View::of(&capture);
+    assert!(known.missing(&flows[0]).unwrap().caps());
+    assert!(!known.missing(&flows[1]).unwrap().caps());
+    assert_eq!(known.lossy_mirrors().len(), 1);
+}
+
+#[test]
+fn what_the_capturing_machine_says_counts_for_its_recording() {
+    let flow = answered(0, "tls");
+    let mut capture = observed(vec![flow.clone()], 600_000);
+    (capture.inputs[0].packets, capture.inputs[0].dropped) = (900, Some(100));
+    let known = View::of(&capture);
+    let told = known.told_missing(known.missing(&flow).unwrap());
+    assert!(told.contains("10.0 % of the packets (100 of 1000"), "{told}");
+}
+
+#[test]
+fn an_address_that_two_machines_use_in_turns_is_shared() {
+    let from = |start: i64, mac: MacAddr| {
+        let mut flow = answered(start, "tls");
+        flow.client.port = Some(start as u16);
+        flow.from_server.mac = Some(mac);
+        flow
+    };
+    let told = |macs: &[MacAddr]| {
+        let flows = macs.iter().enumerate().map(|(at, mac)| from(at as i64 * 1_000, *mac));
+        view(flows.collect()).shared(CELL, server())
+    };
+    assert!(told(&[SERVER_MAC, FIREWALL_MAC, SERVER_MAC, FIREWALL_MAC]).is_some());
+    assert_eq!(told(&[SERVER_MAC, SERVER_MAC, FIREWALL_MAC, FIREWALL_MAC]), None, "it changed hands");
+    assert_eq!(told(&[SERVER_MAC, FIREWALL_MAC, SERVER_MAC, SERVER_MAC]), None, "once is no use in turns");
+    let vrrp = MacAddr([0, 0, 0x5e, 0, 1, 7]);
+    assert_eq!(told(&[SERVER_MAC, vrrp, SERVER_MAC, vrrp]), None, "a virtual router's");
+}

@@ -244,6 +244,7 @@ fn vantage(parts: &[Part], commons: &BTreeMap<(usize, usize), Common>) -> Vantag
         all.pairs += one.pairs;
         all.one_sided_pairs += one.one_sided_pairs;
         all.duplicates += one.duplicates;
+        all.copies.add(one.copies);
         all.cut_packets += one.cut_packets;
         for (name, packets) in &one.encapsulations {
             *all.encapsulations.entry(name.clone()).or_default() += packets;
