@@ -21,6 +21,10 @@ def address(host, version):
     return f"10.71.{number}.10" if version == 4 else f"fd71:0:0:{number}::10"
 
 
+def inside_address(host):
+    return address(host, 4)
+
+
 def run(*words, **options):
     """A command that has to work; what it says is shown where it does not."""
     done = subprocess.run(words, capture_output=True, text=True, **options)
@@ -134,6 +138,23 @@ table inet lab {{
 """
         run("ip", "netns", "exec", ROUTER, "nft", "-f", "-", input=text)
 
+    def translate(self, host, towards, address=None):
+        """Gives what a host sends towards another one an address of the router's there; without an address no more."""
+        run("ip", "netns", "exec", ROUTER, "nft", "-f", "-", input="""table ip lab-nat
+delete table ip lab-nat
+""")
+        bridge = f"bridge{HOSTS[towards]}"
+        if address is None:
+            run("ip", "-n", ROUTER, "addr", "flush", "dev", bridge, "label", f"{bridge}:nat")
+            return
+        run("ip", "-n", ROUTER, "addr", "add", f"{address}/24", "dev", bridge, "label", f"{bridge}:nat")
+        run("ip", "netns", "exec", ROUTER, "nft", "-f", "-", input=f"""table ip lab-nat {{
+  chain out {{ type nat hook postrouting priority 100; policy accept;
+    ip saddr {inside_address(host)} oifname "{bridge}" snat to {address}
+  }}
+}}
+""")
+
     def off(self, host):
         """Takes a host away as far as the network can tell: nobody answers for its addresses any more."""
         run("ip", "-n", namespace(host), "addr", "flush", "dev", "eth0", "scope", "global")
@@ -176,10 +197,10 @@ table inet lab {{
             time.sleep(0.3)
         raise RuntimeError(f"nothing listens on {port} of {host} after {seconds} s; see the logs in {self.folder}")
 
-    def record(self, file):
-        """Starts tcpdump on the mirror port and returns once it listens."""
+    def record(self, file, port="mirror"):
+        """Starts tcpdump on the mirror port, or on another of the router's, and returns once it listens."""
         tcpdump = subprocess.Popen(
-            ["ip", "netns", "exec", ROUTER, str(self.folder / "tcpdump"), "-i", "mirror", "-Z", "root", "-U", "-B", "8192", "-w", str(file)],
+            ["ip", "netns", "exec", ROUTER, str(self.folder / "tcpdump"), "-i", port, "-Z", "root", "-U", "-B", "8192", "-w", str(file)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
         for line in tcpdump.stderr:
             if "listening on" in line:

@@ -39,6 +39,8 @@ FLOWS = {
 WORKS = ("satisfied",)
 # Undecided where a machine was heard too briefly to say that it never tried.
 NOT_TRIED = ("unseen", "not-visible", "undecided")
+# Between two machines of which neither is at a vantage.
+OUT_OF_SIGHT = ("unseen", "not-visible", "undecided", "not-applicable")
 PROHIBITED = ("blocked prohibited A",)
 REJECTED = ("blocked rejected A",)
 # Routers say so of dead hosts and missing routes as well: no blame on a firewall.
@@ -63,10 +65,16 @@ class Scenario:
     before: object = None
     begun: object = None
     after: object = None
+    # Vantages by name, each a port of the router, instead of the mirror port: both sides of the firewall.
+    vantages: dict = field(default_factory=dict)
+    # The site file, where it is not the usual one.
+    site: str = ""
     # Other commands than the usual, by flow; None: not tried.
     instead: dict = field(default_factory=dict)
 
     def expected(self, flow):
+        if self.vantages and not {"sensor", "site"}.intersection(FLOWS[flow][:2]):
+            return OUT_OF_SIGHT
         if flow in self.instead and self.instead[flow] is None:
             return self.expect.get(flow, NOT_TRIED)
         return self.expect.get(flow, WORKS)
@@ -107,6 +115,20 @@ def site_off(plant):
 
 def site_on(plant):
     plant.on("site")
+
+
+# The ports of the router that lead to the two: what comes in there and what goes out.
+BOTH_SIDES = {"inside": "bridge1", "outside": "bridge2"}
+# The sensor's address as the Site Manager sees it where it is translated (site-nat.toml).
+TRANSLATED = "10.71.2.77"
+
+
+def translated(plant):
+    plant.translate("sensor", "site", TRANSLATED)
+
+
+def untranslated(plant):
+    plant.translate("sensor", "site")
 
 
 TO_SITE = [flow for flow, (_, to, _) in FLOWS.items() if to == "site"]
@@ -243,4 +265,25 @@ SCENARIOS = [
         "host-off-ipv6", "the same over IPv6, where neighbour discovery asks",
         expect=dict.fromkeys(TO_SITE, ("failed host-down",)), begun=site_off, after=site_on, version=6,
         own=["icmpv6 type destination-unreachable drop"], instead=dict.fromkeys(FROM_SITE)),
+    Scenario(
+        "two-vantages", "recorded on both sides of the firewall: SYNs, answers and a ClientHello that reach one of them only",
+        [
+            "ip saddr $sensor ip daddr $site tcp dport 5672 drop",
+            f"ip saddr $sensor ip daddr $site tcp dport 3006 {CLIENT_HELLO} drop",
+            "ip saddr $sensor ip daddr $site tcp sport 1443 drop",
+        ],
+        {
+            "queue-sensor-to-site": ("blocked dropped A",),
+            "link-sensor-to-site": ("blocked tls-cut A",),
+            "link-site-to-sensor": ("blocked return-path A",),
+        }, vantages=BOTH_SIDES),
+    Scenario(
+        "two-vantages-reset", "the same, where the firewall answers in the Site Manager's name",
+        ["ip saddr $sensor ip daddr $site tcp dport 5672 reject with tcp reset"],
+        {"queue-sensor-to-site": ("blocked reset-by-middlebox A",)}, vantages=BOTH_SIDES),
+    Scenario(
+        "two-vantages-nat", "both sides of a firewall that translates the sensor's address, which the site file says",
+        ["ip saddr $sensor ip daddr $site tcp dport 5672 drop"],
+        # The other side shows no packet under the same addresses: what is missing there proves nothing more.
+        {"queue-sensor-to-site": DROPPED}, before=translated, after=untranslated, vantages=BOTH_SIDES, site="site-nat.toml"),
 ]

@@ -236,9 +236,9 @@ fn three_files_are_told_like_one() {
         let whole = observe_bytes(plain(&case.capture), 1, "whole").unwrap();
         let parts: Vec<PathBuf> = split(&plain(&case.capture), 3)
             .into_iter()
-            .zip(["c", "a", "b"])
-            .map(|(bytes, name)| {
-                let path = folder.path().join(format!("{}-{name}", case.name));
+            .zip(1..)
+            .map(|(bytes, number)| {
+                let path = folder.path().join(format!("{}_{number:05}.pcap", case.name));
                 fs::write(&path, bytes).unwrap();
                 path
             })
@@ -297,7 +297,13 @@ fn without_places(json: &str) -> Value {
                 let mut parts = prose.split("packet ");
                 let start = parts.next().unwrap_or_default().to_owned();
                 *prose = parts.fold(start, |told, part| {
-                    told + "packet " + part.trim_start_matches(|letter: char| letter.is_ascii_digit())
+                    let part = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+                    // Where there are several files, the one is named.
+                    let part = match part.strip_prefix(" of ") {
+                        Some(named) => named.split_once(".pcap").map_or(named, |(_, rest)| rest),
+                        None => part,
+                    };
+                    told + "packet " + part
                 });
             }
             _ => {}

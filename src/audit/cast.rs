@@ -47,8 +47,8 @@ pub struct Party {
     pub members: Vec<Member>,
     /// A concrete name that was matched by a wildcard only.
     pub unpinned: bool,
-    /// Later addresses of its machines, with those by which the site knows them.
-    pub later: Vec<(IpAddr, IpAddr)>,
+    /// Other addresses of its machines (by a later lease, by translation), with those by which the site knows them.
+    pub other: Vec<(IpAddr, IpAddr)>,
 }
 
 impl Party {
@@ -65,7 +65,7 @@ impl Party {
 
     /// Somebody of whom nothing but a name is known.
     pub fn called(label: &str) -> Self {
-        Self { label: label.to_owned(), members: Vec::new(), unpinned: false, later: Vec::new() }
+        Self { label: label.to_owned(), members: Vec::new(), unpinned: false, other: Vec::new() }
     }
 
     /// Whether a flow may be of this party by the machine that made it: where the party is bound by MAC address, and the flow's packets show another
@@ -83,10 +83,13 @@ impl Party {
     /// Adds the other address of each member that a declared translation gives two.
     fn translate(&mut self, nat: &[Nat]) {
         let known: Vec<IpAddr> = self.addresses().collect();
-        for ip in known.into_iter().flat_map(|ip| translations(nat, ip)) {
+        for (ip, bound) in
+            known.into_iter().flat_map(|ip| translations(nat, ip).map(move |other| (other, ip)))
+        {
             let member = Member::Address(ip, None);
             if !self.members.contains(&member) {
                 self.members.push(member);
+                self.other.push((ip, bound));
             }
         }
     }
@@ -98,15 +101,15 @@ impl Party {
             let member = Member::Address(one.address, Some(one.cell));
             if self.members.iter().any(is_bound) && !self.members.contains(&member) {
                 self.members.push(member);
-                self.later.push((one.address, one.bound));
+                self.other.push((one.address, one.bound));
             }
         }
     }
 
     /// The address by which the site knows a machine of this party.
     pub fn known_as(&self, host: Host) -> Host {
-        let later = self.later.iter().find(|(later, _)| host.ip() == Some(*later));
-        later.map_or(host, |(_, bound)| Host::Ip(*bound))
+        let known = self.other.iter().find(|(other, _)| host.ip() == Some(*other));
+        known.map_or(host, |(_, bound)| Host::Ip(*bound))
     }
 
     /// The names by which it is bound.
@@ -400,7 +403,7 @@ fn bind(
                 label,
                 members: vec![Member::Address(*ip, cell_id(site, cell.as_deref()))],
                 unpinned: false,
-                later: Vec::new(),
+                other: Vec::new(),
             }]
         }
         Binding::Prefix { net, cell } => {
@@ -417,7 +420,7 @@ fn bind(
                     label: ip.to_string(),
                     members: vec![Member::Address(ip, wanted)],
                     unpinned: false,
-                    later: Vec::new(),
+                    other: Vec::new(),
                 })
                 .collect()
         }
@@ -440,7 +443,7 @@ fn bind(
             let mut leased = leased;
             leased.extend(used);
             members.extend(leased.into_iter().map(|(ip, cell)| Member::Address(ip, Some(cell))));
-            vec![Party { label: mac.to_string(), members, unpinned: false, later: Vec::new() }]
+            vec![Party { label: mac.to_string(), members, unpinned: false, other: Vec::new() }]
         }
         Binding::Host(pattern) => by_pattern(pattern, names),
         Binding::AnyOf(several) => {
@@ -451,7 +454,7 @@ fn bind(
             if members.is_empty() {
                 Vec::new()
             } else {
-                vec![Party { label, members, unpinned: false, later: Vec::new() }]
+                vec![Party { label, members, unpinned: false, other: Vec::new() }]
             }
         }
     }
@@ -465,7 +468,7 @@ fn by_pattern(pattern: &HostPattern, names: &Names) -> Vec<Party> {
             label: pattern.to_string(),
             members: vec![Member::Name(pattern.clone())],
             unpinned: false,
-            later: Vec::new(),
+            other: Vec::new(),
         }];
     }
     seen.into_iter()
@@ -473,7 +476,7 @@ fn by_pattern(pattern: &HostPattern, names: &Names) -> Vec<Party> {
             label: name.to_owned(),
             members: vec![Member::Name(HostPattern { name: name.to_owned(), wildcard: false })],
             unpinned: true,
-            later: Vec::new(),
+            other: Vec::new(),
         })
         .collect()
 }

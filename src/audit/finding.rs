@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::model::Addressee;
 use crate::model::Cause;
 use crate::model::ConversationVerdict;
+use crate::model::Evidence;
 use crate::model::Failure;
 use crate::model::Finding;
 use crate::model::FindingKind;
@@ -28,6 +29,8 @@ const SCAN: u64 = 16;
 const SPREAD: usize = 4;
 /// Packets cited by one finding at most.
 const CITED: usize = 12;
+/// Of many conversations told together the first packets of so many; the others are alike.
+const CITED_OF_MANY: usize = 6;
 
 /// All findings, most urgent first.
 pub fn all(bound: &[Bound], judged: &[Judged], strict: bool) -> Vec<Finding> {
@@ -43,9 +46,12 @@ fn first(finding: &Finding) -> crate::model::PacketRef {
     finding.evidence.iter().map(|piece| piece.at).min().unwrap_or_default()
 }
 
+/// A requirement that fails, and how.
+type Concerned<'a> = (&'a Bound, &'a Failure);
+
 /// Requirements that fail for the same cause: same mechanism, same target, same service.
 fn of_requirements(bound: &[Bound], strict: bool) -> Vec<Finding> {
-    let mut causes: BTreeMap<(u8, Mechanism, &str, &str, &str), Vec<(&Bound, &Failure)>> = BTreeMap::new();
+    let mut causes: BTreeMap<(u8, Mechanism, &str, &str, &str), Vec<Concerned<'_>>> = BTreeMap::new();
     for one in bound {
         let Some((kind, failure)) = kind_of(&one.told.verdict) else { continue };
         let told = &one.told;
@@ -72,7 +78,7 @@ pub fn cause(failure: &Failure) -> Cause {
     Cause { mechanism: failure.mechanism, grade: failure.grade }
 }
 
-fn of_cause(concerned: &[(&Bound, &Failure)], strict: bool) -> Option<Finding> {
+fn of_cause(concerned: &[Concerned<'_>], strict: bool) -> Option<Finding> {
     let (main, failure) = *concerned.first()?;
     let told = &main.told;
     let mechanism = failure.mechanism;
@@ -398,9 +404,24 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
         addressee: Addressee::Site,
         requirements: Vec::new(),
         conversations: group.iter().map(|one| one.told.id.clone()).collect(),
-        evidence: Proofs::gathered(group.iter().flat_map(|one| one.told.evidence.iter()), CITED)?,
+        evidence: Proofs::gathered(&cited(group), CITED)?,
         counts: true,
     })
+}
+
+/// The packets of several conversations; of each the first where there are many, which then says whose it is.
+fn cited(group: &[&Judged]) -> Vec<Evidence> {
+    if let [only] = group {
+        return only.told.evidence.iter().cloned().collect();
+    }
+    let first = group.iter().take(CITED_OF_MANY).map(|one| {
+        let told = &one.told;
+        let port = told.port.map_or(String::new(), |port| format!("/{port}"));
+        let note =
+            format!("the first packet of {} to {} on {}{port}", told.client, told.server, told.transport);
+        Evidence { at: told.evidence.first().at, note }
+    });
+    first.collect()
 }
 
 /// Whether each try was answered, by a reset.

@@ -73,7 +73,7 @@ fn machine(ip: IpAddr, side: &SideRecord, flow: &FlowRecord, leases: &[Lease]) -
     view::maker(side).or_else(|| {
         let time = flow.first.time;
         let of_it = |lease: &&Lease| lease.address == ip && lease.cell == flow.cell;
-        let latest = leases.iter().filter(of_it).filter(|lease| lease.from.time <= time).next_back()?;
+        let latest = leases.iter().filter(of_it).rfind(|lease| lease.from.time <= time)?;
         (latest.until >= time).then_some(latest.mac)
     })
 }

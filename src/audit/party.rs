@@ -114,7 +114,7 @@ fn in_one_cell(
     for attempt in attempts {
         // A failed lookup concerns every address.
         let (client, Some(server)) = attempt.ends else { return all() };
-        // A machine that got another address is one machine still.
+        // A machine under another address is one machine still.
         let ends = (source.known_as(client), target.known_as(server));
         by_ends.entry(ends).or_default().push(attempt.clone());
     }

@@ -112,11 +112,16 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
     if lossy.len() > MIRRORS_TOLD {
         vantage.notes.push(format!("{} more mirrors that miss packets", lossy.len() - MIRRORS_TOLD));
     }
-    vantage.notes.extend(
-        view.shared_addresses()
-            .into_iter()
-            .map(|told| format!("{told}; what fails there is told with grade C at most")),
-    );
+    for (ip, macs, told) in view.shared_addresses() {
+        let known = format!("{ip} (");
+        if !vantage.overlapping.iter().any(|text| text.starts_with(&known)) {
+            let macs: Vec<String> = macs.iter().map(ToString::to_string).collect();
+            vantage.overlapping.push(format!("{ip} ({})", macs.join(", ")));
+        }
+        vantage
+            .notes
+            .push(format!("{told}; what is concluded from silence or resets there has grade C at most"));
+    }
     if vantage.pairs > 0 && vantage.one_sided_pairs as f64 / vantage.pairs as f64 >= ONE_SIDED {
         vantage.notes.push(format!(
             "{} of {} pairs of hosts are heard in one direction only: this mirror copies one side, and silence of the other proves nothing",

@@ -48,6 +48,20 @@ pub fn lookups(source: &str, target: &str) -> Option<String> {
     Some(format!("{} && dns.qry.name contains {}", ends(source)?, name(target)))
 }
 
+/// Who asks the segment for a machine's address, and its answers (ARP, neighbour discovery).
+pub fn resolutions(target: &str) -> Option<String> {
+    let asked = |text: &str| {
+        let ip = text.split('@').next()?.parse::<IpAddr>().ok()?;
+        Some(if ip.is_ipv4() {
+            format!("arp.dst.proto_ipv4 == {ip} || arp.src.proto_ipv4 == {ip}")
+        } else {
+            format!("icmpv6.nd.ns.target_address == {ip} || icmpv6.nd.na.target_address == {ip}")
+        })
+    };
+    let known: Vec<String> = target.split(" or ").filter_map(asked).collect();
+    (!known.is_empty()).then(|| known.join(" || "))
+}
+
 /// Everything that a machine sent or received.
 pub fn host(text: &str) -> Option<String> {
     // `10.0.0.5@cell-2` is an address in a cell.
@@ -127,6 +141,19 @@ mod tests {
         let layer2 = "eth.addr == 00:1b:1b:01:02:03 && eth.addr == 00:1b:1b:01:02:04 && eth.type == 0x8892";
         check("00:1b:1b:01:02:03", "00:1b:1b:01:02:04", "ethernet", None, Some(layer2));
         check("evil || 1", "x\" or 1", "tcp", Some(1), None);
+    }
+
+    #[test]
+    fn resolutions_get_their_filters() {
+        assert_eq!(
+            resolutions("10.1.9.5@cell-2").as_deref(),
+            Some("arp.dst.proto_ipv4 == 10.1.9.5 || arp.src.proto_ipv4 == 10.1.9.5")
+        );
+        assert_eq!(
+            resolutions("fd00::1").as_deref(),
+            Some("icmpv6.nd.ns.target_address == fd00::1 || icmpv6.nd.na.target_address == fd00::1")
+        );
+        assert_eq!(resolutions("evil || 1"), None);
     }
 
     #[test]

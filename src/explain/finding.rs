@@ -1,10 +1,13 @@
 //! A finding explained: the steps of what it is about, under its own words.
 
+use std::collections::BTreeMap;
+
 use crate::report::Archive;
 use crate::report::ArchivedFinding;
 use crate::report::Explanation;
 use crate::report::Question;
 use crate::report::Step;
+use crate::report::list_some;
 
 use super::conversation;
 use super::filter;
@@ -48,11 +51,11 @@ pub fn explain(archive: &Archive, told: &ArchivedFinding) -> Explanation {
         });
     }
     if others.len() > IN_FULL {
-        let rest: Vec<_> = others.iter().skip(IN_FULL).map(|subject| subject.id()).collect();
+        let rest = others.get(IN_FULL..).unwrap_or_default();
         explained.steps.push(says(format!(
-            "And for {} more, each of which can be explained by its id: {}.",
+            "And for {} more, each of which can be explained by the id that it has in the report: {}.",
             rest.len(),
-            rest.join(", ")
+            summed_up(rest)
         )));
     }
     explained.subject = "finding";
@@ -66,4 +69,31 @@ pub fn explain(archive: &Archive, told: &ArchivedFinding) -> Explanation {
     explained.check =
         check(archive, &told.evidence, explained.steps.iter().find_map(|step| step.around.clone()));
     explained
+}
+
+/// What many subjects are about: for each target its services, those with the most first.
+fn summed_up(subjects: &[Subject<'_>]) -> String {
+    /// Targets, and services of each, that are told.
+    const TARGETS: usize = 8;
+    const SERVICES: usize = 8;
+    let mut targets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for subject in subjects {
+        let (target, service) = match subject {
+            Subject::Requirement(one) => (&one.target, format!("{}/{}", one.transport, one.ports)),
+            Subject::Conversation(one) => {
+                let port = one.port.map(|port| format!("/{port}")).unwrap_or_default();
+                (&one.server, format!("{}{port}", one.transport))
+            }
+            Subject::Finding(one) => (&one.id, one.kind.clone()),
+        };
+        let services = targets.entry(target).or_default();
+        if !services.contains(&service) {
+            services.push(service);
+        }
+    }
+    let mut targets: Vec<_> = targets.into_iter().collect();
+    targets.sort_by_key(|(_, services)| std::cmp::Reverse(services.len()));
+    let told =
+        targets.iter().map(|(target, services)| format!("{target} ({})", list_some(services, SERVICES)));
+    list_some(&told.collect::<Vec<_>>(), TARGETS)
 }

@@ -251,7 +251,10 @@ fn around(told: &ArchivedRequirement, tried: &[&ArchivedConversation]) -> Option
     if by_name {
         return filter::lookups(&told.source, &told.target);
     }
-    let filters: Vec<_> = tried.iter().take(TRIED).filter_map(|one| filter::conversation(one)).collect();
+    let mut filters: Vec<_> = tried.iter().take(TRIED).filter_map(|one| filter::conversation(one)).collect();
+    if told.mechanism.as_deref() == Some("host-down") {
+        filters.extend(filter::resolutions(&told.target));
+    }
     match filters.as_slice() {
         [] => filter::requirement(told),
         [only] => Some(only.clone()),

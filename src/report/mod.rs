@@ -35,6 +35,7 @@ pub use escape::plain;
 pub use evidence_index::*;
 pub use explanation::*;
 pub use json_writer::write_line;
+pub use prose::list_some;
 pub use time::date_and_time;
 pub use time::rfc3339;
 

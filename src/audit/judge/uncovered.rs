@@ -232,7 +232,6 @@ impl Context<'_> {
         let of_client = observed
             .conversations
             .range(from..)
-            .map(|(key, one)| (key, one))
             .take_while(|(key, _)| key.cell == flow.cell && key.client == flow.client.host);
         !read
             && of_client.filter(|(key, _)| key.transport == Transport::Udp && key.port == Some(DNS)).any(

@@ -166,11 +166,14 @@ impl View {
         ))
     }
 
-    /// Every address that several machines use at the same time.
-    pub fn shared_addresses(&self) -> Vec<String> {
-        let mut shared: Vec<_> = self.holders.shared.keys().copied().collect();
-        shared.sort_unstable();
-        shared.into_iter().filter_map(|(cell, ip)| self.shared(cell, Host::Ip(ip))).collect()
+    /// Every address that several machines use at the same time, with what is to be said of it.
+    pub fn shared_addresses(&self) -> Vec<(IpAddr, &[MacAddr], String)> {
+        let mut shared: Vec<_> = self.holders.shared.iter().collect();
+        shared.sort_unstable_by_key(|(key, _)| **key);
+        shared
+            .into_iter()
+            .filter_map(|(&(cell, ip), macs)| Some((ip, macs.as_slice(), self.shared(cell, Host::Ip(ip))?)))
+            .collect()
     }
 
     /// Finds the addresses that two machines use in turns, by their frames on one VLAN or by what they announce.

@@ -119,32 +119,42 @@ pub fn lost(flow: &FlowRecord, here: &Part, there: &Part, common: &Common) -> Op
     let (asked, asked_there) = (of(&near, client, spoken), of(&far, client, spoken));
     let (answered, answered_there) = (of(&near, client.other(), spoken), of(&far, client.other(), spoken));
     if asked_there.is_empty() {
-        covered(&there.observed, common, from, until)?;
+        let missed = covered(&there.observed, common, &asked)?;
         let control =
             common.control(flow.cell, flow.client.host, flow.server.host, &here.observed, &there.observed);
-        let count = u32::try_from(flow.from_client.packets).unwrap_or(u32::MAX);
+        let all = missed.len() == asked.len();
+        let sent = if all { flow.from_client.packets } else { missed.len() as u64 };
+        let count = u32::try_from(sent).unwrap_or(u32::MAX);
         let resets = |prints: &[Print]| of(prints, client.other(), |kind| kind == Kind::Reset).len();
         // A reset that came from beyond would have been seen there on its way.
         let made_between = if resets(&far) == 0 { resets(&near) as u32 } else { 0 };
-        let mut crossing = told(here, there, Lost::Requests, &asked, count, control)?;
+        let mut crossing = told(here, there, Lost::Requests, &missed, count, control)?;
         crossing.together = count.saturating_add(made_between);
         return Some(crossing);
     }
     if answered.is_empty() && !answered_there.is_empty() {
         let back = common.reversed();
-        covered(&here.observed, &back, common.there(from), common.there(until))?;
+        let missed = covered(&here.observed, &back, &answered_there)?;
         let control =
             back.control(flow.cell, flow.server.host, flow.client.host, &there.observed, &here.observed);
-        let count = u32::try_from(answered_there.len()).unwrap_or(u32::MAX);
-        return told(there, here, Lost::Answers, &answered_there, count, control);
+        let count = u32::try_from(missed.len()).unwrap_or(u32::MAX);
+        return told(there, here, Lost::Answers, &missed, count, control);
+    }
+    if !answered.is_empty() && answered_there.is_empty() {
+        // The same, where the record that shows most is that of the server's side.
+        let missed = covered(&there.observed, common, &answered)?;
+        let control =
+            common.control(flow.cell, flow.server.host, flow.client.host, &here.observed, &there.observed);
+        let count = u32::try_from(missed.len()).unwrap_or(u32::MAX);
+        return told(here, there, Lost::Answers, &missed, count, control);
     }
     let (data, data_there) = (of(&near, client, is_data), of(&far, client, is_data));
     if !data.is_empty() && data_there.is_empty() {
-        covered(&there.observed, common, from, until)?;
+        let missed = covered(&there.observed, common, &data)?;
         // The flow's own opening was seen at both.
         let control = asked.first().copied().zip(asked_there.first().copied()).map(|(a, b)| (a.at, b.at));
-        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        return told(here, there, Lost::Data, &data, count, control);
+        let count = u32::try_from(missed.len()).unwrap_or(u32::MAX);
+        return told(here, there, Lost::Data, &missed, count, control);
     }
     None
 }
@@ -198,11 +208,18 @@ impl Common {
     }
 }
 
-/// Whether the other vantage was recording all the while, with its guard.
-fn covered(there: &Observed, common: &Common, from: Timestamp, until: Timestamp) -> Option<()> {
+/// The packets at whose time the other vantage was recording, with its guard; `None` where none is.
+///
+/// A recording shows that it goes on by its packets alone: on a quiet link those that come after its last one may have been missed.
+fn covered(there: &Observed, common: &Common, packets: &[Print]) -> Option<Vec<Print>> {
     let (first, last) = (there.vantage.first?, there.vantage.last?);
     common.ahead?;
-    (first <= common.there(from) && common.there(until).plus(GUARD) <= last).then_some(())
+    let is_covered = |print: &&Print| {
+        let time = common.there(print.at.time);
+        first <= time && time.plus(GUARD) <= last
+    };
+    let covered: Vec<Print> = packets.iter().filter(is_covered).copied().collect();
+    (!covered.is_empty()).then_some(covered)
 }
 
 /// The packets of a flow within a time.

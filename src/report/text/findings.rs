@@ -126,11 +126,61 @@ fn conversations(page: &mut Page<'_>, names: &Names<'_>, finding: &Finding) -> i
     let known: Vec<_> =
         finding.conversations.iter().filter_map(|id| names.conversations.get(id.as_str()).copied()).collect();
     let mut label = "Traffic";
-    for told in short(page, &known) {
+    if known.len() > SHORT && !page.style.verbose {
+        let lines = together(&known);
+        for line in lines.iter().take(SHORT) {
+            page.field(INDENT, label, LABELS, line)?;
+            label = "";
+        }
+        return more(page, lines.len(), "pair of machines");
+    }
+    for told in known {
         page.field(INDENT, label, LABELS, &conversation(told))?;
         label = "";
     }
-    more(page, known.len(), "conversation")
+    Ok(())
+}
+
+/// Many conversations, one line for each pair of machines: `10.1.50.9 → 10.1.1.101, 40 services: tcp/21, 22, 23, 80 and 36 more (40 refused)`.
+fn together(known: &[&JudgedConversation]) -> Vec<String> {
+    /// Ports of one pair that are told.
+    const PORTS: usize = 12;
+    let mut pairs: BTreeMap<(&str, &str), Vec<&JudgedConversation>> = BTreeMap::new();
+    for &told in known {
+        pairs.entry((&told.client, &told.server)).or_default().push(told);
+    }
+    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    pairs.sort_by_key(|(_, talks)| std::cmp::Reverse(talks.len()));
+    let line = |((client, server), talks): ((&str, &str), Vec<&JudgedConversation>)| {
+        let [only] = talks.as_slice() else {
+            let mut ports: BTreeMap<String, Vec<u16>> = BTreeMap::new();
+            let mut outcomes = BTreeMap::<&str, u64>::new();
+            for told in &talks {
+                ports.entry(told.transport.to_string()).or_default().extend(told.port);
+                for (outcome, flows) in &told.outcomes {
+                    *outcomes.entry(outcome.name()).or_default() += flows;
+                }
+            }
+            let services: Vec<String> = ports
+                .into_iter()
+                .map(|(transport, mut ports)| {
+                    ports.sort_unstable();
+                    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                    format!("{transport}/{}", list_some(&ports, PORTS))
+                })
+                .collect();
+            let outcomes: Vec<String> =
+                outcomes.iter().map(|(outcome, flows)| format!("{} {outcome}", number(*flows))).collect();
+            return format!(
+                "{client} → {server}, {}: {} ({})",
+                count(talks.len() as u64, "service"),
+                services.join("; "),
+                outcomes.join(", ")
+            );
+        };
+        conversation(only)
+    };
+    pairs.into_iter().map(line).collect()
 }
 
 /// `10.1.50.9 → 10.1.1.101 tcp/102 s7comm, 3 flows, 120 packets (established 3)`.
