@@ -414,14 +414,23 @@ fn cited(group: &[&Judged]) -> Vec<Evidence> {
     if let [only] = group {
         return only.told.evidence.iter().cloned().collect();
     }
-    let first = group.iter().take(CITED_OF_MANY).map(|one| {
+    let whose = |one: &Judged| {
         let told = &one.told;
         let port = told.port.map_or(String::new(), |port| format!("/{port}"));
-        let note =
-            format!("the first packet of {} to {} on {}{port}", told.client, told.server, told.transport);
-        Evidence { at: told.evidence.first().at, note }
+        format!("{} to {} on {}{port}", told.client, told.server, told.transport)
+    };
+    let few = group.len() <= CITED_OF_MANY;
+    let pieces = group.iter().take(CITED_OF_MANY).flat_map(|one| {
+        let first = Evidence {
+            at: one.told.evidence.first().at,
+            note: format!("the first packet of {}", whose(one)),
+        };
+        let rest = one.told.evidence.iter().skip(1).filter(|_| few);
+        let rest =
+            rest.map(|piece| Evidence { at: piece.at, note: format!("{} ({})", piece.note, whose(one)) });
+        std::iter::once(first).chain(rest)
     });
-    first.collect()
+    pieces.collect()
 }
 
 /// Whether each try was answered, by a reset.

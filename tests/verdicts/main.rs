@@ -10,6 +10,7 @@ mod bytes;
 mod common;
 mod datagrams;
 mod failed;
+mod hours;
 mod machines;
 mod names;
 mod plant;

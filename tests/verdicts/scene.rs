@@ -42,7 +42,7 @@ pub struct Scene {
     pub entries: String,
     /// The site's scope; all of the plant where nothing is said.
     pub scope: Option<Vec<&'static str>>,
-    ruleset: &'static str,
+    pub ruleset: &'static str,
     expected: Vec<Expected>,
     unexpected: Vec<(String, String, String)>,
     /// The port of the sensor's or a user's flow that the scenario plays itself.
@@ -224,15 +224,19 @@ impl Scene {
     /// Audits the recording and tells each difference between the report and what is expected.
     pub fn differences(&mut self) -> Vec<String> {
         self.plant.greet();
+        let report: Value = serde_json::from_str(&self.report()).unwrap();
+        let mut wrong = self.requirements(&report);
+        wrong.extend(self.conversations(&report));
+        wrong
+    }
+
+    /// The report on the recording, as JSON.
+    pub fn report(&self) -> String {
         let site = rules::parse_site("plant.toml", &self.site_file(), Path::new("."), &common::protocols())
             .unwrap_or_else(|error| panic!("{}", error.render(false, 100)));
         let file = wire::pcap(&self.plant.recording(), self.plant.snap);
         let observed = common::observe_bytes(file, 2, "plant.pcap").unwrap();
-        let report = common::tell(&common::audit(&observed, &site), "json");
-        let report: Value = serde_json::from_str(&report).unwrap();
-        let mut wrong = self.requirements(&report);
-        wrong.extend(self.conversations(&report));
-        wrong
+        common::tell(&common::audit(&observed, &site), "json")
     }
 
     fn requirements(&self, report: &Value) -> Vec<String> {

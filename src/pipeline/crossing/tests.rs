@@ -242,3 +242,31 @@ fn a_receiver_that_lives_beyond_is_control_enough() {
     let crossing = observed.crossings.values().find(|crossing| crossing.from == "inside").unwrap();
     assert!(crossing.control.is_some() && crossing.doubt().is_none());
 }
+
+#[test]
+fn on_a_quiet_link_those_packets_count_that_the_other_side_would_have_shown() {
+    let tries = [10_000, 11_000, 13_000, 17_000].map(|at| request(at, 41_000, 5_672, SYN, 9_000, false));
+    let mut sent = through(1_000, 40_000);
+    sent.extend(tries);
+    // The last that the other side shows: what comes within a second of it, or later, it may have missed.
+    sent.extend(through(14_500, 40_001));
+    sent.sort_by_key(|sent| sent.millis);
+    let observed = joined(&sent);
+    let crossing = only(&observed);
+    assert_eq!((crossing.lost, crossing.count), (Lost::Requests, 3));
+}
+
+#[test]
+fn answers_that_one_side_shows_alone_are_told_whichever_record_shows_more() {
+    let mut middle: Vec<Sent> =
+        [10_000, 11_000, 13_000].map(|at| request(at, 41_000, 443, SYN, 1_000, true)).into();
+    let kept = |at| Sent { outside: false, ..answer(at, 41_000, 443, SYN | ACK, true) };
+    middle.extend([10_001, 11_001, 13_001].map(kept));
+    middle.sort_by_key(|sent| sent.millis);
+    let observed = with_through(middle);
+    let crossing = only(&observed);
+    assert_eq!(
+        (crossing.lost, crossing.from.as_str(), crossing.to.as_str(), crossing.count),
+        (Lost::Answers, "inside", "outside", 3)
+    );
+}
