@@ -1,15 +1,13 @@
 //! The first hour with a recording and no site file: what each step prints is enough to take the next. And the mistakes made on the way.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "this is a test")]
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use common::cases;
+use super::common::cases;
 
 /// Exit status, standard output and standard error of the real program.
 fn run(words: &[&str]) -> (i32, String, String) {
