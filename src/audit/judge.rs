@@ -1,47 +1,34 @@
 //! The verdict on each conversation: allowed, unexpected, forbidden, violating, waived, infrastructure or out of scope.
 
+mod housekeeping;
+mod uncovered;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
-use crate::model::EtherKind;
 use crate::model::Evidence;
 use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::JudgedConversation;
-use crate::model::Lookup;
 use crate::model::Outcome;
 use crate::model::Sweep;
 use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::rules::Waiver;
 
-use super::cast::Party;
-use super::catalogue::Entry;
 use super::condition;
 use super::id;
-use super::lookup;
 use super::matching::Matched;
 use super::names;
 use super::own_rules::OwnRules;
 use super::proxy;
 use super::requirement::Ground;
 use super::spread::spread;
-
-/// Protocols of network housekeeping that no vendor's document speaks of.
-const HOUSEKEEPING: [&str; 9] = ["arp", "lldp", "stp", "cdp", "dhcp", "dhcpv6", "mdns", "llmnr", "loop"];
-/// IP protocols of the same kind: IGMP, PIM, VRRP (IANA protocol numbers).
-const HOUSEKEEPING_IP: [u8; 3] = [2, 103, 112];
-/// Services that every machine needs and that a document may leave out (allow-list note A.5.6).
-const COMMON_NEEDS: [&str; 2] = ["dns", "ntp"];
-
-/// How long clients commonly keep a name that they looked up.
-const NAMES_LAST: Duration = Duration::from_secs(300);
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]
@@ -219,7 +206,7 @@ impl<'a> Context<'a> {
         if let Some(ruling) = self.by_documents(conversation, matched) {
             return ruling;
         }
-        if let Some(reason) = housekeeping(conversation) {
+        if let Some(reason) = housekeeping::of(conversation) {
             return Ruling::new(ConversationVerdict::Infrastructure, None, reason);
         }
         if !self.in_scope(conversation, matched) {
@@ -337,225 +324,6 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// DNS or NTP of a component whose document says nothing of it.
-    fn common_need(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
-        let protocol = COMMON_NEEDS.into_iter().find(|need| conversation.protocols.contains(need))?;
-        let cast = self.ground.cast;
-        let components: BTreeSet<usize> = matched
-            .iter()
-            .flat_map(|one| cast.roles_of(one.flow.cell, one.flow.client.host))
-            .filter(|role| cast.is_component(*role))
-            .filter_map(|role| cast.ruleset(role))
-            .collect();
-        let documented = |ruleset: &usize| self.ground.catalogue.speaks(*ruleset, protocol);
-        (!components.is_empty() && !components.iter().any(documented)).then(|| {
-            let reason =
-                format!("undocumented infrastructure: the vendor's document says nothing of {protocol}");
-            Ruling::new(ConversationVerdict::Infrastructure, None, reason)
-        })
-    }
-
-    /// What may be a lookup, a clock request or a lease, by its port alone, where a snap length keeps the payload from showing it.
-    fn cut_need(&self, conversation: &Conversation) -> Option<Ruling> {
-        const PORTS: [u16; 6] = [53, 67, 68, 123, 546, 547];
-        let may_be = conversation.protocols.is_empty()
-            && self.ground.view.cuts()
-            && conversation.key.transport == Transport::Udp
-            && conversation.key.port.is_some_and(|port| PORTS.contains(&port));
-        may_be.then(|| {
-            Ruling::new(
-                ConversationVerdict::Infrastructure,
-                None,
-                "undecided: its packets are cut by a snap length, so that it is a name lookup, a clock request or a lease is not shown",
-            )
-        })
-    }
-
-    /// In scope, and no rule speaks of it.
-    fn undocumented(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
-        if let Some(sweep) = &conversation.sweep {
-            return Ruling::new(ConversationVerdict::Unexpected, None, sweep.reason());
-        }
-        if self.ground.view.cuts()
-            && let Some(rule) = self.allowed.perhaps(self.ground, conversation, matched)
-        {
-            return Ruling::new(
-                ConversationVerdict::Infrastructure,
-                Some(rule.id.clone()),
-                format!(
-                    "undecided: its packets are cut by a snap length, so that it is {}, which the site allows, is not shown",
-                    rule.protocol.join(" or ")
-                ),
-            );
-        }
-        let stray = matched.iter().all(|one| self.is_stray(&one.flow));
-        if stray && !matched.is_empty() {
-            return Ruling::new(
-                ConversationVerdict::Infrastructure,
-                None,
-                "stray TCP segments without data: no conversation can be made out",
-            );
-        }
-        let asked = matched.first().and_then(|one| self.ground.view.asked_of(&one.flow));
-        if let Some(asked) = asked
-            && matched.iter().all(|one| self.ground.view.asked_of(&one.flow) == Some(asked))
-        {
-            return Ruling::new(
-                ConversationVerdict::Infrastructure,
-                None,
-                format!("answers what was asked of {asked}: the same server under another address"),
-            );
-        }
-        let nameless: Option<Vec<&str>> = matched.iter().map(|one| self.name_is_hidden(&one.flow)).collect();
-        if let Some(why) = nameless.as_ref().and_then(|reasons| reasons.first())
-            && matched.iter().any(|one| self.could_be_named(one))
-        {
-            return Ruling::new(
-                ConversationVerdict::Infrastructure,
-                None,
-                format!(
-                    "undecided: {why}, so the name of its server, by which a rule might cover it, is not shown"
-                ),
-            );
-        }
-        if !matched.is_empty() && matched.iter().all(|one| self.may_have_been_named_before(one)) {
-            return Ruling::new(
-                ConversationVerdict::Infrastructure,
-                None,
-                "undecided: the site binds a role by a name whose address its client may have looked up before the capture, and that may be this one",
-            );
-        }
-        let tried = if conversation
-            .outcomes
-            .keys()
-            .all(|outcome| matches!(outcome, Outcome::Unanswered | Outcome::Refused | Outcome::Rejected))
-        {
-            "an attempt that no rule covers"
-        } else {
-            "no rule of the documents or of the site covers it"
-        };
-        Ruling::new(ConversationVerdict::Unexpected, None, tried)
-    }
-
-    /// Whether a TCP flow is no conversation: segments without data or opening, or what a forged source address brings back (a SYN-ACK that
-    /// nothing asked for, and the reset that answers it).
-    fn is_stray(&self, flow: &FlowRecord) -> bool {
-        let (client, server) = (&flow.from_client, &flow.from_server);
-        if flow.transport != Transport::Tcp || client.payload_packets + server.payload_packets > 0 {
-            return false;
-        }
-        let asked = client.syn.count > 0 || client.first_ack.is_some() || client.acked_payload.is_some();
-        // A SYN-ACK shows a service where the mirror does not carry what its client sends.
-        let client_is_heard =
-            client.reset.is_some() || self.ground.view.heard_between(flow.cell, flow.client.host).is_some();
-        !asked && (server.syn.count == 0 || client_is_heard)
-    }
-
-    /// Why a flow without a name may have one that this capture could not show; `None` where it has one, or would have shown it.
-    fn name_is_hidden(&self, flow: &FlowRecord) -> Option<&'static str> {
-        if !names::of_flow(flow).is_empty() {
-            return None;
-        }
-        let view = self.ground.view;
-        let client = &flow.from_client;
-        match flow.outcome {
-            Outcome::Midstream | Outcome::OneSided => {
-                return Some("begun before the capture or seen from one side");
-            }
-            // Nothing was said, so only a lookup could have told.
-            Outcome::Unanswered | Outcome::Refused | Outcome::Rejected => {
-                let since = self.ground.observed.vantage.first.unwrap_or(Timestamp::MIN);
-                let resolved = |lookup: &&Lookup| {
-                    lookup.client == flow.client.host && lookup.cell == flow.cell && lookup.answer.is_some()
-                };
-                if !self.ground.observed.lookups.iter().any(|lookup| resolved(&lookup)) {
-                    return Some("name lookups of its client are not on this mirror");
-                }
-                if flow.first.time.since(since) < NAMES_LAST {
-                    return Some(
-                        "nothing was said, and its client may have looked the name up before the capture",
-                    );
-                }
-            }
-            _ => {}
-        }
-        if client.payload_packets == 0 && flow.transport == Transport::Tcp {
-            return (flow.outcome == Outcome::Established).then_some("opened, and nothing was said");
-        }
-        if view.cuts() {
-            return Some("its packets are cut by a snap length");
-        }
-        if client.unseen_acknowledged > 0 {
-            return Some("part of what its client said was not captured");
-        }
-        None
-    }
-
-    /// Whether a flow that only an over-broad rule covers may have been named by an exchange that this capture could not show.
-    fn exchange_is_hidden(&self, flow: &FlowRecord) -> Option<&'static str> {
-        if flow.classification.protocol.is_some_and(|protocol| protocol != "dce-rpc") {
-            return None;
-        }
-        match flow.outcome {
-            Outcome::Midstream | Outcome::OneSided => {
-                Some("it began before the capture or is seen from one side")
-            }
-            _ if self.ground.view.cuts() => Some("packets are cut by a snap length"),
-            _ => None,
-        }
-    }
-
-    /// Whether a rule to a host name might cover this flow if its name were shown.
-    fn could_be_named(&self, one: &Matched<'_>) -> bool {
-        let flow = &one.flow;
-        let private = flow.server.host.ip().is_some_and(lookup::is_private);
-        self.ground.catalogue.covering_by_name(self.ground.cast, flow).any(|entry| {
-            // Names that a document lists are names on the internet; a site may name machines of its own.
-            let public = !self.ground.site.roles.contains_key(entry.to);
-            !(public && private) || self.had_a_cut_answer(flow)
-        })
-    }
-
-    /// Whether the client looked a documented name up before, and the address that it got is cut off: it may be this one, whichever it is.
-    fn had_a_cut_answer(&self, flow: &FlowRecord) -> bool {
-        self.ground.observed.lookups.iter().any(|lookup| {
-            lookup.client == flow.client.host
-                && lookup.cell == flow.cell
-                && lookup
-                    .answer
-                    .as_ref()
-                    .is_some_and(|answer| lookup::is_cut(answer) && answer.at <= flow.first)
-                && self.ground.cast.binds(&lookup.name)
-        })
-    }
-
-    /// Whether the site binds a role by a name whose lookup may lie before the capture, at an address of its own that this flow may be about
-    /// (evidence 3.2: names resolved before the capture). A lookup that shows the name's address settles it.
-    fn may_have_been_named_before(&self, one: &Matched<'_>) -> bool {
-        let flow = &one.flow;
-        let ground = self.ground;
-        let since = ground.observed.vantage.first.unwrap_or(Timestamp::MIN);
-        let private = flow.server.host.ip().is_some_and(lookup::is_private);
-        if !private || !names::of_flow(flow).is_empty() || flow.first.time.since(since) >= NAMES_LAST {
-            return false;
-        }
-        let unresolved = |entry: &Entry<'_>| {
-            let players = ground.cast.players(entry.ruleset, entry.to);
-            let mut patterns = players.iter().flat_map(Party::patterns).peekable();
-            patterns.peek().is_some()
-                && !patterns.any(|pattern| {
-                    ground.observed.lookups.iter().any(|lookup| {
-                        let found = lookup.answer.as_ref().is_some_and(|answer| !answer.addresses.is_empty());
-                        found && lookup.cell == flow.cell && pattern.covers(&lookup.name)
-                    })
-                })
-        };
-        ground
-            .catalogue
-            .covering_by_name(ground.cast, flow)
-            .any(|entry| ground.site.roles.contains_key(entry.to) && unresolved(entry))
-    }
-
     fn in_scope(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> bool {
         let key = conversation.key;
         let in_net = |host: Host| {
@@ -587,49 +355,6 @@ impl<'a> Context<'a> {
         let waiver = self.waivers.get(at)?;
         Some(format!("waived by {}: {}", waiver.owner, waiver.reason))
     }
-}
-
-/// Network housekeeping, and why it is that.
-fn housekeeping(conversation: &Conversation) -> Option<String> {
-    let key = conversation.key;
-    match key.transport {
-        Transport::Icmp | Transport::Icmpv6 => {
-            Some("ICMP: errors are counted with the flow they quote".to_owned())
-        }
-        Transport::Ip(number) if HOUSEKEEPING_IP.contains(&number) => {
-            Some(format!("IP protocol {number}, between routers and hosts of a segment"))
-        }
-        Transport::Ethernet(EtherKind::Type(0x0806 | 0x8035 | 0x88cc)) => {
-            Some("address resolution or link discovery".to_owned())
-        }
-        _ if is_discovery(conversation) => {
-            Some("looks for services on its own segment, outside any vendor's document".to_owned())
-        }
-        _ => {
-            let mut spoken = conversation.protocols.iter();
-            let all =
-                !conversation.protocols.is_empty() && spoken.all(|protocol| HOUSEKEEPING.contains(protocol));
-            all.then(|| "network housekeeping, outside any vendor's document".to_owned())
-        }
-    }
-}
-
-/// Whether all of it goes to a group or to everybody on the segment, in a protocol by which machines look for each other.
-fn is_discovery(conversation: &Conversation) -> bool {
-    /// Among them NetBIOS names and datagrams (RFC 1001 section 15).
-    const PROTOCOLS: [&str; 3] = ["ssdp", "ws-discovery", "netbios"];
-    /// The same by port where nothing was recognised (IANA service names).
-    const PORTS: [u16; 6] = [137, 138, 1900, 3702, 5353, 5355];
-    let named = !conversation.protocols.is_empty()
-        && conversation.protocols.iter().all(|protocol| PROTOCOLS.contains(protocol));
-    let by_port =
-        conversation.protocols.is_empty() && conversation.key.port.is_some_and(|port| PORTS.contains(&port));
-    let to_many = conversation.key.server.is_group()
-        || (conversation.attempts().len() > 0
-            && conversation.attempts().all(|flow| {
-                flow.from_server.packets == 0 && flow.from_client.neighbour.is_some_and(|mac| mac.is_group())
-            }));
-    conversation.key.transport == Transport::Udp && to_many && (named || by_port)
 }
 
 /// Which names each client asked each name server for.

@@ -1,5 +1,8 @@
 //! What this mirror could have seen: visibility of answers, loss, baselines of resets, and the guards at both ends.
 
+mod guards;
+mod marks;
+mod sight;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -19,78 +22,23 @@ use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
 use crate::model::Observed;
-use crate::model::Reset;
 use crate::model::Role;
 use crate::model::Series;
-use crate::model::SideRecord;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
+use guards::end;
+use guards::loss;
+use marks::Marks;
+use sight::Leaving;
+use sight::Received;
 use spans::Spans;
 
-/// How near a verdict may come to saying "blocked" from silence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// Answers would have been seen: the pair or its segment was heard in that direction.
-    Clear,
-    /// The mirror carried that direction once, or carries what the target sends to others: grades are capped at C, for this reason.
-    Likely(String),
-    /// The mirror may not carry that direction: the reason.
-    None(String),
-}
-
-/// What was tried and stayed without an answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Tried {
-    /// The first and the last unanswered packet.
-    pub between: (Timestamp, Timestamp),
-    /// The longest time between two of them.
-    pub longest_gap: Duration,
-    /// Whether repetitions show by themselves that nothing came back: a stack that got an answer to its SYN stops repeating it. A
-    /// datagram says nothing of what happened to the one before it.
-    pub repeats_until_answered: bool,
-}
-
-impl Tried {
-    /// The unanswered packets of an attempt over this transport.
-    pub fn of(series: &Series, transport: Transport) -> Self {
-        let time = |at: Option<crate::model::PacketRef>| at.unwrap_or_default().time;
-        Self {
-            between: (time(series.first), time(series.last)),
-            longest_gap: series.longest_gap,
-            repeats_until_answered: transport == Transport::Tcp,
-        }
-    }
-
-    /// The time in which the direction back must be heard: around the attempt. For datagrams after enough of them, or shortly before the
-    /// last one: the mirror may have lost that direction, and the first unanswered one is then the first after it.
-    fn around(self) -> (Timestamp, Timestamp) {
-        let (first, last) = self.between;
-        let from = if self.repeats_until_answered {
-            first.minus(AROUND)
-        } else {
-            last.minus(SHORTLY).min(first.plus(self.longest_gap * ENOUGH))
-        };
-        (from, last.plus(AROUND))
-    }
-}
-
-/// How long before a datagram a packet the other way still shows that its answer would have been seen.
-const SHORTLY: Duration = Duration::from_secs(10);
-/// Unanswered datagrams after which the direction back must be heard: as many as make a silence (evidence table).
-const ENOUGH: u32 = 3;
-
-/// How far from an attempt a packet the other way still shows that the mirror carries that way (evidence 3.3.1: "around the attempt").
-/// A minute is what a TCP stack takes to give up an opening (RFC 1122 section 4.2.3.1 asks for at least three minutes, most stop earlier).
-pub const AROUND: Duration = Duration::from_secs(60);
-/// Share of lost packets above which loss may explain a verdict away (evidence 3.6: loss to the power of the missing packets above 1 %).
-const LOSS_EXPLAINS: f64 = 0.01;
-/// Estimated loss above which grades are capped at C (evidence 3.3.3).
-const LOSS_CAPS: f64 = 0.01;
-/// The least distance from the end of the capture at which a silence counts (evidence 3.3.4).
-const END_GUARD: Duration = Duration::from_secs(1);
-/// Resets of one host needed before their time to live is a baseline (evidence table).
-const RESET_BASELINE: usize = 3;
+pub use marks::hops;
+pub use marks::maker;
+pub use sight::AROUND;
+pub use sight::Sight;
+pub use sight::Tried;
 
 /// The most flows with unseen answers, of a client or a pair, beside so many times as many with seen ones: fewer are an accident of loss.
 const RARELY_UNHEARD: u32 = 4;
@@ -105,18 +53,6 @@ pub struct Down {
     pub asker: IpAddr,
     /// The requests.
     pub requests: Series,
-}
-
-/// A host's usual marks on this mirror.
-#[derive(Debug, Default)]
-struct Marks {
-    /// MACs of packets in its name that had passed no router: those of the machine itself.
-    on_link: BTreeSet<MacAddr>,
-    /// The same by VLAN, to tell cloned cells.
-    on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
-    reset_ttls: Vec<u8>,
-    /// Whether any packet of it had passed no router yet.
-    at_home: bool,
 }
 
 /// Connections of which a client's own packets prove that they were answered.
@@ -175,39 +111,6 @@ pub struct View {
 
 /// Who asks from which port, and for which port: what an answer from another address of the server has as well.
 type Asking = (CellId, IpAddr, Option<u16>, Option<u16>);
-
-/// A host's own frames to other segments.
-#[derive(Debug, Default)]
-struct Leaving {
-    spans: Spans,
-    /// The ports it sends them from, and the neighbours it hands them to: several of either are several ways out.
-    ways: BTreeSet<(MacAddr, Option<MacAddr>)>,
-}
-
-/// What was heard sending to one host, and when.
-#[derive(Debug, Default)]
-struct Received {
-    hosts: BTreeMap<IpAddr, Spans>,
-    segments: BTreeMap<IpAddr, Spans>,
-    /// The MAC addresses from which it came.
-    macs: BTreeMap<MacAddr, Spans>,
-}
-
-impl Received {
-    /// All that came from the target's side: from it, its segment, or through the neighbour to which the client hands its packets.
-    fn side_of(&self, server: IpAddr, neighbour: Option<MacAddr>) -> impl Iterator<Item = &Spans> {
-        let by_mac = neighbour.and_then(|mac| self.macs.get(&mac));
-        [self.hosts.get(&server), self.segments.get(&segment(server)), by_mac].into_iter().flatten()
-    }
-
-    fn seal(&mut self) {
-        self.hosts
-            .values_mut()
-            .chain(self.segments.values_mut())
-            .chain(self.macs.values_mut())
-            .for_each(Spans::seal);
-    }
-}
 
 impl View {
     /// Reads the vantage out of everything observed.
@@ -389,25 +292,6 @@ impl View {
         }
     }
 
-    /// Whether an address is that of one machine on this VLAN and of another one elsewhere: a cell that nobody declared.
-    pub fn is_cloned(&self, cell: CellId, host: Host, vlans: &[u16]) -> bool {
-        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
-        marks.is_some_and(|marks| {
-            let here = marks.on_vlan.get(vlans);
-            let other = marks.on_vlan.iter().any(|(vlan, macs)| {
-                let apart = |here: &BTreeSet<MacAddr>| here.is_disjoint(macs);
-                vlan != vlans && here.is_some_and(apart) && !macs.iter().any(|mac| is_virtual_router(*mac))
-            });
-            other && here.is_some_and(|macs| !macs.iter().any(|mac| is_virtual_router(*mac)))
-        })
-    }
-
-    /// The same, for an address of which no packet is at hand.
-    pub fn is_cloned_somewhere(&self, cell: CellId, host: Host) -> bool {
-        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
-        marks.is_some_and(|marks| marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
-    }
-
     /// How it shows that a host is off: somebody asks for its address in vain, and it was not heard since.
     pub fn down(&self, cell: CellId, host: Host) -> Option<&Down> {
         let known = self.down.get(&(cell, host.ip()?))?;
@@ -433,103 +317,6 @@ impl View {
         self.cut
     }
 
-    /// Whether answers of `server` to what `client` tried would have been seen.
-    pub fn sight(
-        &self,
-        cell: CellId,
-        client: Host,
-        client_side: &SideRecord,
-        server: Host,
-        tried: Tried,
-    ) -> Sight {
-        let (Some(client_ip), Some(server_ip)) = (client.ip(), server.ip()) else {
-            return Sight::None("layer-2 answers may take another port".to_owned());
-        };
-        let key = (cell, client_ip);
-        let unheard = self.answers_of.get(&(cell, client_ip, server_ip)).filter(|known| known.escape());
-        if let Some(known) = unheard {
-            return Sight::None(format!(
-                "{client} acknowledges packets of {server} elsewhere that were never captured ({} of its connections): this mirror does not carry that direction",
-                known.unseen
-            ));
-        }
-        if let Some(known) = self.answers.get(&key).filter(|known| known.escape()) {
-            return Sight::None(format!(
-                "{client} acknowledges answers elsewhere that were never captured ({} of its connections): this mirror does not carry what {client} is sent",
-                known.unseen
-            ));
-        }
-        let (from, until) = tried.around();
-        let received = self.received.get(&key);
-        let side = || received.into_iter().flat_map(|all| all.side_of(server_ip, client_side.neighbour));
-        if side().any(|spans| spans.meets(from, until)) || self.leaves(cell, client_ip, server_ip, tried) {
-            return Sight::Clear;
-        }
-        let (first, last) = tried.between;
-        let before = side().filter_map(|spans| spans.before(first)).max();
-        let after = side().filter_map(|spans| spans.after(last)).min();
-        if let Some(sight) = self.heard_at_other_times(key, before, after, tried) {
-            return sight;
-        }
-        if !self.received.contains_key(&key) {
-            return Sight::None(format!(
-                "nothing sent to {client} was ever captured, so its answers would not be seen either"
-            ));
-        }
-        // A datagram's answer may take another way than what was heard, unless the target's own port is mirrored.
-        let marks = self.marks.get(&(cell, server_ip));
-        let own_port = marks.is_some_and(|marks| marks.on_link.len() == 1);
-        if self.heard.contains_key(&(cell, server)) && (own_port || tried.repeats_until_answered) {
-            return Sight::Likely(format!(
-                "{server} was heard speaking to others only, never to {client} or its like"
-            ));
-        }
-        Sight::None(format!(
-            "{server} and its neighbours were never heard sending: this mirror may not carry what comes from there"
-        ))
-    }
-
-    /// Whether all that the target sends to other segments passes here, whomever it is for: its own frames do, before any router.
-    ///
-    /// A target with several ways out may answer by one that is not mirrored. That matters for datagrams alone: a client that got an answer to
-    /// its SYN would show it.
-    fn leaves(&self, cell: CellId, client: IpAddr, server: IpAddr, tried: Tried) -> bool {
-        let (from, until) = tried.around();
-        segment(server) != segment(client)
-            && self.leaving.get(&(cell, server)).is_some_and(|leaving| {
-                leaving.spans.meets(from, until) && (tried.repeats_until_answered || leaving.ways.len() == 1)
-            })
-    }
-
-    /// What it is worth that the way back was heard before or after an attempt and not around it; `None` where it never was.
-    fn heard_at_other_times(
-        &self,
-        key: (CellId, IpAddr),
-        before: Option<Timestamp>,
-        after: Option<Timestamp>,
-        tried: Tried,
-    ) -> Option<Sight> {
-        let (first, last) = tried.between;
-        let client = key.1;
-        let (from, until, words) = match (before, after) {
-            (None, None) => return None,
-            (Some(_), Some(_)) => return Some(Sight::Clear),
-            (Some(before), None) => {
-                (before, last, format!("captured {} s before and never since", first.since(before).as_secs()))
-            }
-            (None, Some(after)) => {
-                (first, after, format!("captured {} s after and not before", after.since(last).as_secs()))
-            }
-        };
-        let unseen = self.unseen_answers.get(&key).is_some_and(|spans| spans.meets(from, until));
-        if unseen || !tried.repeats_until_answered {
-            return Some(Sight::None(format!(
-                "what comes to {client} from there was {words}: this mirror may not have carried that direction at the time"
-            )));
-        }
-        Some(Sight::Likely(format!("what comes to {client} from there was {words}")))
-    }
-
     /// Whether a host sent anything later than that.
     pub fn heard_after(&self, cell: CellId, host: Host, time: Timestamp) -> bool {
         self.heard.get(&(cell, host)).is_some_and(|(_, last)| *last > time)
@@ -544,17 +331,6 @@ impl View {
     /// When a host was last heard, in any cell.
     pub fn last_heard(&self, host: Host) -> Option<Timestamp> {
         Some(self.heard_anywhere.get(&host)?.1)
-    }
-
-    /// Whether everything heard of a host had passed a router before: what is thrown away before that is not shown.
-    pub fn is_behind_a_router(&self, host: Host) -> bool {
-        let mut marks = self
-            .marks
-            .iter()
-            .filter(|((_, ip), _)| Some(*ip) == host.ip())
-            .map(|(_, marks)| marks)
-            .peekable();
-        marks.peek().is_some() && marks.all(|marks| !marks.at_home)
     }
 
     /// When another client of the same service last got an answer.
@@ -573,88 +349,6 @@ impl View {
     pub fn heard_between(&self, cell: CellId, host: Host) -> Option<(Timestamp, Timestamp)> {
         self.heard.get(&(cell, host)).copied()
     }
-
-    /// Whether a series of at least `needed` like packets lies safely before the end of the capture: the last of them, or (where there
-    /// is one more than needed) the one before it, whose silence then lasted until the last.
-    pub fn is_settled(&self, series: &Series, needed: u32) -> bool {
-        series.count > needed || (series.count == needed && !self.end_is_near(series))
-    }
-
-    /// Whether the capture ends too soon after the last of a series for the silence after it to count.
-    pub fn end_is_near(&self, series: &Series) -> bool {
-        series.last.is_none_or(|last| self.ends_too_soon(last.time, series.longest_gap))
-    }
-
-    /// Whether the capture ends too soon after `last` for silence to count: closer than the longest gap, and than a second.
-    pub fn ends_too_soon(&self, last: Timestamp, longest_gap: Duration) -> bool {
-        // What is stamped later than the last packet came before the clock was set back.
-        let end = if last > self.end { self.latest } else { self.end };
-        end.since(last) < longest_gap.max(END_GUARD)
-    }
-
-    /// Whether loss alone could explain that this many packets were not seen.
-    pub fn loss_explains(&self, missing: u32) -> Option<String> {
-        let loss = self.loss?;
-        (loss.powi(i32::try_from(missing).unwrap_or(i32::MAX)) > LOSS_EXPLAINS).then(|| {
-            format!(
-                "the capture misses about {:.0} % of packets, which could explain {missing} missing answers",
-                loss * 100.0
-            )
-        })
-    }
-
-    /// Whether loss is high enough to cap grades, and how high it is.
-    pub fn lossy(&self) -> Option<f64> {
-        self.loss.filter(|loss| *loss > LOSS_CAPS)
-    }
-
-    /// Why a reset in a host's name is provably not that host's; `None` where it may be.
-    ///
-    /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
-    /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
-    pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<(String, MacAddr)> {
-        let marks = self.marks.get(&(cell, host.ip()?))?;
-        let mac = reset.mac?;
-        if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac)) {
-            return None;
-        }
-        let virtual_router =
-            is_virtual_router(mac) || marks.on_link.iter().any(|own| is_virtual_router(*own));
-        if !marks.on_link.is_empty()
-            && !marks.on_link.contains(&mac)
-            && hops(reset.ttl) == 0
-            && !virtual_router
-        {
-            let own = marks.on_link.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
-            return Some((format!("it was made by {mac}, everything else of {host} by {own}"), mac));
-        }
-        let usual = &marks.reset_ttls;
-        if usual.len() >= RESET_BASELINE && usual.iter().all(|ttl| hops(*ttl) != hops(reset.ttl)) {
-            return Some((
-                format!(
-                    "the reset arrived {} hops away, {} other resets of {host} at {}",
-                    hops(reset.ttl),
-                    usual.len(),
-                    usual.first().map_or(0, |ttl| hops(*ttl))
-                ),
-                mac,
-            ));
-        }
-        None
-    }
-}
-
-/// The end of the capture. Where the clock was set back, the latest time is not the time of the last packet.
-fn end(observed: &Observed) -> Timestamp {
-    let latest = observed.vantage.last.unwrap_or(Timestamp::MIN);
-    if observed.inputs.iter().all(|input| input.time_reversals == 0) {
-        return latest;
-    }
-    let last = observed
-        .conversations
-        .values()
-        .flat_map(|conversation| conversation.attempts().map(|flow| flow.last).chain([conversation.last]));
-    last.max_by_key(|at| (at.input(), at.number())).map_or(latest, |at| at.time)
 }
 
 /// Sender and receiver of one side of a flow.
@@ -665,43 +359,10 @@ fn ends(flow: &FlowRecord, role: Role) -> (Host, Host) {
     }
 }
 
-/// Loss estimated from acknowledged-but-unseen bytes, or from what the capturing machine says it dropped; the worse of both.
-fn loss(observed: &Observed) -> Option<f64> {
-    let dropped = observed.vantage.dropped.filter(|dropped| *dropped > 0).map(|dropped| {
-        let seen = observed.tally.packets;
-        dropped as f64 / (dropped.saturating_add(seen)) as f64
-    });
-    match (observed.vantage.loss(), dropped) {
-        (Some(a), Some(b)) => Some(a.max(b)),
-        (a, b) => a.or(b),
-    }
-}
-
 /// The usual subnet of an address: /24 or /64. Only a stand-in for "its segment", of which a mirror says nothing.
 fn segment(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & 0xffff_ff00)),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
     }
-}
-
-/// How many routers a packet passed, were its initial time to live the next of the usual 32, 64, 128, 255.
-pub fn hops(ttl: u8) -> u8 {
-    [32, 64, 128, 255].into_iter().find(|initial| ttl <= *initial).unwrap_or(255) - ttl
-}
-
-/// VRRP (RFC 5798 section 7.3) and HSRP virtual MAC addresses move between machines.
-fn is_virtual_router(mac: MacAddr) -> bool {
-    matches!(
-        mac.0,
-        [0x00, 0x00, 0x5e, 0x00, 0x01 | 0x02, _]
-            | [0x00, 0x00, 0x0c, 0x07, 0xac, _]
-            | [0x00, 0x00, 0x0c, 0x9f, _, _]
-    )
-}
-
-/// The MAC address of whoever made the packets of one side of a flow, where they had passed no router and it is no virtual one.
-pub fn maker(side: &SideRecord) -> Option<MacAddr> {
-    let at_home = side.ttl.is_some_and(|ttl| hops(ttl) == 0);
-    side.mac.filter(|mac| at_home && !is_virtual_router(*mac))
 }

@@ -2,10 +2,13 @@
 //!
 //! Works on the report alone, never on packets: what it says was decided by the audit, and it decides nothing anew.
 
+mod conversation;
 mod doubt;
 mod filter;
+mod finding;
 mod mechanism;
-mod steps;
+mod requirement;
+mod step;
 mod subject;
 
 #[cfg(test)]
@@ -21,8 +24,8 @@ pub use subject::Unknown;
 /// conversation; or a rule's id, where one requirement came of it.
 pub fn explain(archive: &Archive, wanted: &str) -> Result<Explanation, Unknown> {
     Ok(match subject::find(archive, wanted)? {
-        Subject::Finding(told) => steps::finding(archive, told),
-        Subject::Requirement(told) => steps::requirement(archive, told),
-        Subject::Conversation(told) => steps::conversation(archive, told),
+        Subject::Finding(told) => finding::explain(archive, told),
+        Subject::Requirement(told) => requirement::explain(archive, told),
+        Subject::Conversation(told) => conversation::explain(archive, told),
     })
 }

@@ -1,0 +1,115 @@
+//! By what machines are told apart: MAC addresses before any router, hops, and the time to live of their own resets.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::model::CellId;
+use crate::model::Host;
+use crate::model::MacAddr;
+use crate::model::Reset;
+use crate::model::SideRecord;
+
+use super::View;
+
+/// Resets of one host needed before their time to live is a baseline (evidence table).
+const RESET_BASELINE: usize = 3;
+
+/// A host's usual marks on this mirror.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// MACs of packets in its name that had passed no router: those of the machine itself.
+    pub(super) on_link: BTreeSet<MacAddr>,
+    /// The same by VLAN, to tell cloned cells.
+    pub(super) on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
+    pub(super) reset_ttls: Vec<u8>,
+    /// Whether any packet of it had passed no router yet.
+    pub(super) at_home: bool,
+}
+
+impl View {
+    /// Whether an address is that of one machine on this VLAN and of another one elsewhere: a cell that nobody declared.
+    pub fn is_cloned(&self, cell: CellId, host: Host, vlans: &[u16]) -> bool {
+        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        marks.is_some_and(|marks| {
+            let here = marks.on_vlan.get(vlans);
+            let other = marks.on_vlan.iter().any(|(vlan, macs)| {
+                let apart = |here: &BTreeSet<MacAddr>| here.is_disjoint(macs);
+                vlan != vlans && here.is_some_and(apart) && !macs.iter().any(|mac| is_virtual_router(*mac))
+            });
+            other && here.is_some_and(|macs| !macs.iter().any(|mac| is_virtual_router(*mac)))
+        })
+    }
+
+    /// The same, for an address of which no packet is at hand.
+    pub fn is_cloned_somewhere(&self, cell: CellId, host: Host) -> bool {
+        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        marks.is_some_and(|marks| marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
+    }
+
+    /// Whether everything heard of a host had passed a router before: what is thrown away before that is not shown.
+    pub fn is_behind_a_router(&self, host: Host) -> bool {
+        let mut marks = self
+            .marks
+            .iter()
+            .filter(|((_, ip), _)| Some(*ip) == host.ip())
+            .map(|(_, marks)| marks)
+            .peekable();
+        marks.peek().is_some() && marks.all(|marks| !marks.at_home)
+    }
+
+    /// Why a reset in a host's name is provably not that host's; `None` where it may be.
+    ///
+    /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
+    /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
+    pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<(String, MacAddr)> {
+        let marks = self.marks.get(&(cell, host.ip()?))?;
+        let mac = reset.mac?;
+        if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac)) {
+            return None;
+        }
+        let virtual_router =
+            is_virtual_router(mac) || marks.on_link.iter().any(|own| is_virtual_router(*own));
+        if !marks.on_link.is_empty()
+            && !marks.on_link.contains(&mac)
+            && hops(reset.ttl) == 0
+            && !virtual_router
+        {
+            let own = marks.on_link.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
+            return Some((format!("it was made by {mac}, everything else of {host} by {own}"), mac));
+        }
+        let usual = &marks.reset_ttls;
+        if usual.len() >= RESET_BASELINE && usual.iter().all(|ttl| hops(*ttl) != hops(reset.ttl)) {
+            return Some((
+                format!(
+                    "the reset arrived {} hops away, {} other resets of {host} at {}",
+                    hops(reset.ttl),
+                    usual.len(),
+                    usual.first().map_or(0, |ttl| hops(*ttl))
+                ),
+                mac,
+            ));
+        }
+        None
+    }
+}
+
+/// How many routers a packet passed, were its initial time to live the next of the usual 32, 64, 128, 255.
+pub fn hops(ttl: u8) -> u8 {
+    [32, 64, 128, 255].into_iter().find(|initial| ttl <= *initial).unwrap_or(255) - ttl
+}
+
+/// VRRP (RFC 5798 section 7.3) and HSRP virtual MAC addresses move between machines.
+fn is_virtual_router(mac: MacAddr) -> bool {
+    matches!(
+        mac.0,
+        [0x00, 0x00, 0x5e, 0x00, 0x01 | 0x02, _]
+            | [0x00, 0x00, 0x0c, 0x07, 0xac, _]
+            | [0x00, 0x00, 0x0c, 0x9f, _, _]
+    )
+}
+
+/// The MAC address of whoever made the packets of one side of a flow, where they had passed no router and it is no virtual one.
+pub fn maker(side: &SideRecord) -> Option<MacAddr> {
+    let at_home = side.ttl.is_some_and(|ttl| hops(ttl) == 0);
+    side.mac.filter(|mac| at_home && !is_virtual_router(*mac))
+}

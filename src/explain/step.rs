@@ -1,0 +1,80 @@
+//! What steps are made of: packets with their filters, sentences, and commands that check them.
+
+use crate::report::Archive;
+use crate::report::ArchivedEvidence;
+use crate::report::ArchivedPacket;
+use crate::report::Spot;
+use crate::report::Step;
+use crate::report::frames;
+use crate::report::shell_word;
+
+/// One step a packet, in the order of time.
+pub fn cited(evidence: &[ArchivedEvidence], around: Option<&str>) -> Vec<Step> {
+    let mut pieces: Vec<&ArchivedEvidence> = evidence.iter().collect();
+    // Inside a file its own order counts: mirrors stamp an answer up to a millisecond before its cause.
+    let one_file = evidence.windows(2).all(|two| matches!(two, [a, b] if a.at.file == b.at.file));
+    pieces.sort_by_key(|piece| (if one_file { None } else { Some(piece.at.time) }, piece.at.packet));
+    pieces
+        .into_iter()
+        .map(|piece| Step {
+            says: sentence(&piece.note),
+            packets: vec![spot(piece)],
+            around: around.map(str::to_owned),
+        })
+        .collect()
+}
+
+/// Commands that need nothing of this program.
+pub fn check(archive: &Archive, evidence: &[ArchivedEvidence], around: Option<String>) -> Vec<String> {
+    let mut commands = Vec::new();
+    for input in &archive.inputs {
+        let mut numbers: Vec<u64> = evidence
+            .iter()
+            .filter(|piece| piece.at.file == input.file)
+            .map(|piece| piece.at.packet)
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        if numbers.is_empty() {
+            continue;
+        }
+        let file = shell_word(&input.file);
+        if let Some(hash) = &input.sha256 {
+            commands.push(format!("sha256sum {file}    # {hash}"));
+        }
+        commands.push(format!("tshark -r {file} -Y {}", shell_word(&frames(&numbers))));
+        if let Some(around) = &around {
+            commands.push(format!("tshark -r {file} -Y {}", shell_word(around)));
+        }
+    }
+    commands
+}
+
+pub fn says(text: String) -> Step {
+    Step { says: text, ..Step::default() }
+}
+
+pub fn spot(piece: &ArchivedEvidence) -> Spot {
+    Spot { note: piece.note.clone(), ..spot_at(&piece.at) }
+}
+
+pub fn spot_at(at: &ArchivedPacket) -> Spot {
+    Spot {
+        file: at.file.clone(),
+        packet: at.packet,
+        time: at.time,
+        note: String::new(),
+        filter: frames(&[at.packet]),
+    }
+}
+
+pub fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let head: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    let rest = chars.as_str().trim_end_matches('.');
+    if head.is_empty() { head } else { format!("{head}{rest}.") }
+}
+
+pub fn flows(n: u64) -> String {
+    if n == 1 { "1 flow".into() } else { format!("{n} flows") }
+}
