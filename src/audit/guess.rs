@@ -48,9 +48,8 @@ pub struct Guessed {
 }
 
 /// Ports at which a protocol is at home (IANA's registry of service names and port numbers): that it is spoken there says nothing of whose
-/// machine speaks it. Every operator station polls Modbus on 502, every message broker listens on 5672.
-const AT_HOME: [u16; 19] =
-    [22, 25, 53, 80, 102, 123, 135, 161, 389, 443, 502, 514, 636, 5671, 5672, 18_245, 34_964, 44_818, 47_808];
+/// machine speaks it. Every message broker listens on 5672.
+const AT_HOME: [u16; 13] = [22, 25, 53, 80, 123, 135, 161, 389, 443, 514, 636, 5671, 5672];
 
 /// One vote: this machine does what that role does, by this rule.
 struct Vote<'a> {
@@ -117,7 +116,7 @@ fn votes<'a>(ruleset: &'a Ruleset, observed: &Observed) -> Vec<Vote<'a>> {
             if !named && (!patterns.is_empty() || elsewhere) {
                 continue;
             }
-            let telling = named || key.port.is_some_and(|port| tells(reading, port));
+            let telling = named || key.port.is_some_and(|port| tells(ruleset, reading, port));
             let spoken = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
             let what = if spoken.is_empty() { "an attempt".to_owned() } else { spoken };
             let port = key.port.map_or_else(String::new, |port| format!("/{port}"));
@@ -151,10 +150,8 @@ impl<'a> Fitting<'a> {
 
 /// The component that each machine seems to be: the role with most telling rules, all its rules breaking a tie.
 fn components(ruleset: &Ruleset, votes: &[Vote<'_>]) -> BTreeMap<IpAddr, Guess> {
-    let is_component =
-        |role: &str| ruleset.roles.get(role).is_some_and(|role| role.kind == RoleKind::Component);
     let mut fitting: BTreeMap<(IpAddr, &str), Fitting<'_>> = BTreeMap::new();
-    for vote in votes.iter().filter(|vote| is_component(vote.role)) {
+    for vote in votes.iter().filter(|vote| is_component(ruleset, vote.role)) {
         let known = fitting.entry((vote.machine, vote.role)).or_insert_with(|| Fitting::new(&vote.evidence));
         known.all.insert(vote.rule);
         if vote.telling {
@@ -264,13 +261,17 @@ fn serves(reading: &Reading, conversation: &Conversation) -> bool {
     })
 }
 
-/// Whether hardly anything else is on this port of the rule's: it is named by itself, not one of a range, and is no protocol's home.
-fn tells(reading: &Reading, port: u16) -> bool {
-    !AT_HOME.contains(&port)
-        && reading
-            .services
-            .iter()
-            .any(|service| service.ports.start() == service.ports.end() && service.ports.contains(&port))
+/// Whether hardly anything else is on this port: a component's own service, named by itself and not one of a range, and no protocol's
+/// home. What a component asks of its peers, like reading controllers, any operator station does.
+fn tells(ruleset: &Ruleset, reading: &Reading, port: u16) -> bool {
+    let own = reading.to.iter().all(|role| is_component(ruleset, role));
+    let alone =
+        reading.services.iter().any(|service| *service.ports.start() == port && *service.ports.end() == port);
+    own && alone && !AT_HOME.contains(&port)
+}
+
+fn is_component(ruleset: &Ruleset, role: &str) -> bool {
+    ruleset.roles.get(role).is_some_and(|role| role.kind == RoleKind::Component)
 }
 
 /// Whether the conversation proved to be what the rule names, or was an attempt that proved nothing.
@@ -327,8 +328,8 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_at_home_makes_nobody_a_component() {
-        for (port, protocol) in [(502, "modbus"), (102, "s7comm"), (5672, "amqp"), (443, "tls")] {
+    fn what_any_machine_does_makes_nobody_a_component() {
+        for (port, protocol) in [(502, "modbus"), (5562, "melsec"), (5672, "amqp"), (443, "tls")] {
             assert_eq!(roles(vec![spoken(port, protocol)]), Vec::<String>::new(), "{protocol} on {port}");
         }
     }
