@@ -43,15 +43,14 @@ scores: build
 
 # The table says what the program says, so it is made by the optimised build: seconds instead of a minute.
 degradation: setup
-	DEGRADATION_WRITE=1 cargo test --locked --release --test degradation -- --nocapture table
+	DEGRADATION_WRITE=1 cargo test --locked --release --test program -- --nocapture degradation::table
 
 fuzz: setup
 	@sh fuzz/run.sh $(or $(SECONDS),20)
 
 # Builds as who calls it; the lab itself becomes root through sudo, and says why where it can't run.
-lab: setup
-	cargo build --locked
-	@python3 lab/lab.py target/debug/spanaudit target/lab $(SCENARIO)
+lab: build
+	@python3 lab/lab.py $(BIN) target/lab $(SCENARIO)
 
 bench: setup
 	cargo bench --locked

@@ -47,8 +47,9 @@ pub struct Guessed {
     pub notes: Vec<String>,
 }
 
-/// Ports that too many products use for a guess by port and protocol alone.
-const COMMON_PORTS: [u16; 10] = [22, 25, 53, 80, 123, 135, 161, 389, 443, 636];
+/// Ports at which a protocol is at home (IANA's registry of service names and port numbers): that it is spoken there says nothing of whose
+/// machine speaks it. Every message broker listens on 5672.
+const AT_HOME: [u16; 13] = [22, 25, 53, 80, 123, 135, 161, 389, 443, 514, 636, 5671, 5672];
 
 /// One vote: this machine does what that role does, by this rule.
 struct Vote<'a> {
@@ -115,7 +116,7 @@ fn votes<'a>(ruleset: &'a Ruleset, observed: &Observed) -> Vec<Vote<'a>> {
             if !named && (!patterns.is_empty() || elsewhere) {
                 continue;
             }
-            let telling = named || key.port.is_some_and(|port| !COMMON_PORTS.contains(&port));
+            let telling = named || key.port.is_some_and(|port| tells(ruleset, reading, port));
             let spoken = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
             let what = if spoken.is_empty() { "an attempt".to_owned() } else { spoken };
             let port = key.port.map_or_else(String::new, |port| format!("/{port}"));
@@ -149,10 +150,8 @@ impl<'a> Fitting<'a> {
 
 /// The component that each machine seems to be: the role with most telling rules, all its rules breaking a tie.
 fn components(ruleset: &Ruleset, votes: &[Vote<'_>]) -> BTreeMap<IpAddr, Guess> {
-    let is_component =
-        |role: &str| ruleset.roles.get(role).is_some_and(|role| role.kind == RoleKind::Component);
     let mut fitting: BTreeMap<(IpAddr, &str), Fitting<'_>> = BTreeMap::new();
-    for vote in votes.iter().filter(|vote| is_component(vote.role)) {
+    for vote in votes.iter().filter(|vote| is_component(ruleset, vote.role)) {
         let known = fitting.entry((vote.machine, vote.role)).or_insert_with(|| Fitting::new(&vote.evidence));
         known.all.insert(vote.rule);
         if vote.telling {
@@ -262,6 +261,19 @@ fn serves(reading: &Reading, conversation: &Conversation) -> bool {
     })
 }
 
+/// Whether hardly anything else is on this port: a component's own service, named by itself and not one of a range, and no protocol's
+/// home. What a component asks of its peers, like reading controllers, any operator station does.
+fn tells(ruleset: &Ruleset, reading: &Reading, port: u16) -> bool {
+    let own = reading.to.iter().all(|role| is_component(ruleset, role));
+    let alone =
+        reading.services.iter().any(|service| *service.ports.start() == port && *service.ports.end() == port);
+    own && alone && !AT_HOME.contains(&port)
+}
+
+fn is_component(ruleset: &Ruleset, role: &str) -> bool {
+    ruleset.roles.get(role).is_some_and(|role| role.kind == RoleKind::Component)
+}
+
 /// Whether the conversation proved to be what the rule names, or was an attempt that proved nothing.
 fn speaks(rule: &Rule, conversation: &Conversation) -> bool {
     if rule.protocol.is_empty()
@@ -285,4 +297,58 @@ pub fn calls_nothing_unexpected(mut judged: Vec<Judged>) -> Vec<Judged> {
         one.told.reason = format!("not judged, since the roles are guessed ({})", one.told.reason);
     }
     judged
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::site;
+    use crate::audit::testing::answered;
+    use crate::audit::testing::observed;
+    use crate::model::FlowRecord;
+    use crate::model::Transport;
+    use crate::rules;
+
+    /// The roles that seem to be played, with both documents at hand.
+    fn roles(flows: Vec<FlowRecord>) -> Vec<String> {
+        let text = "[site]\nname = \"guessed\"\nrulesets = [\"opswat-md-ot-security\", \"microsoft-defender-for-iot\"]\n";
+        // What the documents name is not the question here.
+        let words: Vec<&str> = rules::builtin().iter().flat_map(|(_, text)| text.split('"')).collect();
+        let open = rules::parse_site("site.toml", text, Path::new("."), &words);
+        let guessed = site(&observed(flows, 60_000), &open.expect("a site"));
+        guessed.guesses.into_iter().map(|guess| guess.role).collect()
+    }
+
+    fn spoken(port: u16, protocol: &'static str) -> FlowRecord {
+        let mut flow = answered(0, protocol);
+        assert_eq!(flow.transport, Transport::Tcp);
+        flow.server.port = Some(port);
+        flow
+    }
+
+    #[test]
+    fn what_any_machine_does_makes_nobody_a_component() {
+        for (port, protocol) in [(502, "modbus"), (5562, "melsec"), (5672, "amqp"), (443, "tls")] {
+            assert_eq!(roles(vec![spoken(port, protocol)]), Vec::<String>::new(), "{protocol} on {port}");
+        }
+    }
+
+    #[test]
+    fn a_port_out_of_a_range_makes_nobody_a_component() {
+        assert_eq!(roles(vec![spoken(49_664, "dce-rpc")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_service_of_the_product_alone_tells_both_ends() {
+        assert_eq!(roles(vec![spoken(1443, "tls")]), ["network-sensor", "site-manager"]);
+    }
+
+    #[test]
+    fn what_a_known_component_does_at_home_makes_peers() {
+        let mut poll = spoken(502, "modbus");
+        (poll.client.host, poll.server.host) =
+            (poll.server.host, "10.0.3.30".parse().map(crate::model::Host::Ip).expect("an address"));
+        assert_eq!(roles(vec![spoken(1443, "tls"), poll]), ["asset", "network-sensor", "site-manager"]);
+    }
 }

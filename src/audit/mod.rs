@@ -135,7 +135,10 @@ fn conclude(
 ) -> (Conclusion, Vec<String>) {
     let mut because = Vec::new();
     if guessed {
-        because.push("the roles were guessed from the traffic".to_owned());
+        because.push(match any_component {
+            true => "the roles were guessed from the traffic".to_owned(),
+            false => "nobody said who plays which role, and the traffic does not show it".to_owned(),
+        });
         return (Conclusion::Inconclusive, because);
     }
     if findings.iter().any(|finding| finding.counts) {

@@ -17,13 +17,13 @@ use crate::model::RoleBasis;
 use crate::model::Tally;
 use crate::model::Vantage;
 
+use super::learnt::Conversations;
+use super::learnt::Learnt;
+use super::learnt::Room;
+use super::learnt::fold;
 use super::names;
 use super::names::Names;
 use super::resolve::Resolver;
-use super::shard::Conversations;
-use super::shard::Learnt;
-use super::shard::Room;
-use super::shard::fold;
 use super::vantage::Hosts;
 
 /// What a source says of itself.

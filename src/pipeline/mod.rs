@@ -11,6 +11,8 @@ mod elsewhere;
 mod engine;
 mod judge;
 mod lane;
+mod learnt;
+mod leave;
 mod live;
 mod merge;
 mod names;
@@ -50,9 +52,9 @@ pub use live::Snapshot;
 pub use recent::Kept;
 pub use recent::Recent;
 
+use learnt::Room;
 use merge::Told;
 use shard::Bounds;
-use shard::Room;
 use shard::SHARDS;
 
 /// How many shards there are, for whoever has the kernel spread packets as shards are.

@@ -1,11 +1,8 @@
 //! One logical shard: its flow table, what its flows prove to be, and what it learns. Which worker runs it changes nothing.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use foldhash::fast::FixedState;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use hashbrown::HashSet;
 
 use crate::classify::Carrier;
@@ -15,65 +12,39 @@ use crate::decode::Piece;
 use crate::decode::Plain;
 use crate::flow::Appearance;
 use crate::flow::Arrival;
-use crate::flow::Copied;
 use crate::flow::ErrorSeen;
-use crate::flow::Flow;
 use crate::flow::Key;
 use crate::flow::Leaves;
-use crate::flow::Left;
 use crate::flow::Limits;
-use crate::flow::Lone;
 use crate::flow::Payload;
 use crate::flow::Place;
-use crate::flow::Proven;
 use crate::flow::Quick;
 use crate::flow::Recent;
 use crate::flow::Seen;
 use crate::flow::SlotId;
 use crate::flow::Table;
 use crate::model::CellId;
-use crate::model::Conversation;
-use crate::model::ConversationKey;
-use crate::model::FlowRecord;
 use crate::model::Host;
-use crate::model::KEPT_EACH_END;
-use crate::model::Lease;
-use crate::model::Lookup;
-use crate::model::Outcome;
 use crate::model::PacketRef;
-use crate::model::RoleBasis;
-use crate::model::RpcEndpoint;
-use crate::model::Statement;
-use crate::model::Tally;
-use crate::model::Term;
 use crate::model::Timestamp;
-use crate::model::Transport;
 use crate::model::WholeFlow;
 
 use super::cells::CellMap;
-use super::elsewhere::Elsewhere;
 use super::judge::Heard;
 use super::judge::Judgement;
+use super::learnt::Learnt;
+use super::learnt::MOST_LEARNED;
+use super::learnt::Room;
+use super::leave::Sink;
+use super::leave::carrier;
 use super::merge;
 use super::names;
-use super::resolve::Resolver;
-use super::sweep::Sweeps;
 use super::together::Ready;
 use super::vantage::Hosts;
 use super::vantage::View;
 
 /// How many shards there are, whatever the number of workers.
 pub const SHARDS: usize = 64;
-/// The most service endpoints that one shard learns from handshakes.
-const MOST_LEARNED: usize = 16_384;
-/// The most streams without opening that wait for the merge to tell their roles.
-const MOST_UNSETTLED: usize = 1024;
-/// The most lookups and dynamic ports that one shard keeps.
-pub const MOST_LOOKUPS: usize = 65_536;
-pub const MOST_ENDPOINTS: usize = 16_384;
-/// The most leases that one shard keeps, prolongations not counted.
-pub const MOST_LEASES: usize = 16_384;
-
 /// What a shard is to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tasks {
@@ -116,42 +87,6 @@ pub struct Delivery<'a> {
     pub tasks: Tasks,
 }
 
-/// Conversations in no order: the merge sorts them.
-pub type Conversations = HashMap<ConversationKey, Box<Conversation>, RandomState>;
-
-/// What a shard learnt.
-#[derive(Clone)]
-pub struct Learnt {
-    /// Where its packets went.
-    pub tally: Tally,
-    /// Its flows, where they were asked for.
-    pub flows: Vec<FlowRecord>,
-    /// Its conversations.
-    pub conversations: Conversations,
-    /// Flow records kept whole in them.
-    pub whole: usize,
-    /// Streams without opening: who is the server may be known once all shards are done.
-    pub unsettled: Vec<WholeFlow>,
-    /// Questions that may be answered from another port.
-    pub elsewhere: Elsewhere,
-    /// Service endpoints seen accepting.
-    pub learned: BTreeSet<(CellId, Host, u16)>,
-    /// DNS lookups.
-    pub lookups: Vec<Lookup>,
-    /// Dynamic ports.
-    pub endpoints: Vec<RpcEndpoint>,
-    /// Addresses handed out, in the order in which that was said.
-    pub leases: Vec<Lease>,
-    /// What was left out because of a bound, in words, with how many.
-    pub left_out: BTreeMap<&'static str, u64>,
-    /// Address resolution.
-    pub resolver: Resolver,
-    /// Tries that came to nothing, folded.
-    pub sweeps: Sweeps,
-    /// The mirror's view.
-    pub view: View,
-}
-
 /// A shard at work.
 pub struct Shard {
     table: Table<Judgement>,
@@ -172,22 +107,7 @@ impl Shard {
             recent: Recent::default(),
             bounds,
             kept: 0,
-            learnt: Learnt {
-                tally: Tally::default(),
-                flows: Vec::new(),
-                conversations: Conversations::default(),
-                whole: 0,
-                unsettled: Vec::new(),
-                elsewhere: Elsewhere::default(),
-                learned: BTreeSet::new(),
-                lookups: Vec::new(),
-                endpoints: Vec::new(),
-                leases: Vec::new(),
-                left_out: BTreeMap::new(),
-                resolver: Resolver::default(),
-                sweeps: Sweeps::default(),
-                view: View::new(hosts, bounds.hosts),
-            },
+            learnt: Learnt::new(View::new(hosts, bounds.hosts)),
             heard: Vec::new(),
         }
     }
@@ -434,7 +354,7 @@ impl Shard {
         self.kept = (self.kept + judgement.kept()).saturating_sub(before);
         if !self.heard.is_empty() {
             let mut heard = std::mem::take(&mut self.heard);
-            state(&mut self.learnt, flow, judgement, &mut heard);
+            self.learnt.state(flow, judgement, &mut heard);
             self.heard = heard;
         }
     }
@@ -458,223 +378,6 @@ impl Shard {
 /// Why a decoded frame still can't be in a flow: nothing in it names two ends.
 const NO_HOSTS: &str = "no-addresses";
 
-/// Takes flows as they leave the table.
-struct Sink<'a> {
-    bounds: &'a Bounds,
-    kept: &'a mut usize,
-    learnt: &'a mut Learnt,
-}
-
-impl Sink<'_> {
-    fn leave(&mut self, left: Left<'_, Judgement>, why: Leaves) {
-        if let Left::Lone(lone, _) = left
-            && self.learnt.fold_try(lone, why, self.bounds)
-        {
-            return;
-        }
-        if let Left::Lone(lone, _) = left {
-            let place = lone.place();
-            self.learnt.sweeps.count(place.cell, place.source().host);
-        }
-        let (flow, judgement) = left.whole();
-        self.take(flow, judgement, why);
-    }
-
-    fn take(&mut self, flow: Flow, mut judgement: Judgement, why: Leaves) {
-        let goes_on = why == Leaves::GoesOn;
-        if !goes_on {
-            *self.kept = self.kept.saturating_sub(judgement.kept());
-        }
-        let mut heard = Vec::new();
-        judgement.finish(&flow, carrier(flow.transport), &mut heard);
-        if goes_on {
-            heard.clear();
-        }
-        state(self.learnt, &flow, &mut judgement, &mut heard);
-        // What a flow that goes on still waits for is told when it ends.
-        if let Some(questions) = judgement.questions.take()
-            && !goes_on
-        {
-            let mut told = Vec::new();
-            questions.finish(&mut told);
-            keep_lookups(self.learnt, told);
-        }
-        let (classification, client, answers) = judgement.tell();
-        let hosts = names::stated(&classification.facts);
-        self.learnt.view.take(&flow);
-        let record = Box::new(flow.tell(Proven { classification, client, answers, hosts }));
-        self.learnt.tally.flows += 1;
-        self.learnt.tally.evicted += u64::from(why == Leaves::Evicted);
-        if record.transport == Transport::Tcp {
-            if matches!(record.outcome, Outcome::Established | Outcome::Cut) {
-                self.learn(&record);
-            } else if record.role_basis != RoleBasis::Handshake
-                && self.learnt.unsettled.len() < MOST_UNSETTLED
-            {
-                self.learnt.unsettled.push(record);
-                return;
-            }
-        }
-        if let Some(record) = self.learnt.elsewhere.take(record) {
-            self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
-        }
-    }
-
-    fn learn(&mut self, record: &FlowRecord) {
-        if let Some(port) = record.server.port
-            && self.learnt.learned.len() < MOST_LEARNED
-        {
-            self.learnt.learned.insert((record.cell, record.server.host, port));
-        }
-    }
-}
-
-impl Learnt {
-    /// Counts what was left out, in words.
-    pub fn leave_out(&mut self, what: &'static str, count: u64) {
-        if count > 0 {
-            *self.left_out.entry(what).or_default() += count;
-        }
-    }
-
-    /// Folds a lone SYN into its client's sweep, where it is part of one.
-    fn fold_try(&mut self, lone: &Lone, why: Leaves, bounds: &Bounds) -> bool {
-        let place = lone.place();
-        let (client, server) = (place.source(), place.destination());
-        if !self.sweeps.is_sweeping(place.cell, client.host, bounds.room.tries)
-            && self.conversations.len() < bounds.room.conversations
-        {
-            return false;
-        }
-        let key = ConversationKey {
-            cell: place.cell,
-            client: client.host,
-            server: server.host,
-            transport: place.transport,
-            port: server.port,
-        };
-        if self.sweeps.may_know(&key) && self.conversations.contains_key(&key) {
-            return false;
-        }
-        self.sweeps.fold(place.cell, client.host, server, lone);
-        self.tally.folded += 1;
-        self.tally.evicted += u64::from(why == Leaves::Evicted);
-        true
-    }
-
-    /// Counts copies that a mirror delivered.
-    fn copied(&mut self, how: Copied, packets: u64) {
-        self.tally.duplicates += packets;
-        let copies = &mut self.view.copies;
-        *match how {
-            Copied::Same => &mut copies.same,
-            Copied::OtherVlan => &mut copies.other_vlan,
-            Copied::Routed => &mut copies.routed,
-            Copied::OtherWay => &mut copies.other_way,
-        } += packets;
-    }
-
-    /// Takes note of an address handed out, prolonged or handed back.
-    fn lease(&mut self, cell: CellId, term: &Term, at: PacketRef) {
-        let until = at.time.plus(term.lasts);
-        let mut latest = self.leases.iter_mut().rev();
-        let known = latest.find(|known| known.cell == cell && known.address == term.address);
-        if let Some(known) = known.filter(|known| known.mac == term.mac) {
-            known.until = until;
-        } else if term.lasts.is_zero() {
-            // Whoever hands back what another machine has by now changes nothing.
-        } else if self.leases.len() < MOST_LEASES {
-            self.leases.push(Lease { cell, address: term.address, mac: term.mac, from: at, until });
-        } else {
-            self.leave_out("leases beyond those that are kept", 1);
-        }
-    }
-
-    /// Keeps a record whose roles are settled, within the bound on conversations.
-    pub fn keep(&mut self, record: WholeFlow, keep_flows: bool, room: &Room) {
-        if keep_flows {
-            self.flows.push((*record).clone());
-        }
-        let (key, before) = (ConversationKey::of(&record), self.conversations.len());
-        fold(&mut self.conversations, record, room, &mut self.whole, &mut self.left_out);
-        if self.conversations.len() > before {
-            self.sweeps.know(&key);
-        }
-    }
-}
-
-/// Folds a flow into its conversation. Beyond the bound, the ports of attempts that came to nothing are folded together, so that
-/// a sweep over all ports of a plant stays one line a pair; whatever was answered has room for [`ANSWERED`] times as many.
-pub fn fold(
-    conversations: &mut Conversations,
-    record: WholeFlow,
-    room: &Room,
-    whole: &mut usize,
-    left_out: &mut BTreeMap<&'static str, u64>,
-) {
-    let mut key = ConversationKey::of(&record);
-    let short = *whole >= room.records;
-    if let Some(known) = conversations.get_mut(&key) {
-        return add(known, record, short, whole);
-    }
-    let most = if came_to_nothing(&record) {
-        room.conversations
-    } else {
-        room.conversations.saturating_mul(ANSWERED)
-    };
-    if conversations.len() >= most {
-        *left_out.entry("flows whose ports were folded together").or_default() += 1;
-        key.port = None;
-        if let Some(known) = conversations.get_mut(&key) {
-            return add(known, record, true, whole);
-        }
-        if conversations.len() >= room.conversations.saturating_mul(2 * ANSWERED) {
-            *left_out.entry("flows whose conversations were only counted").or_default() += 1;
-            return;
-        }
-    }
-    conversations.insert(key, Box::new(Conversation::under(key, record)));
-    *whole += 1;
-}
-
-/// Folds a flow into a known conversation, and counts what stays whole of it.
-fn add(known: &mut Conversation, record: WholeFlow, short: bool, whole: &mut usize) {
-    let before = known.attempts().len();
-    known.fold_keeping(record, if short { 1 } else { KEPT_EACH_END });
-    *whole += known.attempts().len() - before;
-}
-
-/// What there is room for in one shard.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// The most conversations of which each has its own entry though it came to nothing.
-    pub conversations: usize,
-    /// Flow records kept whole beyond which a conversation keeps only its first and its last.
-    pub records: usize,
-    /// The most vain tries of one client that are conversations of their own.
-    pub tries: usize,
-}
-
-/// How many times the bound on conversations is left for those that were more than a single try.
-const ANSWERED: usize = 4;
-
-/// Whether a flow was one try that nobody answered, or that was turned away: what sweeps are made of.
-fn came_to_nothing(record: &FlowRecord) -> bool {
-    matches!(record.outcome, Outcome::Unanswered | Outcome::Refused | Outcome::Rejected | Outcome::Observed)
-        && record.from_client.packets <= 1
-        && record.classification.protocol.is_none()
-}
-
-/// What carries the payload of a flow, where protocols can judge it.
-fn carrier(transport: Transport) -> Option<Carrier> {
-    match transport {
-        Transport::Tcp => Some(Carrier::Tcp),
-        Transport::Udp => Some(Carrier::Udp),
-        Transport::Ethernet(kind) => Some(Carrier::Ethernet(kind)),
-        Transport::Sctp | Transport::Icmp | Transport::Icmpv6 | Transport::Ip(_) => None,
-    }
-}
-
 fn payload<'a>(arrival: &Arrival<'a>) -> Option<Payload<'a>> {
     let (sequence, bytes, promised) = match arrival.frame.body {
         // What comes with a reset is no part of the stream (RFC 9293 section 3.5.3: it may explain the reset).
@@ -687,49 +390,4 @@ fn payload<'a>(arrival: &Arrival<'a>) -> Option<Payload<'a>> {
         _ => return None,
     };
     Some(Payload { at: arrival.at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) })
-}
-
-/// Takes in what messages stated beyond their flow.
-fn state(learnt: &mut Learnt, flow: &Flow, judgement: &mut Judgement, heard: &mut Vec<Heard>) {
-    for (at, from, statement) in heard.drain(..) {
-        let (source, destination) = (flow.ends.of(from).host, flow.ends.of(from.other()).host);
-        match statement {
-            Statement::Dns(message) => {
-                // Multicast name resolution has its own rules: silence there is no failed lookup.
-                if judgement.name() != Some("dns") || flow.group.is_some() {
-                    continue;
-                }
-                let mut told = Vec::new();
-                let questions = judgement.questions.get_or_insert_default();
-                questions.hear(message, at, flow.cell, (source, destination), &mut told);
-                keep_lookups(learnt, told);
-            }
-            Statement::RpcEndpoint { address, transport, port } => {
-                if learnt.endpoints.len() >= MOST_ENDPOINTS {
-                    *learnt.left_out.entry("dynamic ports beyond those that are kept").or_default() += 1;
-                    continue;
-                }
-                let server = address.map_or(source, Host::Ip);
-                learnt.endpoints.push(RpcEndpoint {
-                    cell: flow.cell,
-                    client: destination,
-                    server,
-                    transport,
-                    port,
-                    at,
-                });
-            }
-            Statement::Lease(term) => learnt.lease(flow.cell, &term, at),
-        }
-    }
-}
-
-fn keep_lookups(learnt: &mut Learnt, told: Vec<Lookup>) {
-    for lookup in told {
-        if learnt.lookups.len() < MOST_LOOKUPS {
-            learnt.lookups.push(lookup);
-        } else {
-            *learnt.left_out.entry("name lookups beyond those that are kept").or_default() += 1;
-        }
-    }
 }

@@ -6,7 +6,6 @@ use std::io::Write as _;
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
 use serde_json::ser::Formatter;
-use serde_json::ser::PrettyFormatter;
 use serde_json::ser::Serializer;
 
 use super::escape::is_hostile;
@@ -22,10 +21,11 @@ pub fn write_line(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result
     out.write_all(&line)
 }
 
-/// Writes a value over many lines, indented, and ends the last.
+/// Writes an object over many lines, one for each of its members and for each member of these, and ends the last: a conversation
+/// or a finding is one line, for grep and diff and half the bytes of a page indented to the leaves.
 pub fn write_page(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result<()> {
     let mut gather = Gather { bytes: Vec::with_capacity(GATHERED), out };
-    value.serialize(&mut Serializer::with_formatter(&mut gather, Safe(PrettyFormatter::new())))?;
+    value.serialize(&mut Serializer::with_formatter(&mut gather, Safe(Lines::default())))?;
     gather.write_all(b"\n")?;
     gather.pass_on()
 }
@@ -67,6 +67,89 @@ impl io::Write for Gather<'_> {
     }
 }
 
+/// Whether there is nothing but ASCII below DEL, as nearly always; C0 controls never get here. Without an early exit, so that the
+/// compiler looks at sixteen bytes at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    // The highest bit is set in what is not ASCII, and in DEL once one is added.
+    bytes.iter().fold(0, |seen, &byte| seen | byte | byte.wrapping_add(1)) & 0x80 == 0
+}
+
+/// How deep each member has a line of its own: the page's members, and their members.
+const LINES_TO: usize = 2;
+
+/// The layout of a page.
+#[derive(Default)]
+struct Lines {
+    /// How many objects and arrays are open.
+    depth: usize,
+    /// Whether the innermost has a member.
+    has_member: bool,
+}
+
+impl Lines {
+    fn open<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.has_member = false;
+        writer.write_all(bracket)
+    }
+
+    fn close<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
+        let breaks = self.has_member && self.depth <= LINES_TO;
+        self.depth = self.depth.saturating_sub(1);
+        self.has_member = true;
+        if breaks {
+            self.break_line(writer)?;
+        }
+        writer.write_all(bracket)
+    }
+
+    fn member<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.has_member = true;
+        if !first {
+            writer.write_all(b",")?;
+        }
+        if self.depth <= LINES_TO { self.break_line(writer) } else { Ok(()) }
+    }
+
+    fn break_line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(match self.depth {
+            0 => b"\n",
+            1 => b"\n  ",
+            _ => b"\n    ",
+        })
+    }
+}
+
+impl Formatter for Lines {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"]")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.member(writer, first)
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.member(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(if self.depth <= LINES_TO { b": " } else { b":" })
+    }
+}
+
 /// A formatter that looks after the text and leaves the layout to another.
 struct Safe<F>(F);
 
@@ -77,8 +160,7 @@ impl<F: Formatter> Formatter for Safe<F> {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly all text is printable ASCII.
-        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        if is_plain(fragment.as_bytes()) {
             return writer.write_all(fragment.as_bytes());
         }
         let mut told = 0;
@@ -169,5 +251,26 @@ mod tests {
         let line = String::from_utf8(out).unwrap();
         assert_eq!(line, "\"a\\u202eb\\\"c\\\\\\u009b\\u001b\\udb40\\udc41\\u007fé\"\n");
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+    }
+
+    #[test]
+    fn a_page_has_a_line_for_each_member_of_a_member() {
+        let page = serde_json::json!({
+            "name": "x", "none": [], "empty": {}, "list": [{"a": 1, "b": [2, 3]}, {}], "object": {"c": {"d": 4}, "e": null},
+        });
+        let mut out = Vec::new();
+        write_page(&page, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let wanted = "{\n  \"name\": \"x\",\n  \"none\": [],\n  \"empty\": {},\n  \"list\": [\n    {\"a\":1,\"b\":[2,3]},\n    {}\n  ],\n  \
+                      \"object\": {\n    \"c\": {\"d\":4},\n    \"e\": null\n  }\n}\n";
+        assert_eq!(text, wanted);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), page);
+    }
+
+    #[test]
+    fn plain_is_what_every_terminal_shows_as_it_is() {
+        for byte in b' '..=u8::MAX {
+            assert_eq!(is_plain(&[b'a', byte]), byte < 0x7f, "{byte:#x}");
+        }
     }
 }

@@ -22,11 +22,15 @@ pub fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         Conclusion::Inconclusive => Paint::Warning,
     };
     if report.site.provisional {
-        page.paragraph(
-            0,
-            "PROVISIONAL: the roles below were guessed from the traffic. Check them before you act on this.",
-            Paint::Warning,
-        )?;
+        let warning = match report.site.roles.is_empty() {
+            true => {
+                "PROVISIONAL: no site file was given, and no machine shows itself as a part of a documented product."
+            }
+            false => {
+                "PROVISIONAL: the roles below were guessed from the traffic. Check them before you act on this."
+            }
+        };
+        page.paragraph(0, warning, Paint::Warning)?;
     }
     page.paragraph(0, &answer(report), paint)?;
     page.paragraph(0, &shown(report), Paint::Bold)?;

@@ -254,7 +254,7 @@ fn nothing_names_a_path_of_a_machine() {
     let mut wrong = Vec::new();
     let mut paths = files(&["src", "tests", "benches", "fuzz"]);
     paths.extend(["Makefile", ".ci/run", "fuzz/run.sh"].map(|name| root().join(name)));
-    for folder in ["", "docs", "scripts", "rulesets", "tests/snapshots"] {
+    for folder in ["", "docs", "scripts", "rulesets", "tests/program/snapshots"] {
         let entries = fs::read_dir(root().join(folder)).expect("a folder of the project").flatten();
         let endings = ["md", "sh", "toml", "snap"];
         paths.extend(entries.map(|entry| entry.path()).filter(|path| {

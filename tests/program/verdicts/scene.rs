@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_json::Value;
 use spanaudit::rules;
 
+use super::super::common;
 use super::bytes;
 use super::bytes::Messages;
 use super::bytes::TLS13;
-use super::common;
 use super::plant::Machine;
 use super::plant::Plant;
 use super::plant::S;

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "this is a test")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -19,13 +17,13 @@ use spanaudit::model::Report;
 use spanaudit::model::Verdict;
 use spanaudit::rules;
 
-use common::Case;
-use common::audit;
-use common::cases;
-use common::corpus;
-use common::lab;
-use common::observe;
-use common::protocols;
+use super::common::Case;
+use super::common::audit;
+use super::common::cases;
+use super::common::corpus;
+use super::common::lab;
+use super::common::observe;
+use super::common::protocols;
 
 /// What runs have shown, each kind by its words.
 #[derive(Default)]
@@ -204,7 +202,7 @@ fn check_documentation(path: &str, wanted: &str) {
     let line = found.lines().zip(wanted.lines()).position(|(found, wanted)| found != wanted);
     assert!(
         found == wanted,
-        "{path} is stale from line {} on; renew it with: UPDATE_DOCS=1 cargo test --test coverage",
+        "{path} is stale from line {} on; renew it with: UPDATE_DOCS=1 cargo test --test program coverage",
         line.map_or(found.lines().count().min(wanted.lines().count()), |line| line) + 1,
     );
 }
@@ -214,7 +212,7 @@ fn protocol_page() -> String {
     let mut page = format!(
         "# Protocols\n\n\
          What spanaudit can prove a flow to be, from its payload alone: {} protocols. The ports are the usual ones, for people; no\n\
-         classifier sees them. This page is made from the registry in `src/classify/mod.rs`; `UPDATE_DOCS=1 cargo test --test coverage`\n\
+         classifier sees them. This page is made from the registry in `src/classify/mod.rs`; `UPDATE_DOCS=1 cargo test --test program coverage`\n\
          renews it.\n\n\
          | name | protocol | specification | usual ports |\n|---|---|---|---|\n",
         PROTOCOLS.len()

@@ -1,7 +1,7 @@
 //! Degradation: every healthy and every blocked recording, spoiled in the ways in which mirrors, links and plants spoil recordings.
 //!
 //! Over all of them nothing that works may be told as blocked, failed or violated, nothing documented as unexpected, and what is
-//! broken stays broken or becomes undecided. `cargo test --test degradation -- --nocapture table` prints the table that stands in
+//! broken stays broken or becomes undecided. `cargo test --test program -- --nocapture degradation::table` prints the table that stands in
 //! `docs/degradation.md`.
 //!
 //! To look closer: `DEGRADATION_ONLY=TEXT` keeps the variants whose "scenario variant" contains the text, `DEGRADATION_OPEN=1` prints

@@ -6,8 +6,6 @@
 
 mod blocked;
 mod bytes;
-#[path = "../common/mod.rs"]
-mod common;
 mod datagrams;
 mod failed;
 mod hours;

@@ -1,8 +1,6 @@
 //! No bytes can crash it, hang it or make its sums wrong: prefixes of payloads, whole recordings, recordings cut and damaged.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "this is a test")]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -28,14 +26,14 @@ use spanaudit::report::FORMATS;
 use spanaudit::rules;
 use spanaudit::rules::Site;
 
-use common::Noise;
-use common::cases;
-use common::corpus;
-use common::observe;
-use common::observe_bytes;
-use common::protocols;
-use common::tell;
-use common::tell_flows;
+use super::common::Noise;
+use super::common::cases;
+use super::common::corpus;
+use super::common::observe;
+use super::common::observe_bytes;
+use super::common::protocols;
+use super::common::tell;
+use super::common::tell_flows;
 
 /// Longer than any of the runs below should take on a slow machine, and short enough to tell a loop without end.
 const TOO_LONG: Duration = Duration::from_secs(60);

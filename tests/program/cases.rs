@@ -1,10 +1,8 @@
 //! Every folder of testdata/cases from the recording to the report: snapshots beside the capture, and the same bytes whatever the
 //! number of threads, the packing, and the files that the recording is spread over.
 //!
-//! `INSTA_UPDATE=always cargo test --test cases` renews the snapshots; read the difference before committing it.
+//! `INSTA_UPDATE=always cargo test --test program cases` renews the snapshots; read the difference before committing it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "this is a test")]
-
-mod common;
 
 use std::fs;
 use std::io::Write;
@@ -17,13 +15,13 @@ use serde_json::Value;
 use spanaudit::model::Observed;
 use spanaudit::pipeline;
 
-use common::Case;
-use common::audit;
-use common::cases;
-use common::observe;
-use common::observe_bytes;
-use common::tell;
-use common::tell_flows;
+use super::common::Case;
+use super::common::audit;
+use super::common::cases;
+use super::common::observe;
+use super::common::observe_bytes;
+use super::common::tell;
+use super::common::tell_flows;
 
 /// Everything that is told of a run: text and JSON of the audit, text and JSON of the flows.
 fn all(observed: &Observed, case: &Case) -> [String; 4] {
