@@ -107,7 +107,7 @@ fn an_outage_that_is_over_is_history() {
 
 #[test]
 fn flapping_is_told_as_flapping_and_the_latest_state_decides() {
-    let (link, _) = told(&mut plant(false, |at| at / HOUR % 2 == 0));
+    let (link, _) = told(&mut plant(false, |at| (at / HOUR).is_multiple_of(2)));
     assert_eq!(link["verdict"], "satisfied");
     assert_eq!(history(&link).len(), 9);
     let reason = link["reason"].as_str().unwrap();
