@@ -36,6 +36,15 @@ impl Protocol for Dhcp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, 1 | 2),
+            2 => byte <= LONGEST_ADDRESS,
+            3 => byte <= MOST_HOPS,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
@@ -59,7 +68,7 @@ impl Protocol for Dhcp {
             }
         }
         let open = !(seen.first.complete && seen.second.complete);
-        Probe::Proven(Proof { client, facts, open, ..Proof::default() })
+        Probe::Proven(Proof { client, facts, open, read: look::read(seen, &both), ..Proof::default() })
     }
 }
 
@@ -71,6 +80,11 @@ struct Message<'a> {
     vendor: Option<&'a [u8]>,
 }
 
+/// The longest hardware address that the header has room for (RFC 2131 figure 1).
+const LONGEST_ADDRESS: u8 = 16;
+/// More relays than these are not believed (RFC 1542 section 4.1.1 has 16 as the most).
+const MOST_HOPS: u8 = 32;
+
 /// RFC 2131 section 2 and figure 1; the cookie of RFC 1497.
 fn message(bytes: &[u8]) -> Option<Message<'_>> {
     const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
@@ -79,7 +93,11 @@ fn message(bytes: &[u8]) -> Option<Message<'_>> {
     let mut reader = Reader::new(bytes);
     let (operation, _hardware, length, hops) = (reader.u8()?, reader.u8()?, reader.u8()?, reader.u8()?);
     reader.skip(MIDDLE)?;
-    if !matches!(operation, 1 | 2) || length > 16 || hops > 32 || *reader.array::<4>()? != COOKIE {
+    if !matches!(operation, 1 | 2)
+        || length > LONGEST_ADDRESS
+        || hops > MOST_HOPS
+        || *reader.array::<4>()? != COOKIE
+    {
         return None;
     }
     let mut message = Message { asks: operation == 1, kind: "bootp", hostname: None, vendor: None };

@@ -28,6 +28,10 @@ impl Protocol for Dhcpv6 {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || matches!(byte, 1..=13)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
@@ -45,7 +49,7 @@ impl Protocol for Dhcpv6 {
             }
         }
         let open = !(seen.first.complete && seen.second.complete);
-        Probe::Proven(Proof { client, facts, open, ..Proof::default() })
+        Probe::Proven(Proof { client, facts, open, read: look::read(seen, &both), ..Proof::default() })
     }
 }
 

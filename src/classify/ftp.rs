@@ -34,6 +34,11 @@ impl Protocol for Ftp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        // No line that proves anything is shorter than three bytes.
+        at > 2 || byte >= b' ' || matches!(byte, b'\t' | b'\r' | b'\n')
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Tcp {
             return Probe::No;
