@@ -1,5 +1,7 @@
 //! The flow table: bounded, one slot a flow, with the caller's own state beside each.
 
+mod leaving;
+
 use std::hash::BuildHasher;
 use std::time::Duration;
 
@@ -24,17 +26,16 @@ use super::key::Half;
 use super::key::Key;
 use super::key::Place;
 use super::live::Flow;
-use super::lone::Lone;
 use super::lone::Lones;
 use super::tcp;
 use super::tcp::EARLY;
 
+pub use leaving::Leaves;
+pub use leaving::Left;
+pub use leaving::LoneFlow;
+
 /// The most ICMP errors held for a flow that may still come.
 const MOST_EARLY: usize = 8;
-/// Capture time between two looks for flows that ended silently, and the slack that keeps a look from deciding
-/// anything that the flow's own next packet would have decided otherwise.
-const SWEEP: Duration = Duration::from_secs(60);
-
 /// Bounds and timeouts, all in capture time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -77,17 +78,6 @@ pub struct Arrival<'a> {
     pub copy: bool,
 }
 
-/// Why a flow leaves the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaves {
-    /// It ended: silence, another connection over the same ports, the end of the capture.
-    Ended,
-    /// It goes on, and is told because it is long.
-    GoesOn,
-    /// The bound on flows pushed it out.
-    Evicted,
-}
-
 /// An ICMP error as captured, to be tied to the flow that it quotes.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorSeen {
@@ -124,38 +114,6 @@ pub enum Quick {
     Counted,
     /// It is counted, and its payload is to be glanced at.
     Glance(SlotId),
-}
-
-/// A flow as it leaves the table.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "handed on at once, never kept: a box would be an allocation for each flow"
-)]
-pub enum Left<'a, S> {
-    /// With the caller's state of it.
-    Whole(Flow, S),
-    /// One SYN and nothing else; the caller had no state of it.
-    Lone(&'a Lone, &'a LoneFlow<'a>),
-}
-
-/// Makes flows of lone SYNs.
-pub struct LoneFlow<'a>(&'a Lones);
-
-impl LoneFlow<'_> {
-    /// The flow that a SYN opened.
-    pub fn of(&self, lone: &Lone) -> Flow {
-        self.0.flow(lone)
-    }
-}
-
-impl<S: Default> Left<'_, S> {
-    /// The flow and the caller's state of it, whichever it is.
-    pub fn whole(self) -> (Flow, S) {
-        match self {
-            Self::Whole(flow, state) => (flow, state),
-            Self::Lone(lone, flows) => (flows.of(lone), S::default()),
-        }
-    }
 }
 
 /// Where a flow is kept: the upper half of the numbers are those of lone SYNs.
@@ -351,43 +309,6 @@ impl<S: Default + Clone> Table<S> {
         }
     }
 
-    /// Shows every flow alive, as if it left now.
-    pub fn each(&self, see: &mut impl FnMut(Left<'_, S>)) {
-        for (slot, hot) in self.slots.iter().zip(&self.hot) {
-            if let Some(slot) = slot {
-                see(Left::Whole(hot.settled(&slot.flow), slot.state.clone()));
-            }
-        }
-        for lone in self.lones.iter() {
-            see(Left::Lone(lone, &LoneFlow(&self.lones)));
-        }
-    }
-
-    /// Says what time it is while no packet does: a live wire can be silent. As with packets, it only frees memory.
-    pub fn tick(&mut self, time: Timestamp, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        self.now = self.now.max(time);
-        if self.now >= self.next_look {
-            self.sweep(leave);
-        }
-    }
-
-    /// Ends all flows.
-    pub fn finish(&mut self, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        self.index.clear();
-        self.free.clear();
-        let hot = std::mem::take(&mut self.hot);
-        for (slot, mut hot) in std::mem::take(&mut self.slots).into_iter().zip(hot) {
-            if let Some(Slot { mut flow, state }) = slot {
-                hot.settle(&mut flow);
-                leave(Left::Whole(flow, state), Leaves::Ended);
-            }
-        }
-        for lone in self.lones.iter() {
-            leave(Left::Lone(lone, &LoneFlow(&self.lones)), Leaves::Ended);
-        }
-        self.lones = Lones::new();
-    }
-
     #[inline(always)]
     fn find(&self, hash: u64, key: &Key) -> Option<u32> {
         self.index.find(hash, |number| {
@@ -477,94 +398,5 @@ impl<S: Default + Clone> Table<S> {
         };
         self.index.insert(hash, number);
         (number & LONE == 0).then_some(number)
-    }
-
-    /// Makes room: flows that were never answered go first, then the ones silent for longest. A sixteenth goes at once, so that a
-    /// flood costs little per packet. Where many are lone SYNs, it is the oldest of them that goes.
-    fn make_room(&mut self, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        if self.lones.len() > self.limits.flows / 16 {
-            self.remove_oldest(Leaves::Evicted, leave);
-            return;
-        }
-        let mut order: Vec<(bool, PacketRef, u32)> = self
-            .slots
-            .iter()
-            .zip(&self.hot)
-            .zip(0..)
-            .filter_map(|((slot, hot), number)| {
-                slot.as_ref().map(|slot| (slot.flow.is_answered(), hot.last, number))
-            })
-            .collect();
-        let count = (order.len() / 16).max(1);
-        if count < order.len() {
-            order.select_nth_unstable(count);
-        }
-        order.truncate(count);
-        order.sort_unstable();
-        for (_, _, number) in order {
-            self.remove(number, Leaves::Evicted, leave);
-        }
-    }
-
-    fn remove(&mut self, number: u32, why: Leaves, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        let taken = self.slots.get_mut(number as usize).and_then(Option::take);
-        if let (Some(Slot { mut flow, state }), Some(hot)) = (taken, self.hot.get_mut(number as usize)) {
-            hot.settle(&mut flow);
-            let key = hot.key;
-            self.index.remove(self.hash.hash_one(key), number);
-            self.free.push(number);
-            leave(Left::Whole(flow, state), why);
-        }
-    }
-
-    /// Removes the oldest of the lone SYNs.
-    fn remove_oldest(&mut self, why: Leaves, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        let Some((number, _)) = self.lones.oldest() else { return };
-        if let Some(lone) = self.lones.remove(number) {
-            self.index.remove(self.hash.hash_one(lone.key), number | LONE);
-            leave(Left::Lone(&lone, &LoneFlow(&self.lones)), why);
-        }
-    }
-
-    /// Looks now and then for flows that ended silently. It only frees memory: what it ends, the flow's own next packet would end.
-    fn clock(&mut self, time: Timestamp, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        let due = self.look_is_due(time);
-        self.now = self.now.max(time);
-        self.since_sweep += 1;
-        if due {
-            self.sweep(leave);
-        }
-    }
-
-    /// Whether it is time for such a look.
-    #[inline(always)]
-    fn look_is_due(&self, time: Timestamp) -> bool {
-        // A look costs as much as the table is long; it must have been earned by packets, whatever their stamps say.
-        self.since_sweep >= self.slots.len() + 63 && self.now.max(time) >= self.next_look
-    }
-
-    fn sweep(&mut self, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        self.next_look = self.now.plus(SWEEP);
-        self.since_sweep = 0;
-        let limits = self.limits;
-        for number in 0..self.slots.len() as u32 {
-            // Most are told by the line that times are in.
-            let Some(silence) = self.hot.get(number as usize).map(|hot| self.now.since(hot.last.time)) else {
-                continue;
-            };
-            if silence <= self.least_patience + SWEEP {
-                continue;
-            }
-            let slot = self.slots.get(number as usize).and_then(Option::as_ref);
-            if slot.is_some_and(|slot| silence > slot.flow.patience(&limits) + SWEEP) {
-                self.remove(number, Leaves::Ended, leave);
-            }
-        }
-        // A lone SYN is a connection that was never answered.
-        while let Some((_, lone)) = self.lones.oldest()
-            && self.now.since(lone.at.time) > limits.tcp_over + SWEEP
-        {
-            self.remove_oldest(Leaves::Ended, leave);
-        }
     }
 }

@@ -1,160 +1,33 @@
-//! Whole runs: packets made here, and every capture of the corpus where it is at hand.
+//! Whole runs over packets made here.
+
+mod corpus;
+mod made;
 
 use std::net::IpAddr;
-use std::path::Path;
-use std::path::PathBuf;
 
 use etherparse::PacketBuilder;
 
-use crate::capture;
-use crate::capture::CaptureError;
-use crate::capture::Source;
 use crate::flow::Limits;
 use crate::model::CellId;
 use crate::model::FlowRecord;
 use crate::model::Host;
-use crate::model::Input;
-use crate::model::InputId;
-use crate::model::LinkType;
-use crate::model::Observed;
 use crate::model::Outcome;
-use crate::model::Packet;
-use crate::model::PacketRef;
 use crate::model::Role;
 use crate::model::RoleBasis;
-use crate::model::Timestamp;
 
 use super::*;
 
-/// Packets in memory.
-#[derive(Clone, Default)]
-struct Made {
-    packets: Vec<(i64, u32, Vec<u8>)>,
-    next: usize,
-}
-
-impl Made {
-    /// One more Ethernet frame, so many microseconds after the epoch, of the first input.
-    fn frame(&mut self, micros: i64, bytes: Vec<u8>) -> &mut Self {
-        self.packets.push((micros * 1000, 0, bytes));
-        self
-    }
-
-    /// One more frame of another input.
-    fn elsewhere(&mut self, micros: i64, bytes: Vec<u8>) -> &mut Self {
-        self.packets.push((micros * 1000, 1, bytes));
-        self
-    }
-
-    fn run(&self, options: &Options) -> Observed {
-        run(&mut self.clone(), options, &|_, _| {}).unwrap()
-    }
-
-    /// The flows and all else that was seen, after checking that the number of workers changes nothing and that the sums add up.
-    fn observe(&self) -> Observed {
-        let alone = self.run(&Options { keep_flows: true, ..Options::default() });
-        for workers in [2, 5] {
-            let together = self.run(&Options { keep_flows: true, workers, ..Options::default() });
-            assert_eq!(format!("{alone:#?}"), format!("{together:#?}"), "{workers} workers");
-        }
-        check_sums(&alone, "made here");
-        assert_eq!(alone.tally.packets, self.packets.len() as u64);
-        alone
-    }
-}
-
-impl Source for Made {
-    fn advance(&mut self) -> Result<bool, CaptureError> {
-        self.next += 1;
-        Ok(self.next <= self.packets.len())
-    }
-
-    fn packet(&self) -> Packet<'_> {
-        let (nanos, input, bytes) = &self.packets[self.next - 1];
-        let at = PacketRef::new(Timestamp::from_nanos(*nanos), InputId(*input), self.next as u64);
-        Packet { at, link: LinkType::ETHERNET, interface: 0, original: bytes.len() as u32, bytes }
-    }
-
-    fn inputs(&self) -> Vec<Input> {
-        vec![Input::default()]
-    }
-}
-
-fn check_sums(observed: &Observed, what: &str) {
-    let tally = &observed.tally;
-    assert!(tally.adds_up(), "{what}: {tally:?}");
-    let in_flows: u64 = observed.flows.iter().map(FlowRecord::packets).sum();
-    assert_eq!(in_flows, tally.in_flows, "{what}");
-    assert_eq!(observed.flows.len() as u64, tally.flows, "{what}");
-    let inside: u64 = observed.conversations.values().map(|conversation| conversation.flows).sum();
-    // A sweep is one line in the list of flows, and all its tries in its conversation.
-    let sweeps = observed.conversations.values().filter(|conversation| conversation.sweep.is_some()).count();
-    assert_eq!(inside, tally.flows - sweeps as u64 + tally.folded, "{what}");
-    assert!(observed.flows.is_sorted_by_key(|flow| flow.first), "{what}");
-}
-
-const CLIENT: ([u8; 6], [u8; 4]) = ([2, 0, 0, 0, 0, 1], [10, 0, 0, 1]);
-const SERVER: ([u8; 6], [u8; 4]) = ([2, 0, 0, 0, 0, 2], [10, 0, 0, 2]);
-const ROUTER: ([u8; 6], [u8; 4]) = ([2, 0, 0, 0, 0, 254], [10, 0, 0, 254]);
-type End = ([u8; 6], [u8; 4]);
-
-fn built(step: etherparse::PacketBuilderStep<impl Finish>, payload: &[u8]) -> Vec<u8> {
-    Finish::finish(step, payload)
-}
-
-/// What etherparse's builder steps for transports share.
-trait Finish: Sized {
-    fn finish(step: etherparse::PacketBuilderStep<Self>, payload: &[u8]) -> Vec<u8>;
-}
-
-macro_rules! finish {
-    ($($step:ty),*) => { $(impl Finish for $step {
-        fn finish(step: etherparse::PacketBuilderStep<Self>, payload: &[u8]) -> Vec<u8> {
-            let mut bytes = Vec::new();
-            step.write(&mut bytes, payload).unwrap();
-            bytes
-        }
-    })* };
-}
-finish!(etherparse::UdpHeader, etherparse::TcpHeader, etherparse::Icmpv4Header);
-
-fn udp(from: (End, u16), to: (End, u16), id: u16, payload: &[u8]) -> Vec<u8> {
-    let mut ip = etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::UDP, from.0.1, to.0.1).unwrap();
-    ip.identification = id;
-    let step = PacketBuilder::ethernet2(from.0.0, to.0.0)
-        .ip(etherparse::IpHeaders::Ipv4(ip, Default::default()))
-        .udp(from.1, to.1);
-    built(step, payload)
-}
-
-fn tcp(
-    from: (End, u16),
-    to: (End, u16),
-    flags: &str,
-    sequence: u32,
-    acknowledgement: u32,
-    payload: &[u8],
-) -> Vec<u8> {
-    let mut step = PacketBuilder::ethernet2(from.0.0, to.0.0)
-        .ipv4(from.0.1, to.0.1, 64)
-        .tcp(from.1, to.1, sequence, 512);
-    for flag in flags.chars() {
-        step = match flag {
-            'S' => step.syn(),
-            'A' => step.ack(acknowledgement),
-            'F' => step.fin(),
-            'R' => step.rst(),
-            _ => step,
-        };
-    }
-    built(step, payload)
-}
-
-/// An ICMP error of that code by `from`, quoting the IP packet of a frame.
-fn unreachable(from: End, to: End, code: u8, frame: &[u8]) -> Vec<u8> {
-    let step = PacketBuilder::ethernet2(from.0, to.0).ipv4(from.1, to.1, 255).icmpv4_raw(3, code, [0; 4]);
-    built(step, &frame[14..14 + 28])
-}
+use made::CLIENT;
+use made::End;
+use made::Made;
+use made::ROUTER;
+use made::SERVER;
+use made::arp;
+use made::built;
+use made::check_sums;
+use made::tcp;
+use made::udp;
+use made::unreachable;
 
 #[test]
 fn an_icmp_error_is_tied_to_what_it_quotes_and_counted_once() {
@@ -379,12 +252,6 @@ fn what_a_late_message_does_is_stated_with_its_packet() {
     assert_eq!(write.map(|at| at.number()), Some(1_001));
 }
 
-/// An ARP packet in a frame.
-fn arp(from: End, to: [u8; 6], operation: u8, target: ([u8; 6], [u8; 4])) -> Vec<u8> {
-    let head = [&to[..], &from.0, &[8, 6, 0, 1, 8, 0, 6, 4, 0, operation]].concat();
-    [&head[..], &from.0, &from.1, &target.0, &target.1, &[0; 18]].concat()
-}
-
 #[test]
 fn address_resolution_is_followed_across_shards() {
     let everyone = [0xff; 6];
@@ -522,57 +389,6 @@ proptest::proptest! {
         let in_flows: u64 = told.flows.iter().map(FlowRecord::packets).sum();
         proptest::prop_assert_eq!(in_flows, told.tally.in_flows);
         proptest::prop_assert_eq!(format!("{told:?}"), format!("{:?}", made.run(&Options { workers: 4, ..tight })));
-    }
-}
-
-/// The captures of the corpus, where it is there.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn corpus() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
-    let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if folder != root
-                && path.extension().is_none_or(|ending| ending != "json" && ending != "md")
-            {
-                found.push(path);
-            }
-        }
-    }
-    if found.is_empty() {
-        eprintln!("skipped: no captures in {}", root.display());
-    }
-    found.sort();
-    found
-}
-
-#[test]
-fn every_packet_of_the_corpus_is_accounted_for() {
-    for path in corpus() {
-        let Ok(mut source) = capture::open(std::slice::from_ref(&path), &capture::Options::default()) else {
-            continue;
-        };
-        let told = run(&mut source, &Options { keep_flows: true, ..Options::default() }, &|_, _| {}).unwrap();
-        check_sums(&told, &path.display().to_string());
-        let read: u64 = told.inputs.iter().map(|input| input.packets).sum();
-        assert_eq!(read, told.tally.packets, "{}", path.display());
-    }
-}
-
-#[test]
-fn any_number_of_workers_tells_the_same() {
-    for path in corpus() {
-        let told = |workers| {
-            let mut source = capture::open(std::slice::from_ref(&path), &capture::Options::default()).ok()?;
-            let options = Options { keep_flows: true, workers, ..Options::default() };
-            Some(format!("{:?}", run(&mut source, &options, &|_, _| {}).unwrap()))
-        };
-        let alone = told(1);
-        assert!(alone == told(2) && alone == told(7), "{}", path.display());
     }
 }
 
