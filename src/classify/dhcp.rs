@@ -58,11 +58,11 @@ impl Protocol for Dhcp {
         for (end, messages) in [End::First, End::Second].into_iter().zip(&both) {
             for message in messages.iter().flatten() {
                 facts.add("dhcp.type", message.kind);
-                if let Some(name) = message.hostname {
-                    facts.add("dhcp.hostname", text(name));
+                if let Some(name) = message.hostname.and_then(words) {
+                    facts.add("dhcp.hostname", name);
                 }
-                if let Some(vendor) = message.vendor {
-                    facts.add("dhcp.vendor", text(vendor));
+                if let Some(vendor) = message.vendor.and_then(words) {
+                    facts.add("dhcp.vendor", vendor);
                 }
                 client = client.or(Some(if message.asks { end } else { end.other() }));
             }
@@ -78,6 +78,12 @@ struct Message<'a> {
     kind: &'static str,
     hostname: Option<&'a [u8]>,
     vendor: Option<&'a [u8]>,
+}
+
+/// An option's text: some senders end it with NULs, which receivers trim (RFC 2132 section 2).
+fn words(option: &[u8]) -> Option<String> {
+    let last = option.iter().rposition(|&byte| byte != 0)?;
+    option.get(..=last).map(text)
 }
 
 /// The longest hardware address that the header has room for (RFC 2131 figure 1).
@@ -138,6 +144,12 @@ mod tests {
     use crate::classify::harness;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_messages;
+
+    #[test]
+    fn the_nuls_behind_a_name_are_none_of_it() {
+        assert_eq!(words(b"PUMP-7\0\0").as_deref(), Some("PUMP-7"));
+        assert_eq!(words(b"\0"), None);
+    }
 
     #[test]
     fn labelled_captures() {
