@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint scores fuzz bench instructions degradation live-test replay rate soak
+.PHONY: help demo test setup build lint scores fuzz bench instructions degradation live-test replay rate soak month events unit
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -15,6 +15,9 @@ help:
 	@echo "make lab     real hosts and a real firewall in network namespaces, recorded and audited (root; says what it installs)"
 	@echo "make live-test  a small plant in network namespaces, watched while things happen to it (root)"
 	@echo "make replay  recordings replayed into a watched interface and audited offline: the same verdicts, every packet accounted for (root)"
+	@echo "make month   45 days of a plant compressed into a replay: nothing grows, no packet costs more"
+	@echo "make events  events where they are to arrive: rsyslog, files moved aside, a collector that reads nothing (root)"
+	@echo "make unit    the systemd unit under a systemd of its own: notify, watchdog, reload, rights (root)"
 	@echo "make rate    how fast a watched interface is read without a loss, beside tcpdump (root)"
 	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
@@ -70,3 +73,12 @@ rate: build
 
 soak: build
 	python3 tests/live/soak.py $(BIN) $(or $(SECONDS),600)
+
+month: build
+	python3 tests/live/month.py $(BIN)
+
+events: build
+	python3 tests/live/events.py $(BIN)
+
+unit: build
+	python3 tests/live/unit.py $(BIN)

@@ -1,4 +1,5 @@
-//! Any bytes as what two ends said, to every protocol of the registry: no panic, nothing concluded from silence, and no `No` taken back.
+//! Any bytes as what two ends said, to every protocol of the registry: no panic, nothing concluded from silence, no `No` taken back, and nothing
+//! proved by who would not have been asked.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,6 +9,7 @@ use spanaudit::classify::PROTOCOLS;
 use spanaudit::classify::Probe;
 use spanaudit::classify::Seen;
 use spanaudit::classify::Side;
+use spanaudit::classify::candidates;
 use spanaudit::model::EtherKind;
 
 /// Ethertypes and LLC service access points that protocols of the registry use, and some that none does.
@@ -49,9 +51,10 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
         true => [([1, 0], 0), ([1, 1], 1), ([2, 1], 0), ([2, 2], 1)],
         false => [([0, 1], 1), ([0, 2], 1), ([1, 2], 0), ([2, 2], 0)],
     };
-    for protocol in PROTOCOLS {
+    for (index, protocol) in PROTOCOLS.iter().enumerate() {
         let name = protocol.about().name;
         let (mut no, mut proven, mut deaf) = (false, false, [false; 2]);
+        let mut read = [0; 2];
         for (at, (counts, grew)) in steps.into_iter().enumerate() {
             let complete = at == 3 && flags & 2 != 0;
             let side = |bytes: &'_ [u8], ends: &'_ [u16], count: usize| -> (usize, usize) {
@@ -61,14 +64,26 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
             };
             let (one, one_length) = side(first, &first_ends, counts[0]);
             let (two, two_length) = side(second, &second_ends, counts[1]);
-            let part = |bytes, ends| Side { bytes, ends, from_start, complete, lacks };
+            let part = |bytes, ends| Side { bytes, ends, from_start, complete, lacks, read: 0 };
             let seen = Seen {
                 carrier,
                 first: part(&first[..one_length], &first_ends[..one]),
                 second: part(&second[..two_length], &second_ends[..two]),
             };
+            let end = [End::First, End::Second][grew];
+            let asked = match complete {
+                true => candidates::begun_by(&seen, None),
+                false => candidates::begun_by(&seen, Some(end)) & !candidates::deaf(&seen, end),
+            };
+            // As the pipeline asks who goes on from where it was.
+            let mut unread = seen;
+            (unread.first.read, unread.second.read) = (read[0], read[1]);
+            if let Probe::Proven(proof) = protocol.probe(&unread) {
+                read = proof.read;
+            }
             match protocol.probe(&seen) {
                 Probe::Proven(proof) => {
+                    assert!(proven || asked >> index & 1 == 1, "{name} would not have been asked");
                     assert!(!bytes.is_empty(), "{name} proves silence");
                     assert!(proof.layers.len() <= 8, "{name}: {:?}", proof.layers);
                     assert!(!no, "{name} takes back its No");
@@ -81,6 +96,7 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
                 Probe::NeedFrom(_) | Probe::NeedMore => {}
             }
         }
+        protocol.glance(carrier, first, &mut |_| {});
         if protocol.listens() {
             protocol.hear(carrier, first, &mut heard);
         }

@@ -121,6 +121,10 @@ impl Default for LiveOptions {
 /// An interface that is listened to.
 pub struct Live {
     capture: Capture<Active>,
+    /// Of several rings the first one keeps another that shares with nobody: one that shares can't be bound to an interface again.
+    spare: Option<Spare>,
+    /// Whether what came through this ring comes through the first one's now.
+    retired: bool,
     link: LinkType,
     /// The packet handed out by [`Source::poll`], copied out of the ring: it has to outlive the call that found it. Reused for each.
     bytes: Vec<u8>,
@@ -155,14 +159,25 @@ impl Losses {
         self.last = Some(now);
         self.total
     }
+
+    /// From now on the counters are those of another ring.
+    fn begin_anew(&mut self) {
+        self.last = None;
+    }
 }
 
 /// Listens to an interface.
 pub fn open_live(options: &LiveOptions) -> Result<Live, CaptureError> {
     let capture = open_capture(options)?;
     let link = link_of(&capture);
+    let spare = match options.ring {
+        (0, rings) if rings > 1 && options.patient => Some(Spare::open(options)?),
+        _ => None,
+    };
     Ok(Live {
         capture,
+        spare,
+        retired: false,
         link,
         bytes: Vec::new(),
         at: PacketRef::default(),
@@ -175,6 +190,33 @@ pub fn open_live(options: &LiveOptions) -> Result<Live, CaptureError> {
         wire: Wire::of(&options.interface),
         errors: 0,
     })
+}
+
+/// A ring that stands by, while there were the rights to open it: a filter lets nothing in.
+struct Spare {
+    capture: Capture<Active>,
+    used: bool,
+}
+
+/// What no packet passes: the least there is of any is its link header.
+const NOTHING: &str = "less 0";
+
+impl Spare {
+    fn open(options: &LiveOptions) -> Result<Self, CaptureError> {
+        let filter = Some(NOTHING.to_owned());
+        Ok(Self { capture: open_capture(&LiveOptions { filter, ..options.clone() })?, used: false })
+    }
+
+    /// Binds it to an interface, and lets in what is asked for.
+    fn take_over(&mut self, interface: u32, options: &LiveOptions) -> bool {
+        // What came in before the filter was set is old; a pending error of the interface that went is told once or twice.
+        for _ in 0..MOST_ERRORS {
+            while self.capture.dispatch(Some(MOST_AT_ONCE), |_| ()).is_ok_and(|count| count > 0) {}
+        }
+        let filter = options.filter.as_deref().unwrap_or_default();
+        socket::bind(self.capture.as_raw_fd(), interface, options.promiscuous).is_ok()
+            && self.capture.filter(filter, true).is_ok()
+    }
 }
 
 fn link_of(capture: &Capture<Active>) -> LinkType {
@@ -254,6 +296,13 @@ impl Live {
         self.capture.as_raw_fd()
     }
 
+    /// The descriptors of all its rings.
+    pub fn descriptors(&self) -> impl Iterator<Item = i32> {
+        std::iter::once(&self.capture)
+            .chain(self.spare.as_ref().map(|spare| &spare.capture))
+            .map(AsRawFd::as_raw_fd)
+    }
+
     /// What is listened to, in words.
     pub fn about(&self) -> String {
         let LiveOptions { interface, filter, snaplen, buffer, promiscuous, .. } = &self.options;
@@ -286,6 +335,10 @@ impl Live {
     pub fn drain_now(&mut self, most: usize, take: &mut dyn FnMut(&Packet<'_>)) -> Polled {
         if self.left == 0 || self.options.stop.load(Ordering::Relaxed) {
             return self.end();
+        }
+        if self.retired {
+            // The first ring tells when the interface goes away once more.
+            return Polled::Idle;
         }
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(most).min(MOST_AT_ONCE);
         let Self { capture, input, last, link, options, .. } = self;
@@ -356,17 +409,36 @@ impl Live {
             return;
         }
         self.look_at_losses();
-        let Some(index) = self.wire.of_same_kind() else { return };
-        if socket::bind(self.capture.as_raw_fd(), index, self.options.promiscuous).is_ok() {
+        if self.wire.of_same_kind().is_some_and(|index| self.listen_to(index)) {
             self.wire.reopened();
             self.errors = 0;
         } else if !self.wire.may_wait() {
-            // Of a group of rings, or of another kind: whoever watches over this program is to start it anew.
+            // Most likely of another kind: whoever watches over this program is to start it anew.
             let why = "the interface is back, and can't be listened to again".to_owned();
             let after = (self.last.number() > 0).then_some(self.last);
             self.input.stopped = Some(Stop { after, why });
             self.left = 0;
         }
+    }
+
+    /// Listens to another interface. Of several rings the first takes everything from now on, and those of the other threads rest: what is at
+    /// home there is handed on as a copy.
+    fn listen_to(&mut self, interface: u32) -> bool {
+        if socket::bind(self.capture.as_raw_fd(), interface, self.options.promiscuous).is_ok() {
+            return true;
+        }
+        let Some(spare) = &mut self.spare else {
+            self.retired = self.options.ring.0 > 0;
+            return self.retired;
+        };
+        if spare.used || !spare.take_over(interface, &self.options) {
+            return false;
+        }
+        // The old one stays open, so that its descriptor, on which nothing may be sent, is nobody else's.
+        std::mem::swap(&mut self.capture, &mut spare.capture);
+        spare.used = true;
+        self.lost.begin_anew();
+        true
     }
 
     /// No packet any more.
@@ -424,18 +496,23 @@ impl Source for Live {
     }
 
     fn notes(&self) -> Vec<String> {
-        match self.wire.outages() {
-            0 => Vec::new(),
-            times => vec![format!(
-                "{} was down or away {times} times: what passed then was not seen",
-                self.input.name
-            )],
+        let mut notes = Vec::new();
+        let (name, times) = (&self.input.name, self.wire.outages());
+        if times > 0 && !self.retired {
+            notes.push(format!("{name} was down or away {times} times: what passed then was not seen"));
         }
+        if self.spare.as_ref().is_some_and(|spare| spare.used) {
+            notes.push(format!(
+                "{name} was taken out and put back: all of it comes through one ring since, until the watch is started anew"
+            ));
+        }
+        notes
     }
 
     fn down(&self) -> Vec<String> {
         match self.wire.state() {
             State::Up => Vec::new(),
+            _ if self.retired => Vec::new(),
             State::Down | State::Gone => vec![self.input.name.clone()],
         }
     }

@@ -112,7 +112,7 @@ pub fn open_rings(options: &[LiveOptions], rings: u32, shards: u32) -> Result<Ve
 impl LiveGroup {
     /// The descriptors that packets come through.
     pub fn descriptors(&self) -> Vec<i32> {
-        self.lives.iter().map(Live::descriptor).collect()
+        self.lives.iter().flat_map(Live::descriptors).collect()
     }
 
     /// What is listened to, in words: its name, link type and state.

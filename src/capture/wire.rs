@@ -110,10 +110,10 @@ impl Wire {
         if_nametoindex(self.name.as_str()).is_ok()
     }
 
-    /// The number of the interface that has the name now; 0, which is none's, where it is of another kind.
+    /// The number of the interface that has the name now, if it is of the same kind.
     pub fn of_same_kind(&self) -> Option<u32> {
         let index = if_nametoindex(self.name.as_str()).ok()?;
-        Some(if kind_of(&self.name) == self.kind { index } else { 0 })
+        (kind_of(&self.name) == self.kind).then_some(index)
     }
 
     /// Counts a refusal; whether there may be more.

@@ -2,12 +2,14 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -26,6 +28,7 @@ static ABOUT: About = About {
     facts: &[
         ("ads.net-id", "AMS net id of a target or source, six numbers"),
         ("ads.command", "command by name: read-device-info, read, write ..."),
+        ("ads.access", "what the commands do: read, write, control (states of the device and of ADS)"),
     ],
 };
 
@@ -34,12 +37,31 @@ impl Protocol for Ads {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match carrier {
+            Carrier::Udp => is_at(&COOKIE, at, byte),
+            _ => is_at(&[0, 0], at, byte) && (at != 5 || byte <= 1),
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => weigh::probe(seen, step_ams, tell_ams),
             Carrier::Udp => weigh::probe(seen, step_discovery, tell_discovery),
             Carrier::Ethernet(_) => Probe::No,
         }
+    }
+
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
+        if carrier != Carrier::Tcp {
+            return;
+        }
+        weigh::each_whole(payload, step_ams, |packet| {
+            let mut reader = Reader::new(packet.get(TCP_HEADER..).unwrap_or_default());
+            let Some(header) = Ams::read(&mut reader) else { return };
+            let command = COMMANDS.get(usize::from(header.command)).copied();
+            Deed::of(access(&header, reader.rest()), "ads.command", command).into_iter().for_each(&mut *tell);
+        });
     }
 }
 
@@ -131,10 +153,41 @@ fn net_id(id: &[u8; 6]) -> String {
     format!("{a}.{b}.{c}.{d}.{e}.{f}")
 }
 
+/// Index groups of the symbol and sum services: released handles, handles and values by name, information on symbols; reads, writes and
+/// both at once in sum (TwinCAT 3, ADS index groups 0xf000 to 0xf0ff).
+const RELEASE_HANDLE: u32 = 0xf006;
+const BY_NAME: std::ops::RangeInclusive<u32> = 0xf003..=0xf004;
+const INFORMATION: [u32; 5] = [0xf007, 0xf008, 0xf009, 0xf00a, 0xf00b];
+const SUM_READS: [u32; 3] = [0xf080, 0xf083, 0xf084];
+const SUM_WRITE: u32 = 0xf081;
+
+/// What a request does to the device, by its command and the index group that its data begins with; nothing is said of a read-and-write to
+/// a group that only the device knows.
+fn access(header: &Ams, data: &[u8]) -> Option<&'static str> {
+    let group = || Reader::new(data).le32();
+    if header.states & RESPONSE != 0 {
+        return None;
+    }
+    match (COMMANDS.get(usize::from(header.command)).copied()?, group) {
+        ("read-device-info" | "read" | "read-state" | "add-notification", _) => Some("read"),
+        ("write", group) => (group()? != RELEASE_HANDLE).then_some("write"),
+        ("write-control", _) => Some("control"),
+        ("read-write", group) => match group()? {
+            SUM_WRITE => Some("write"),
+            group
+                if BY_NAME.contains(&group) || INFORMATION.contains(&group) || SUM_READS.contains(&group) =>
+            {
+                Some("read")
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn tell_ams(end: End, packet: &[u8], proof: &mut Proof) {
-    let Some(header) = packet.get(TCP_HEADER..).and_then(|rest| Ams::read(&mut Reader::new(rest))) else {
-        return;
-    };
+    let mut reader = Reader::new(packet.get(TCP_HEADER..).unwrap_or_default());
+    let Some(header) = Ams::read(&mut reader) else { return };
     let response = header.states & RESPONSE != 0;
     // A notification is sent unasked by the device.
     let asks = !response && header.command != 8;
@@ -143,6 +196,9 @@ fn tell_ams(end: End, packet: &[u8], proof: &mut Proof) {
     proof.facts.add("ads.net-id", net_id(&header.source));
     if let Some(name) = COMMANDS.get(usize::from(header.command)) {
         proof.facts.add("ads.command", *name);
+    }
+    if let Some(access) = access(&header, reader.rest()) {
+        proof.facts.add("ads.access", access);
     }
 }
 

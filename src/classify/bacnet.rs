@@ -5,6 +5,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -423,6 +424,14 @@ impl Protocol for Bacnet {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Udp, 0) => matches!(byte, BVLL_IPV4 | BVLL_IPV6),
+            (Carrier::Udp, 1) => byte <= 0x0c,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let on_llc = match seen.carrier {
             Carrier::Udp => false,
@@ -432,30 +441,25 @@ impl Protocol for Bacnet {
         let cut = |bytes: &[u8]| {
             message(bytes, on_llc).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()))
         };
-        probe(seen, cut, |walks| {
-            // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
-            walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
-                let mut facts = Facts::new();
-                walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
-                let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
-                let client = match (asks(&walks[0]), asks(&walks[1])) {
-                    (Some(true), _) | (None, Some(false)) => Some(End::First),
-                    (_, Some(true)) | (Some(false), None) => Some(End::Second),
-                    _ => None,
-                };
-                Proof {
-                    client,
-                    facts,
-                    unasked: walks.iter().all(|walk| asks(walk).is_none()),
-                    ..Proof::default()
-                }
-            })
+        // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
+        let proves = |walks: &[Walk<Message>; 2]| walks.iter().any(|walk| !walk.found.is_empty());
+        probe(seen, cut, proves, |walks| {
+            let mut facts = Facts::new();
+            walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
+            let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
+            Proof {
+                client: End::asking(asks(&walks[0]), asks(&walks[1])),
+                facts,
+                unasked: walks.iter().all(|walk| asks(walk).is_none()),
+                ..Proof::default()
+            }
         })
     }
 
-    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         let message = message(payload, carrier != Carrier::Udp);
-        message.as_ref().and_then(Message::access).into_iter().for_each(tell);
+        let access = message.as_ref().and_then(Message::access);
+        Deed::of(access, "bacnet.service", None).into_iter().for_each(tell);
     }
 }
 

@@ -63,6 +63,15 @@ pub fn header(bytes: &[u8]) -> Result<Header, Defect> {
     Ok(Header { tag, length, size: reader.position() })
 }
 
+/// Whether a SEQUENCE may have this byte at this place: tag, then a length of the definite form in at most four octets.
+pub fn may_begin_sequence(at: usize, byte: u8) -> bool {
+    match at {
+        0 => byte == SEQUENCE,
+        1 => matches!(byte, 0..=0x7f | 0x81..=0x84),
+        _ => true,
+    }
+}
+
 /// Takes one whole element of any tag: its tag and contents.
 pub fn element<'a>(reader: &mut Reader<'a>) -> Option<(u8, &'a [u8])> {
     let head = header(reader.rest()).ok()?;

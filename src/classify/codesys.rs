@@ -7,6 +7,7 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -27,6 +28,13 @@ static ABOUT: About = About {
 impl Protocol for Codesys {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match carrier {
+            Carrier::Udp => is_at(&[DATAGRAM], at, byte),
+            _ => is_at(BLOCK, at, byte),
+        }
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

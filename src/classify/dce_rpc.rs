@@ -269,12 +269,42 @@ pub(super) fn connection_oriented(bytes: &[u8]) -> Cut<Pdu<'_>> {
     }
     let Some(body) = rest.get(..length - CO_HEADER).and_then(|rest| rest.get(..length - CO_HEADER - trailer))
     else {
-        return Cut::Short;
+        let data = length - CO_HEADER - trailer;
+        return match head_shows(kind, header[3], little, rest, data) {
+            true => Cut::Head(Pdu { kind, little, body: rest, called: None, object: None, exact: false }),
+            false => Cut::Short,
+        };
     };
     if matches!(kind, BIND | ALTER_CONTEXT) && contexts(body, little, |_| ()).is_none() {
         return Cut::Wrong;
     }
     Cut::Whole(Pdu { kind, little, body, called: None, object: None, exact: true }, banner + length)
+}
+
+/// Whether what follows the common header of a PDU agrees with it, so that the head of one that is cut shows it: the first and last fragment
+/// of a call allocates what it carries (12.6.4.9, 12.6.4.10), and fragment sizes that are agreed on are at least what each end must take (12.6.3.1).
+fn head_shows(kind: u8, flags: u8, little: bool, rest: &[u8], data: usize) -> bool {
+    const FIRST_AND_LAST: u8 = 3;
+    const LEAST_FRAGMENT: usize = 1432;
+    /// Context and operation, or context and cancel count, behind the allocation.
+    const CALL: usize = 8;
+    /// Padding before an authentication value.
+    const MOST_PADDING: usize = 15;
+    let Some(&[a, b, c, d]) = rest.first_chunk::<4>() else { return false };
+    if flags & FIRST_AND_LAST != FIRST_AND_LAST {
+        return false;
+    }
+    match kind {
+        REQUEST | RESPONSE => {
+            let hint = if little { [a, b, c, d] } else { [d, c, b, a] };
+            let hint = u32::from_le_bytes(hint) as usize;
+            hint > 0 && data.checked_sub(CALL + hint).is_some_and(|padding| padding <= MOST_PADDING)
+        }
+        BIND | BIND_ACK | ALTER_CONTEXT | ALTER_CONTEXT_RESPONSE => {
+            [[a, b], [c, d]].iter().all(|&size| int16(size, little) >= LEAST_FRAGMENT)
+        }
+        _ => false,
+    }
 }
 
 /// A version 4 datagram.
@@ -321,6 +351,19 @@ pub(super) fn client(first_asks: Option<bool>, second_asks: Option<bool>) -> Opt
 impl Protocol for DceRpc {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Udp, 0) => byte == 4,
+            (Carrier::Udp, 1) => byte <= CANCEL_ACK,
+            (Carrier::Udp, 4) => byte & 0xee == 0,
+            (Carrier::Udp, 5) => byte <= 3,
+            (Carrier::Udp, 6) => byte == 0,
+            (Carrier::Tcp, 0) => matches!(byte, 5 | b'n'),
+            (Carrier::Tcp, 1) => matches!(byte, 0 | 1 | b'c'),
+            _ => true,
+        }
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
@@ -374,7 +417,7 @@ impl Protocol for DceRpc {
                 }
                 // An answer over several segments names its ports in the first one as a rule.
                 if let [5, _, RESPONSE, ..] = *rest
-                    && connection_oriented(rest) == Cut::Short
+                    && matches!(connection_oriented(rest), Cut::Head(_) | Cut::Short)
                 {
                     state_of(rest.get(CO_HEADER..).unwrap_or_default(), heard);
                 }

@@ -43,6 +43,15 @@ impl Protocol for Dhcp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, 1 | 2),
+            2 => byte <= LONGEST_ADDRESS,
+            3 => byte <= MOST_HOPS,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
@@ -56,17 +65,17 @@ impl Protocol for Dhcp {
         for (end, messages) in [End::First, End::Second].into_iter().zip(&both) {
             for message in messages.iter().flatten() {
                 facts.add("dhcp.type", message.kind);
-                if let Some(name) = message.hostname {
-                    facts.add("dhcp.hostname", text(name));
+                if let Some(name) = message.hostname.and_then(words) {
+                    facts.add("dhcp.hostname", name);
                 }
-                if let Some(vendor) = message.vendor {
-                    facts.add("dhcp.vendor", text(vendor));
+                if let Some(vendor) = message.vendor.and_then(words) {
+                    facts.add("dhcp.vendor", vendor);
                 }
                 client = client.or(Some(if message.asks { end } else { end.other() }));
             }
         }
         let open = !(seen.first.complete && seen.second.complete);
-        Probe::Proven(Proof { client, facts, open, ..Proof::default() })
+        Probe::Proven(Proof { client, facts, open, read: look::read(seen, &both), ..Proof::default() })
     }
 
     fn listens(&self) -> bool {
@@ -109,6 +118,17 @@ impl Message<'_> {
 /// A lease without end: all ones (RFC 2131 section 3.3).
 const FOR_GOOD: Duration = Duration::from_secs(0xffff_ffff);
 
+/// An option's text: some senders end it with NULs, which receivers trim (RFC 2132 section 2).
+fn words(option: &[u8]) -> Option<String> {
+    let last = option.iter().rposition(|&byte| byte != 0)?;
+    option.get(..=last).map(text)
+}
+
+/// The longest hardware address that the header has room for (RFC 2131 figure 1).
+const LONGEST_ADDRESS: u8 = 16;
+/// More relays than these are not believed (RFC 1542 section 4.1.1 has 16 as the most).
+const MOST_HOPS: u8 = 32;
+
 /// RFC 2131 section 2 and figure 1; the cookie of RFC 1497.
 fn message(bytes: &[u8]) -> Option<Message<'_>> {
     const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
@@ -126,7 +146,11 @@ fn message(bytes: &[u8]) -> Option<Message<'_>> {
     reader.skip(8)?;
     let mac = MacAddr(*reader.array::<6>()?);
     reader.skip(BEFORE_COOKIE)?;
-    if !matches!(operation, 1 | 2) || length > 16 || hops > 32 || *reader.array::<4>()? != COOKIE {
+    if !matches!(operation, 1 | 2)
+        || length > LONGEST_ADDRESS
+        || hops > MOST_HOPS
+        || *reader.array::<4>()? != COOKIE
+    {
         return None;
     }
     let mut message = Message {
@@ -178,6 +202,12 @@ mod tests {
     use crate::classify::harness;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_messages;
+
+    #[test]
+    fn the_nuls_behind_a_name_are_none_of_it() {
+        assert_eq!(words(b"PUMP-7\0\0").as_deref(), Some("PUMP-7"));
+        assert_eq!(words(b"\0"), None);
+    }
 
     #[test]
     fn labelled_captures() {

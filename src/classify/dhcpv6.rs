@@ -35,6 +35,10 @@ impl Protocol for Dhcpv6 {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || matches!(byte, 1..=13)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
@@ -52,7 +56,7 @@ impl Protocol for Dhcpv6 {
             }
         }
         let open = !(seen.first.complete && seen.second.complete);
-        Probe::Proven(Proof { client, facts, open, ..Proof::default() })
+        Probe::Proven(Proof { client, facts, open, read: look::read(seen, &both), ..Proof::default() })
     }
 
     fn listens(&self) -> bool {

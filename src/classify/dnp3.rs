@@ -2,11 +2,13 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -27,6 +29,10 @@ static ABOUT: About = About {
         ("dnp3.source", "link address of a sender, decimal"),
         ("dnp3.destination", "link address of a receiver, decimal"),
         ("dnp3.function", "application function asked for: read, write, operate, cold-restart ..."),
+        (
+            "dnp3.access",
+            "what the master asks for: read, write (operate and clear included), program (configuration), control (restart, applications)",
+        ),
     ],
 };
 
@@ -35,11 +41,24 @@ impl Protocol for Dnp3 {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(&START, at, byte) && (at != 2 || byte >= COUNTED)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp | Carrier::Udp => weigh::probe(seen, step, tell),
             Carrier::Ethernet(_) => Probe::No,
         }
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
+        weigh::each_whole(payload, step, |frame| {
+            if let Some(function) = frame.get(HEADER..).and_then(function) {
+                let deed = Deed::of(access(function), "dnp3.function", function_name(function));
+                deed.into_iter().for_each(&mut *tell);
+            }
+        });
     }
 }
 
@@ -79,7 +98,7 @@ fn function_known(control: u8) -> bool {
 }
 
 /// The check sequence: x^16 + x^13 + x^12 + x^11 + x^10 + x^8 + x^6 + x^5 + x^2 + 1, reflected and inverted (9.2.4.3).
-fn check(bytes: &[u8]) -> u16 {
+pub(super) fn check(bytes: &[u8]) -> u16 {
     !bytes.iter().fold(0_u16, |sum, &byte| {
         (0..8).fold(sum ^ u16::from(byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xa6bc } else { sum >> 1 })
     })
@@ -92,12 +111,32 @@ fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     client_is(proof, if master { end } else { end.other() });
     proof.facts.add("dnp3.destination", u16::from_le_bytes([header[4], header[5]]).to_string());
     proof.facts.add("dnp3.source", u16::from_le_bytes([header[6], header[7]]).to_string());
-    // Transport octet with FIR (8.2.1), application control, function code (4.2.2).
-    if let [transport, _, function, ..] = user
-        && transport & 0x40 != 0
-        && let Some(name) = function_name(*function)
-    {
+    let Some(function) = function(user) else { return };
+    if let Some(name) = function_name(function) {
         proof.facts.add("dnp3.function", name);
+    }
+    if let Some(access) = access(function) {
+        proof.facts.add("dnp3.access", access);
+    }
+}
+
+/// The function code of a fragment's first segment: transport octet with FIR (8.2.1), application control, function code (4.2.2).
+fn function(user: &[u8]) -> Option<u8> {
+    match *user {
+        [transport, _, function, ..] if transport & 0x40 != 0 => Some(function),
+        _ => None,
+    }
+}
+
+/// What a request does to the outstation (4.2.2.5 and 4.4). Not told: selecting, freezing into other counters, what an outstation reports
+/// unasked, handling of files that are open, authentication.
+fn access(function: u8) -> Option<&'static str> {
+    match function {
+        1 | 28 => Some("read"),
+        2 | 4 | 5 | 6 | 9 | 10 | 27 => Some("write"),
+        19 | 31 => Some("program"),
+        13..=18 => Some("control"),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use super::Proof;
 use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
+use super::dns_message;
 use super::dns_message::Kind;
 use super::dns_message::Message;
 use super::dns_message::code_name;
@@ -35,6 +36,13 @@ static ABOUT: About = About {
 impl Protocol for Dns {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match carrier {
+            Carrier::Tcp => at < 2 || dns_message::may_begin(at - 2, byte),
+            _ => dns_message::may_begin(at, byte),
+        }
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
@@ -151,7 +159,8 @@ pub(super) fn conclude(
             }
         }
     }
-    Proof { client, facts, open: !(seen.first.complete && seen.second.complete), ..Proof::default() }
+    let read = if seen.carrier == Carrier::Udp { look::read(seen, both) } else { [0; 2] };
+    Proof { client, facts, open: !(seen.first.complete && seen.second.complete), read, ..Proof::default() }
 }
 
 #[cfg(test)]

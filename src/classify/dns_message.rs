@@ -14,6 +14,8 @@ use crate::model::DnsMessage;
 const HEADER: usize = 12;
 /// Longest name as text (RFC 1035 section 2.3.4: 255 octets on the wire).
 const LONGEST_NAME: usize = 253;
+/// Questions in one message: mDNS alone asks many at once.
+const MOST_QUESTIONS: u16 = 128;
 /// Pointers followed in one name; each must point further back (section 4.1.4).
 const MOST_POINTERS: usize = 32;
 /// Top bit of a class: answer by unicast in questions, flush the cache in records (RFC 6762 sections 5.4 and 10.2).
@@ -40,6 +42,22 @@ mod flag {
     pub const ZERO: u16 = 0x0040;
     pub const AUTHENTIC: u16 = 0x0020;
     pub const CHECKING_DISABLED: u16 = 0x0010;
+}
+
+/// Whether a message may have this byte at this place: an operation that there is, the reserved bit, few questions.
+pub fn may_begin(at: usize, byte: u8) -> bool {
+    match at {
+        2 => is_operation(byte >> 3 & 0xf),
+        3 => u16::from(byte) & flag::ZERO == 0,
+        // The upper byte of a number that MOST_QUESTIONS bounds.
+        4 => byte == 0,
+        _ => true,
+    }
+}
+
+/// Query, inverse query, status, notify, update, stateful operations (RFC 6895 section 2.2, RFC 8490).
+fn is_operation(code: u8) -> bool {
+    matches!(code, 0..=2 | 4..=6)
 }
 
 /// Which of the protocols that share the format a message belongs to.
@@ -127,8 +145,7 @@ impl<'a> Message<'a> {
     fn is_plausible(&self) -> bool {
         let [questions, answers, authorities, additional] = self.counts;
         let operation = self.flags >> 11 & 0xf;
-        // Query, inverse query, status, notify, update, stateful operations (RFC 6895 section 2.2, RFC 8490).
-        if !matches!(operation, 0..=2 | 4..=6) || self.flags & flag::ZERO != 0 {
+        if !is_operation(operation as u8) || self.flags & flag::ZERO != 0 {
             return false;
         }
         if self.is_response() {
@@ -137,7 +154,7 @@ impl<'a> Message<'a> {
         let update = operation == 5;
         // Known answers (mDNS), a probe's records, IXFR's serial: few. Answers to a query are none of DNS's own.
         self.code() == 0
-            && (1..=128).contains(&questions)
+            && (1..=MOST_QUESTIONS).contains(&questions)
             && (update || (answers <= 256 && authorities <= 64))
             && (additional <= 8 || update)
             && self.flags & flag::RECURSION_AVAILABLE == 0

@@ -7,6 +7,7 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -26,6 +27,10 @@ static ABOUT: About = About {
 impl Protocol for DropboxLan {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(BEGIN, at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

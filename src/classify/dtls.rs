@@ -30,6 +30,17 @@ impl Protocol for Dtls {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => (tls_record::CHANGE_CIPHER_SPEC..=tls_record::HEARTBEAT).contains(&byte),
+            1 => matches!(byte, 0xfe | 0x01),
+            2 => matches!(byte, 0xff | 0xfd | 0x00),
+            // Upper bytes of epoch and number.
+            3 | 5 => byte <= 0x0f,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;

@@ -5,6 +5,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -300,6 +301,16 @@ impl Protocol for Enip {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            // An item count of two begins what is sent cyclically.
+            (Carrier::Udp, 0) if byte == 2 => true,
+            (_, 0) => is_command(u16::from(byte)),
+            (_, 1) => byte == 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
@@ -311,32 +322,31 @@ impl Protocol for Enip {
             (Carrier::Udp, _) => io(bytes).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len())),
             (_, cut) => cut,
         };
-        probe(seen, whole, |walks| {
-            // A command without data is mostly zeros: it must end where its segment does, or have company.
-            let proves = |walk: &Walk<Message<'_>>| {
-                let sure = |found: &Found<Message<'_>>| {
-                    found.message.proves()
-                        && (found.message.length > 0 || found.flush || walk.found.len() >= 2)
-                };
-                walk.found.iter().any(sure)
+        // A command without data is mostly zeros: it must end where its segment does, or have company.
+        let proves = |walk: &Walk<Message<'_>>| {
+            let sure = |found: &Found<Message<'_>>| {
+                found.message.proves() && (found.message.length > 0 || found.flush || walk.found.len() >= 2)
             };
-            walks.iter().any(proves).then(|| {
+            walk.found.iter().any(sure)
+        };
+        probe(
+            seen,
+            whole,
+            |walks| walks.iter().any(proves),
+            |walks| {
                 let mut facts = Facts::new();
                 walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
                 let asks = |walk: &Walk<Message<'_>>| walk.messages().find_map(Message::asks);
-                let client = match (asks(&walks[0]), asks(&walks[1])) {
-                    (Some(true), _) | (None, Some(false)) => Some(End::First),
-                    (_, Some(true)) | (Some(false), None) => Some(End::Second),
-                    _ => None,
-                };
-                Proof { client, facts, ..Proof::default() }
-            })
-        })
+                Proof { client: End::asking(asks(&walks[0]), asks(&walks[1])), facts, ..Proof::default() }
+            },
+        )
     }
 
-    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         each_whole(payload, cut, |message: Message<'_>| {
-            message.services(|service, path| access(service, path).into_iter().for_each(&mut *tell));
+            message.services(|service, path| {
+                Deed::of(access(service, path), "cip.service", None).into_iter().for_each(&mut *tell);
+            });
         });
     }
 }

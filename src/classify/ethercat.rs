@@ -31,6 +31,10 @@ impl Protocol for EtherCat {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        carrier != Carrier::Udp || at != 1 || byte & 0xf8 == 0x10
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp => weigh::probe(seen, step, tell),

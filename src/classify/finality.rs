@@ -1,8 +1,10 @@
-//! Tests: a `No` is final, and a `NeedFrom` for the other end, whatever either end says next.
+//! Tests: a `No` is final, and a `NeedFrom` for the other end, whatever either end says next; and who is not asked, because no message of
+//! it may begin so, would have proved nothing.
 
 #![expect(clippy::print_stdout, reason = "a test says what it finds")]
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
@@ -10,8 +12,11 @@ use super::Carrier;
 use super::End;
 use super::PROTOCOLS;
 use super::Probe;
+use super::Proof;
+use super::Protocol;
 use super::Seen;
 use super::Side;
+use super::candidates;
 use super::harness;
 use crate::model::EtherKind;
 
@@ -52,13 +57,16 @@ impl Talk {
                 true => Side { complete, ..Side::default() },
                 false => {
                     let from_start = self.from_start[at] || self.carrier != Carrier::Tcp;
-                    Side { bytes: &bytes[at], ends: &ends[at], from_start, complete, lacks: &lacks }
+                    Side { bytes: &bytes[at], ends: &ends[at], from_start, complete, lacks: &lacks, read: 0 }
                 }
             };
             let seen = Seen { carrier: self.carrier, first: side(0), second: side(1) };
-            for (protocol, said) in PROTOCOLS.iter().zip(&mut said) {
+            let end = grew.map(|at| [End::First, End::Second][at]);
+            let asked = candidates::begun_by(&seen, end) & !end.map_or(0, |end| candidates::deaf(&seen, end));
+            for (at, (protocol, said)) in PROTOCOLS.iter().zip(&mut said).enumerate() {
                 let now = protocol.probe(&seen);
-                let bound = said.no || (!said.proven && grew.is_some_and(|at| said.deaf[at]));
+                let passed_over = !said.proven && asked >> at & 1 == 0;
+                let bound = said.no || passed_over || (!said.proven && grew.is_some_and(|at| said.deaf[at]));
                 if bound && matches!(now, Probe::Proven(_)) {
                     let name = protocol.about().name;
                     let text = self.messages[..(step + 1).min(self.messages.len())]
@@ -174,6 +182,68 @@ fn recorded_talks_with_strange_beginnings_and_strange_other_ends() {
         }
     }
     fail_on(contradictions);
+}
+
+/// What a protocol says of a flow as it grows, until it wants no more: asked to go on from where it was, or to read all of it anew.
+fn told(protocol: &dyn Protocol, flow: &harness::Flow, goes_on: bool) -> Option<Proof> {
+    let mut said: Option<Proof> = None;
+    for step in 0..=flow.steps.len() {
+        let mut seen = if step < flow.steps.len() { flow.seen_at(step) } else { flow.seen() };
+        if let Some(said) = said.as_ref().filter(|_| goes_on) {
+            (seen.first.read, seen.second.read) = (said.read[0], said.read[1]);
+        }
+        let Probe::Proven(mut proof) = protocol.probe(&seen) else { continue };
+        if let Some(before) = said {
+            let mut facts = before.facts;
+            proof.facts.iter().for_each(|fact| facts.add(fact.key, fact.value.clone()));
+            proof.facts = facts;
+            if seen.is_known() {
+                let mut layers = before.layers;
+                proof.layers.retain(|layer| !layers.contains(layer));
+                layers.append(&mut proof.layers);
+                (proof.layers, proof.client) = (layers, before.client.or(proof.client));
+                proof.unasked &= before.unasked;
+            } else {
+                proof.client = proof.client.or(before.client);
+            }
+        }
+        let open = proof.open;
+        said = Some(proof);
+        if !open {
+            break;
+        }
+    }
+    said
+}
+
+#[test]
+fn going_on_says_what_reading_anew_says() {
+    if !harness::present() {
+        return;
+    }
+    let mut wrong: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (flow, _) in harness::labelled() {
+        for protocol in PROTOCOLS {
+            let anew = told(*protocol, &flow, false);
+            let on = told(*protocol, &flow, true);
+            let facts = |proof: &Option<Proof>| -> BTreeSet<String> {
+                let facts = proof.iter().flat_map(|proof| proof.facts.iter());
+                facts.map(|fact| format!("{} {}", fact.key, fact.value)).collect()
+            };
+            let rest = |proof: &Option<Proof>| {
+                proof.as_ref().map(|proof| (proof.layers.clone(), proof.client, proof.unasked))
+            };
+            let missing: Vec<String> = facts(&anew).difference(&facts(&on)).cloned().collect();
+            if !missing.is_empty() || rest(&anew) != rest(&on) {
+                let text = format!("{}: {missing:?} {:?} {:?}", flow.place(), rest(&anew), rest(&on));
+                wrong.entry(protocol.about().name).or_default().push(text);
+            }
+        }
+    }
+    for (protocol, texts) in &wrong {
+        println!("{protocol}: {} of them, {}", texts.len(), texts[0]);
+    }
+    assert!(wrong.is_empty(), "{:?}", wrong.keys());
 }
 
 fn carriers() -> impl Strategy<Value = Carrier> {

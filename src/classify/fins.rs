@@ -2,11 +2,13 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -22,7 +24,13 @@ static ABOUT: About = About {
     spec: "OMRON W227 FINS Commands Reference Manual, section 3; W421 Ethernet Units, section 7 (FINS/TCP)",
     usual: &["udp/9600", "tcp/9600"],
     answers: true,
-    facts: &[("fins.command", "command by name, such as memory-area-read")],
+    facts: &[
+        ("fins.command", "command by name, such as memory-area-read"),
+        (
+            "fins.access",
+            "what the commands do: read, write (memory, files, clock), program (program and parameters), control (run, stop, reset)",
+        ),
+    ],
 };
 
 impl Protocol for Fins {
@@ -30,11 +38,39 @@ impl Protocol for Fins {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Tcp, _) => is_at(TCP_MAGIC, at, byte),
+            (_, 0) => byte & 0xbe == 0x80,
+            (_, 1) => byte == 0,
+            (_, 2) => byte <= 7,
+            (_, 3 | 6) => byte <= 127,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp => weigh::probe(seen, step_frame, tell_frame),
             Carrier::Tcp => weigh::probe(seen, step_tcp, tell_tcp),
             Carrier::Ethernet(_) => Probe::No,
+        }
+    }
+
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
+        let mut frame = |frame: &[u8]| {
+            let Some(header) = frame.first_chunk::<HEADER>() else { return };
+            let deed = Deed::of(access(header), "fins.command", command_name(header[10], header[11]));
+            deed.into_iter().for_each(&mut *tell);
+        };
+        match carrier {
+            Carrier::Tcp => weigh::each_whole(payload, step_tcp, |bytes| {
+                if let Some((&[.., 0, 0, 0, 2, _, _, _, _], inside)) = bytes.split_first_chunk::<TCP_HEADER>()
+                {
+                    frame(inside);
+                }
+            }),
+            _ => weigh::each_whole(payload, step_frame, frame),
         }
     }
 }
@@ -103,6 +139,37 @@ fn tell_frame(end: End, frame: &[u8], proof: &mut Proof) {
     client_is(proof, if header[0] & RESPONSE == 0 { end } else { end.other() });
     if let Some(name) = command_name(header[10], header[11]) {
         proof.facts.add("fins.command", name);
+    }
+    if let Some(access) = access(header) {
+        proof.facts.add("fins.access", access);
+    }
+}
+
+/// What a request does to the controller, by its command code (W227 section 5-1); nothing for tests and access rights.
+fn access(header: &[u8; HEADER]) -> Option<&'static str> {
+    if header[0] & RESPONSE != 0 {
+        return None;
+    }
+    match (header[10], header[11]) {
+        (0x01, 0x01 | 0x04)
+        | (0x02, 0x01)
+        | (0x03, 0x06)
+        | (0x05 | 0x06, _)
+        | (0x07, 0x01)
+        | (0x09, 0x20)
+        | (0x21, 0x02 | 0x40)
+        | (0x22, 0x01 | 0x02 | 0x09 | 0x0f | 0x10)
+        | (0x23, 0x0a)
+        | (0x26, 0x03) => Some("read"),
+        (0x01, 0x02 | 0x03 | 0x05)
+        | (0x07, 0x02)
+        | (0x21, 0x01 | 0x03 | 0x41)
+        | (0x22, 0x03..=0x08 | 0x0a | 0x11 | 0x15 | 0x20)
+        | (0x23, 0x01 | 0x02)
+        | (0x26, 0x01 | 0x02) => Some("write"),
+        (0x02, 0x02 | 0x03) | (0x03, 0x04 | 0x05 | 0x07 | 0x08) | (0x22, 0x0b | 0x0c) => Some("program"),
+        (0x04, _) => Some("control"),
+        _ => None,
     }
 }
 

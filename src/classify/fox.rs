@@ -10,6 +10,7 @@ use super::Seen;
 use super::bytes::is_text;
 use super::bytes::line;
 use super::bytes::text;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -37,6 +38,10 @@ static ABOUT: About = About {
 impl Protocol for Fox {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(BEGIN, at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

@@ -20,6 +20,8 @@ const MOST_IN_PAYLOAD: usize = 8;
 pub enum Cut<T> {
     /// A whole message and its length in bytes.
     Whole(T, usize),
+    /// The beginning of a message that shows by its head what it is; the rest is yet to come, or was cut off.
+    Head(T),
     /// The beginning of a message; the rest is yet to come.
     Short,
     /// Something else.
@@ -31,8 +33,10 @@ pub enum Cut<T> {
 pub struct Found<T> {
     /// The message as its parser sees it.
     pub message: T,
-    /// Whether it ends where a segment or datagram ends: a length field that fits by chance does not.
+    /// Whether it ends where a segment or datagram ends: a length field that fits by chance does not. A head alone is taken for such.
     pub flush: bool,
+    /// Where it ends in the bytes of its side.
+    pub end: usize,
 }
 
 /// The messages of one side, in order.
@@ -42,6 +46,10 @@ pub struct Walk<T> {
     pub found: Vec<Found<T>>,
     /// Whether nothing that this side may still send adds to them.
     pub over: bool,
+    /// Where the last message ends; where the walk began if there is none.
+    pub end: usize,
+    /// Datagrams there are, those included that were told before.
+    datagrams: usize,
 }
 
 impl<T> Walk<T> {
@@ -55,16 +63,24 @@ impl<T> Walk<T> {
     }
 }
 
-/// Cuts both sides into messages and asks `prove` what they come to. Whether the proof stays open, and what is said where there is
-/// none, follows from which sides are over.
+/// Cuts both sides into messages; where `proves` says that they are proof, or the flow is known, `tell` says what they state. Whether the
+/// proof stays open, and what is said where there is none, follows from which sides are over.
 pub fn probe<'a, T>(
     seen: &Seen<'a>,
     cut: impl Fn(&'a [u8]) -> Cut<T>,
-    prove: impl FnOnce(&[Walk<T>; 2]) -> Option<Proof>,
+    proves: impl FnOnce(&[Walk<T>; 2]) -> bool,
+    tell: impl FnOnce(&[Walk<T>; 2]) -> Proof,
 ) -> Probe {
     let walks = [walk(seen.carrier, &seen.first, &cut), walk(seen.carrier, &seen.second, &cut)];
-    let proof = prove(&walks);
-    conclude(proof, walks.map(|walk| walk.over))
+    let proof = (seen.is_known() || proves(&walks)).then(|| tell(&walks));
+    let [first, second] = &walks;
+    let read = match seen.carrier {
+        Carrier::Tcp => [first.end, second.end],
+        Carrier::Udp => [first, second].map(|walk| if walk.end > 0 { walk.datagrams } else { 0 }),
+        // What two stations say in frames of one type may be of several protocols, in any order.
+        Carrier::Ethernet(_) => [0; 2],
+    };
+    conclude(proof.map(|proof| Proof { read, ..proof }), walks.map(|walk| walk.over))
 }
 
 /// The answer, given what is proved and whether first and second side are over.
@@ -91,28 +107,31 @@ pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mu
 
 /// Cuts a side into messages.
 ///
-/// Datagrams are one message each, and a side that begins with a few others is over. A stream is cut from its start;
-/// where its start was not captured, from the first segment start at which a message fits.
+/// Datagrams are one message each, and a side that begins with a few others is over. A stream is cut from its start, or from where it was
+/// read; where its start was not captured, from the first segment start at which a message fits.
 pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
-    let mut walk = Walk { found: Vec::new(), over: side.complete };
+    let mut walk =
+        Walk { found: Vec::new(), over: side.complete, end: side.read, datagrams: side.ends.len() };
     match carrier {
         Carrier::Tcp => walk_stream(side, cut, &mut walk),
         Carrier::Udp | Carrier::Ethernet(_) => walk_datagrams(side, cut, &mut walk),
     }
-    walk.over |= walk.is_full();
+    walk.over |= walk.is_full() || (side.read > 0 && side.ends.len() >= MOST_MESSAGES);
     walk
 }
 
 fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
     let mut strangers = 0;
-    for datagram in side.messages().filter(|datagram| !datagram.is_empty()).take(MOST_MESSAGES) {
+    let unread = side.unread_datagrams().map(|(datagram, _)| datagram);
+    for datagram in unread.filter(|datagram| !datagram.is_empty()).take(MOST_MESSAGES) {
         match cut(datagram) {
             Cut::Whole(message, length) if length == datagram.len() => {
-                walk.found.push(Found { message, flush: true });
+                walk.end += length;
+                walk.found.push(Found { message, flush: true, end: walk.end });
             }
-            Cut::Whole(..) | Cut::Short | Cut::Wrong => strangers += 1,
+            Cut::Whole(..) | Cut::Head(_) | Cut::Short | Cut::Wrong => strangers += 1,
         }
-        if walk.found.is_empty() && strangers >= MOST_STRANGERS {
+        if walk.found.is_empty() && strangers >= MOST_STRANGERS && side.read == 0 {
             walk.over = true;
             return;
         }
@@ -120,33 +139,61 @@ fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk
 }
 
 fn walk_stream<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
+    if side.read > 0 {
+        walk.over |= run(side, side.read, &cut, walk) == Stop::Wrong;
+        return;
+    }
     let mut waiting = false;
     for start in side.starts() {
-        let mut at = start;
-        while !walk.is_full() {
-            let Some(rest) = side.bytes.get(at..).filter(|rest| !rest.is_empty()) else { return };
-            match cut(rest) {
-                Cut::Whole(message, length) => {
-                    at += length.max(1);
-                    walk.found.push(Found { message, flush: ends_at(side, at) });
-                }
-                // A wrong guess of the start may claim a length that never comes: the next start is worth its try.
-                Cut::Short if side.from_start || !walk.found.is_empty() => return,
-                Cut::Short => {
-                    waiting = true;
-                    break;
-                }
-                Cut::Wrong => break,
-            }
-        }
-        if !walk.found.is_empty() {
+        let stop = run(side, start, &cut, walk);
+        // A wrong guess of the start may claim a length that never comes: the next start is worth its try.
+        if side.from_start || !walk.found.is_empty() {
             // What follows the last message is something else: nothing more is learnt of this side, unless an earlier start comes true.
-            walk.over |= !waiting;
+            walk.over |= stop == Stop::Wrong && !waiting;
             return;
+        }
+        match stop {
+            Stop::End => return,
+            Stop::Short => waiting = true,
+            Stop::Wrong => {}
         }
     }
     walk.over |= !waiting && !side.may_start_later();
 }
+
+/// Why a run of messages ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The bytes did, between two messages, or enough were found.
+    End,
+    /// Within a message.
+    Short,
+    /// What follows is none.
+    Wrong,
+}
+
+/// Takes the messages that follow each other from `at` on.
+fn run<'a, T>(side: &Side<'a>, mut at: usize, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) -> Stop {
+    while !walk.is_full() {
+        let Some(rest) = side.bytes.get(at..).filter(|rest| !rest.is_empty()) else { return Stop::End };
+        match cut(rest) {
+            Cut::Whole(message, length) => {
+                at += length.max(1);
+                walk.end = at;
+                walk.found.push(Found { message, flush: ends_at(side, at), end: at });
+            }
+            // The capture cut the segment, or the prefix is used up: its head has to do.
+            Cut::Head(message) if side.complete => {
+                walk.found.push(Found { message, flush: true, end: at });
+                return Stop::End;
+            }
+            Cut::Head(_) | Cut::Short => return Stop::Short,
+            Cut::Wrong => return Stop::Wrong,
+        }
+    }
+    Stop::End
+}
+
 fn ends_at(side: &Side<'_>, at: usize) -> bool {
     u16::try_from(at).is_ok_and(|at| side.ends.binary_search(&at).is_ok())
 }
@@ -189,10 +236,11 @@ mod tests {
         assert!(!over(Carrier::Tcp, &[0xaa, 5], &[2]));
         assert!(!over(Carrier::Udp, &[0xaa, 5], &[2]));
         assert!(over(Carrier::Udp, &[0xaa, 5, 7, 7], &[2, 3, 4]));
-        let two =
-            |walks: &[Walk<u8>; 2]| walks.iter().all(|walk| !walk.found.is_empty()).then(Proof::default);
+        let two = |walks: &[Walk<u8>; 2]| walks.iter().all(|walk| !walk.found.is_empty());
         let wrong = Side::of(&[7], &[1]);
-        let both = |first, second| probe(&Seen { carrier: Carrier::Tcp, first, second }, cut, two);
+        let both = |first, second| {
+            probe(&Seen { carrier: Carrier::Tcp, first, second }, cut, two, |_| Proof::default())
+        };
         assert_eq!(both(wrong, Side::default()), Probe::NeedFrom(End::Second));
         assert_eq!(both(wrong, wrong), Probe::No);
     }

@@ -34,6 +34,11 @@ impl Protocol for Ftp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        // No line that proves anything is shorter than three bytes.
+        at > 2 || byte >= b' ' || matches!(byte, b'\t' | b'\r' | b'\n')
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Tcp {
             return Probe::No;
@@ -155,6 +160,9 @@ impl Talk<'_> {
                 b"215" => has(b"TYPE:"),
                 b"234" => has(b"TLS") || has(b"SSL"),
                 b"257" => words.starts_with(b"\""),
+                // What is said around a transfer (RFC 959 section 4.2.2), and the words that most servers end one with.
+                b"125" | b"150" | b"225" | b"425" | b"426" => has(b"DATA CONNECTION"),
+                b"226" => has(b"DATA CONNECTION") || has(b"TRANSFER COMPLETE"),
                 _ => false,
             };
             weight.own += usize::from(own);
@@ -200,6 +208,18 @@ mod tests {
     use crate::classify::harness;
     use crate::classify::harness::probe_both;
     use crate::classify::harness::probe_messages;
+
+    #[test]
+    fn a_server_alone_is_known_by_its_transfers() {
+        for reply in
+            ["150 Opening BINARY mode data connection for a.bin (7 bytes).\r\n", "226 Transfer complete.\r\n"]
+        {
+            let bytes = format!("30 of a list\r\n{reply}");
+            let side = Side { from_start: false, ..Side::of(bytes.as_bytes(), &[14]) };
+            let seen = Seen { carrier: Carrier::Tcp, first: side, second: Side::default() };
+            assert_eq!(Ftp.probe(&seen).proof().and_then(|proof| proof.client), Some(End::Second), "{reply}");
+        }
+    }
 
     #[test]
     fn labelled_captures() {

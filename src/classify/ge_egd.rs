@@ -10,6 +10,7 @@ use super::Proof;
 use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -32,6 +33,10 @@ static ABOUT: About = About {
 impl Protocol for GeEgd {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(&DATA, at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

@@ -5,6 +5,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -176,30 +177,37 @@ impl Protocol for GeSrtp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, INIT..=RESPONSE),
+            1 => byte == 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        probe(seen, cut, |walks| {
-            is_proved(walks).then(|| {
-                let mut facts = Facts::new();
-                let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
-                for service in services {
-                    facts.add("srtp.service", service_name(service));
-                    if let Some(access) = access(service) {
-                        facts.add("srtp.access", access);
-                    }
+        probe(seen, cut, is_proved, |walks| {
+            let mut facts = Facts::new();
+            let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
+            for service in services {
+                facts.add("srtp.service", service_name(service));
+                if let Some(access) = access(service) {
+                    facts.add("srtp.access", access);
                 }
-                let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
-                let client = End::asking(asks(&walks[0]), asks(&walks[1]));
-                Proof { client, facts, ..Proof::default() }
-            })
+            }
+            let asks = |walk: &Walk<Message>| walk.messages().next().map(Message::asks);
+            let client = End::asking(asks(&walks[0]), asks(&walks[1]));
+            Proof { client, facts, ..Proof::default() }
         })
     }
 
-    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         each_whole(payload, cut, |message: Message| {
-            message.service.and_then(access).into_iter().for_each(&mut *tell);
+            let access = message.service.and_then(access);
+            Deed::of(access, "srtp.service", None).into_iter().for_each(&mut *tell);
         });
     }
 }

@@ -181,6 +181,7 @@ impl Flow {
                 from_start: sent.from_start || self.carrier != Carrier::Tcp,
                 complete,
                 lacks: &sent.lacks,
+                read: 0,
             }
         };
         Seen { carrier: self.carrier, first: side(0), second: side(1) }

@@ -2,6 +2,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -29,6 +30,10 @@ static ABOUT: About = About {
             "message id: session-initiate, session-close, keep-alive, token-passing, direct, audit-log",
         ),
         ("hart-ip.command", "number of a tunnelled HART command, decimal"),
+        (
+            "hart-ip.access",
+            "what the commands within requests do to the device: read, write, control (test, reset)",
+        ),
     ],
 };
 
@@ -37,11 +42,29 @@ impl Protocol for HartIp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, 1 | 2),
+            1 => matches!(byte, REQUEST | RESPONSE | PUBLISH | NAK),
+            2 => byte <= AUDIT_LOG,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp | Carrier::Udp => weigh::probe(seen, step, tell),
             Carrier::Ethernet(_) => Probe::No,
         }
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
+        weigh::each_whole(payload, step, |message| {
+            if let Some((&[_, REQUEST, TOKEN_PASSING, ..], body)) = message.split_first_chunk::<HEADER>() {
+                let access = command(body).and_then(|(command, _)| access(command));
+                Deed::of(access, "hart-ip.command", None).into_iter().for_each(&mut *tell);
+            }
+        });
     }
 }
 
@@ -116,6 +139,16 @@ fn command(frame: &[u8]) -> Option<(u8, &[u8])> {
     (reader.left() == usize::from(count) + 1).then(|| (command, reader.rest()))
 }
 
+/// What a command does to the device: universal commands (HCF_SPEC-127) and the older common practice commands (HCF_SPEC-151).
+fn access(command: u8) -> Option<&'static str> {
+    match command {
+        0..=3 | 7..=9 | 11..=16 | 20 | 21 | 33 | 48 | 50 | 54 => Some("read"),
+        6 | 17..=19 | 22 | 34..=38 | 40 | 43..=47 | 49 | 51..=53 | 55 | 56 | 59 => Some("write"),
+        41 | 42 => Some("control"),
+        _ => None,
+    }
+}
+
 fn tell(end: End, message: &[u8], proof: &mut Proof) {
     let Some((&[version, kind, id, ..], body)) = message.split_first_chunk::<HEADER>() else { return };
     proof.facts.add("hart-ip.version", version.to_string());
@@ -136,6 +169,9 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
         && let Some((command, _)) = command(body)
     {
         proof.facts.add("hart-ip.command", command.to_string());
+        if let Some(access) = access(command).filter(|_| kind == REQUEST) {
+            proof.facts.add("hart-ip.access", access);
+        }
     }
 }
 

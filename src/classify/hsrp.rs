@@ -30,6 +30,14 @@ impl Protocol for Hsrp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => byte <= 1,
+            1 => matches!(byte, 0..=3 | 40),
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp => weigh::probe(seen, step, tell),

@@ -45,6 +45,15 @@ impl Protocol for Http {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            // A method, a version, an empty line before either; the length of a SETTINGS frame.
+            0 => byte.is_ascii_uppercase() || matches!(byte, b'-' | b'\r' | b'\n' | 0),
+            1 => byte.is_ascii_uppercase() || matches!(byte, b'-' | b' ' | b'\r' | b'\n' | 0),
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Tcp {
             return Probe::No;

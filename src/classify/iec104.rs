@@ -2,6 +2,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -25,6 +26,10 @@ static ABOUT: About = About {
     facts: &[
         ("iec104.type", "type identification of an ASDU by its standard name, such as C_SC_NA_1"),
         ("iec104.common-address", "common address of an ASDU, decimal"),
+        (
+            "iec104.access",
+            "what the controlling station asks for: read (interrogation), write (commands, set points, parameters, clock), control (reset)",
+        ),
     ],
 };
 
@@ -33,11 +38,33 @@ impl Protocol for Iec104 {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => byte == START,
+            1 => (CONTROL..=LONGEST).contains(&byte),
+            // The receive sequence number leaves its first bit zero.
+            4 => byte & 1 == 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => weigh::probe(seen, step, tell),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
+        weigh::each_whole(payload, step, |apdu| {
+            // I format alone carries an ASDU.
+            if let [_, _, control, _, _, _, kind, _, cause, ..] = *apdu
+                && control & 1 == 0
+            {
+                let name = type_of(kind).map(|(_, name)| name);
+                Deed::of(access(kind, cause), "iec104.type", name).into_iter().for_each(&mut *tell);
+            }
+        });
     }
 }
 
@@ -123,6 +150,9 @@ fn tell(end: End, apdu: &[u8], proof: &mut Proof) {
     let Some(&[kind, _, cause, _]) = reader.array::<4>() else { return };
     let Some((_, name)) = type_of(kind) else { return };
     proof.facts.add("iec104.type", name);
+    if let Some(access) = access(kind, cause) {
+        proof.facts.add("iec104.access", access);
+    }
     if let Some(address) = reader.le16() {
         proof.facts.add("iec104.common-address", address.to_string());
     }
@@ -132,6 +162,17 @@ fn tell(end: End, apdu: &[u8], proof: &mut Proof) {
         (45..=113, 6 | 8) => client_is(proof, end),
         (45..=113, 7 | 9 | 10) => client_is(proof, end.other()),
         _ => {}
+    }
+}
+
+/// What an ASDU does to the controlled station: read, commands and the rest by activation (cause 6), a read by request (cause 5), each from
+/// the controlling station alone (IEC 60870-5-101 clauses 7.2.3 and 7.4). Test and delay commands, and files, are not told.
+fn access(kind: u8, cause: u8) -> Option<&'static str> {
+    match (kind, cause & 0x3f) {
+        (45..=51 | 58..=64 | 103 | 110..=113, 6) => Some("write"),
+        (100 | 101, 6) | (102, 5) => Some("read"),
+        (105, 6) => Some("control"),
+        _ => None,
     }
 }
 

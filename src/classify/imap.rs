@@ -34,6 +34,10 @@ impl Protocol for Imap {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'+' | b'.')
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "imap", first_segment),

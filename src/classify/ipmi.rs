@@ -8,6 +8,7 @@ use super::Proof;
 use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -31,6 +32,10 @@ static ABOUT: About = About {
 impl Protocol for Ipmi {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(&VERSION, at, byte) && (at != 3 || matches!(byte & !ACKNOWLEDGE, ASF | IPMI))
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

@@ -43,6 +43,15 @@ impl Protocol for Kerberos {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        let is_tag = |byte: u8| byte & 0xe0 == APPLICATION && kind(byte & 0x1f).is_some();
+        match (carrier, at) {
+            (Carrier::Udp, 0) | (Carrier::Tcp, 4) => is_tag(byte),
+            (Carrier::Tcp, 0) => byte == 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let both = match seen.carrier {
             Carrier::Udp => look::both(seen, |side| look::datagrams_and_lengths(side, datagram)),
@@ -102,10 +111,11 @@ fn kind(number: u8) -> Option<Kind> {
     Some(Kind { name, asks })
 }
 
+/// Identifier bits of the application class, constructed (X.690 section 8.1.2).
+const APPLICATION: u8 = 0x60;
+
 /// A message whose tag, version number 5 and message type agree; it may be cut after these.
 fn message(bytes: &[u8]) -> Option<Message<'_>> {
-    /// Application class, constructed.
-    const APPLICATION: u8 = 0x60;
     let mut reader = Reader::new(bytes);
     let outer = ber::header(bytes).ok()?;
     let number = outer.tag & 0x1f;

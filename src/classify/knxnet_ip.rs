@@ -7,6 +7,7 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::Step;
 use super::weigh::client_is;
@@ -29,6 +30,10 @@ static ABOUT: About = About {
 impl Protocol for KnxnetIp {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(&HEADER, at, byte) && (at != 2 || matches!(byte, 2..=5 | 7 | 9))
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

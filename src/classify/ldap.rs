@@ -43,6 +43,10 @@ impl Protocol for Ldap {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        ber::may_begin_sequence(at, byte)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let both = match seen.carrier {
             Carrier::Udp => look::both(seen, |side| match look::datagrams(side, datagram) {

@@ -6,6 +6,7 @@ use super::Probe;
 use super::Protocol;
 use super::Seen;
 use super::dns;
+use super::dns_message;
 use super::dns_message::Kind;
 use super::look;
 
@@ -24,6 +25,10 @@ static ABOUT: About = About {
 impl Protocol for Mdns {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        dns_message::may_begin(at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

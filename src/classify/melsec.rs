@@ -6,6 +6,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -200,9 +201,10 @@ fn ascii(bytes: &[u8]) -> Cut<Message> {
         let mut body = Reader::new(reader.take(length)?);
         let first = number(body.take(4)?);
         let command = if asks { number(body.take(4)?).and_then(command_name) } else { None };
+        let own = is_own_station(network as u8, station as u8, module, drop as u8);
         let fits = match asks {
-            true => first.is_some() && command.is_some(),
-            false => first.is_some_and(is_end_code),
+            true => first.is_some() && (command.is_some() || own),
+            false => first.is_some_and(|code| is_end_code(code) || own),
         };
         let frame = if is_4e { "4e-ascii" } else { "3e-ascii" };
         Some(fits.then_some((Message { frame, asks, command }, before + length)))
@@ -303,32 +305,39 @@ impl Protocol for Melsec {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, 0..=3 | 0x50 | 0x54 | 0x57 | 0x5a | 0xd0 | 0xd4 | 0xd7 | 0xda | b'5' | b'D'),
+            1 => matches!(byte, 0 | 1 | 0xff | b'0' | b'4'),
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        probe(seen, cut, |walks| {
-            is_proved(walks).then(|| {
-                let mut facts = Facts::new();
-                for message in walks.iter().flat_map(Walk::messages) {
-                    facts.add("melsec.frame", message.frame);
-                    if let Some(command) = message.command {
-                        facts.add("melsec.command", command);
-                        if let Some(access) = access(command) {
-                            facts.add("melsec.access", access);
-                        }
+        probe(seen, cut, is_proved, |walks| {
+            let mut facts = Facts::new();
+            for message in walks.iter().flat_map(Walk::messages) {
+                facts.add("melsec.frame", message.frame);
+                if let Some(command) = message.command {
+                    facts.add("melsec.command", command);
+                    if let Some(access) = access(command) {
+                        facts.add("melsec.access", access);
                     }
                 }
-                let asks = |walk: &Walk<Message>| walk.messages().next().map(|message| message.asks);
-                let client = End::asking(asks(&walks[0]), asks(&walks[1]));
-                Proof { client, facts, ..Proof::default() }
-            })
+            }
+            let asks = |walk: &Walk<Message>| walk.messages().next().map(|message| message.asks);
+            let client = End::asking(asks(&walks[0]), asks(&walks[1]));
+            Proof { client, facts, ..Proof::default() }
         })
     }
 
-    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         each_whole(payload, cut, |message: Message| {
-            message.command.and_then(access).into_iter().for_each(&mut *tell);
+            let access = message.command.and_then(access);
+            Deed::of(access, "melsec.command", message.command).into_iter().for_each(&mut *tell);
         });
     }
 }

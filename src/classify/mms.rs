@@ -2,6 +2,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -26,7 +27,13 @@ static ABOUT: About = About {
     spec: "ISO 9506-2:2003; IEC 61850-8-1:2011 clause 5; ITU-T X.225, X.226; RFC 1006",
     usual: &["tcp/102"],
     answers: true,
-    facts: &[("mms.service", "confirmed service asked for or answered: read, write, get-name-list ...")],
+    facts: &[
+        ("mms.service", "confirmed service asked for or answered: read, write, get-name-list ..."),
+        (
+            "mms.access",
+            "what the services do: read, write (values, files), program (domains, program invocations), control (start, stop)",
+        ),
+    ],
 };
 
 impl Protocol for Mms {
@@ -34,11 +41,25 @@ impl Protocol for Mms {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        tpkt::may_begin(at, byte)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => weigh::probe(seen, step, tell),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
+        weigh::each_whole(payload, step, |packet| {
+            let Cut::Whole(Tpdu::Data { user, .. }, _) = tpkt::cut(packet) else { return };
+            let Some((CONFIRMED_REQUEST, body, _)) = pdu(user) else { return };
+            let deed = service(body)
+                .and_then(|number| Deed::of(access(number), "mms.service", service_name(number)));
+            deed.into_iter().for_each(&mut *tell);
+        });
     }
 }
 
@@ -70,9 +91,17 @@ const CONCLUDE_RESPONSE: u8 = 0x8c;
 fn step(bytes: &[u8]) -> Step {
     match tpkt::cut(bytes) {
         Cut::Wrong => Step::Wrong,
-        Cut::Short => Step::Cut(0),
+        Cut::Head(_) | Cut::Short => Step::Cut(begun(bytes)),
         Cut::Whole(Tpdu::Data { user, .. }, length) => Step::Whole(length, weight(user)),
         Cut::Whole(_, length) => Step::Whole(length, 0),
+    }
+}
+
+/// What the beginning of a longer data unit weighs: the upper layers around a PDU are proof wherever it ends.
+fn begun(bytes: &[u8]) -> u32 {
+    match bytes {
+        [3, 0, _, _, 2, 0xf0, _, user @ ..] if matches!(pdu(user), Some((_, _, true))) => PROOF,
+        _ => 0,
     }
 }
 
@@ -156,21 +185,40 @@ fn tell(end: End, packet: &[u8], proof: &mut Proof) {
         _ => {}
     }
     if matches!(tag, CONFIRMED_REQUEST | CONFIRMED_RESPONSE)
-        && let Some(name) = service(body)
+        && let Some(number) = service(body)
     {
-        proof.facts.add("mms.service", name);
+        if let Some(name) = service_name(number) {
+            proof.facts.add("mms.service", name);
+        }
+        if let Some(access) = access(number).filter(|_| tag == CONFIRMED_REQUEST) {
+            proof.facts.add("mms.access", access);
+        }
     }
 }
 
-/// The service of a confirmed request or response, by the number in its tag (ISO 9506-2 clause 7.3).
-fn service(body: &[u8]) -> Option<&'static str> {
+/// What a confirmed service does to the server (ISO 9506-1): named variables, lists and the like that only describe are not told.
+fn access(service: u8) -> Option<&'static str> {
+    match service {
+        0..=2 | 4 | 6 | 12 | 45 | 65 | 73 | 77 => Some("read"),
+        5 | 46 | 75 | 76 => Some("write"),
+        26..=28 | 35 | 36 | 38 | 39 => Some("program"),
+        40..=44 => Some("control"),
+        _ => None,
+    }
+}
+
+/// The number of the service of a confirmed request or response, from its tag (ISO 9506-2 clause 7.3).
+fn service(body: &[u8]) -> Option<u8> {
     let mut reader = Reader::new(body);
     ber::integer(&mut reader)?;
-    let number = match reader.u8()? & 0x1f {
+    match reader.u8()? & 0x1f {
         // Numbers from 31 take a second octet (X.690 section 8.1.2.4).
-        0x1f => reader.u8()?,
-        number => number,
-    };
+        0x1f => reader.u8(),
+        number => Some(number),
+    }
+}
+
+fn service_name(number: u8) -> Option<&'static str> {
     Some(match number {
         0 => "status",
         1 => "get-name-list",
@@ -182,6 +230,22 @@ fn service(body: &[u8]) -> Option<&'static str> {
         11 => "define-named-variable-list",
         12 => "get-named-variable-list-attributes",
         13 => "delete-named-variable-list",
+        26 => "initiate-download-sequence",
+        27 => "download-segment",
+        28 => "terminate-download-sequence",
+        29 => "initiate-upload-sequence",
+        30 => "upload-segment",
+        31 => "terminate-upload-sequence",
+        35 => "load-domain-content",
+        36 => "delete-domain",
+        38 => "create-program-invocation",
+        39 => "delete-program-invocation",
+        40 => "start",
+        41 => "stop",
+        42 => "resume",
+        43 => "reset",
+        44 => "kill",
+        45 => "get-program-invocation-attributes",
         46 => "obtain-file",
         65 => "read-journal",
         72 => "file-open",

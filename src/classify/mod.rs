@@ -13,6 +13,8 @@ pub mod candidates;
 mod cdp;
 mod codesys;
 pub mod dce_rpc;
+#[cfg(test)]
+mod deeds;
 mod dhcp;
 mod dhcpv6;
 mod dnp3;
@@ -111,6 +113,7 @@ mod vnc;
 pub mod weigh;
 mod ws_discovery;
 
+use crate::model::ACCESS;
 use crate::model::EtherKind;
 use crate::model::Facts;
 use crate::model::Statement;
@@ -129,7 +132,7 @@ pub enum Carrier {
 /// Beginnings tried in a stream whose own beginning was missed: bounds the work on one-byte segments.
 const MOST_STARTS: usize = 16;
 /// Datagrams of another kind that an end may begin with before it is given up.
-const MOST_STRANGERS: usize = 3;
+pub const MOST_STRANGERS: usize = 3;
 
 /// The bounded prefix of what one end sent.
 ///
@@ -147,12 +150,14 @@ pub struct Side<'a> {
     /// Of each datagram, how many bytes were sent beyond those that are here, as the headers below it tell: a snap length cuts it. A
     /// datagram without an entry lacks none; streams have no entries.
     pub lacks: &'a [u16],
+    /// How far the protocol that is asked has told this end's messages in an earlier proof ([`Proof::read`]): it goes on from there.
+    pub read: usize,
 }
 
 impl<'a> Side<'a> {
     /// A side that sent exactly these bytes as one message from its start: what tests and single datagrams need.
     pub fn of(bytes: &'a [u8], ends: &'a [u16]) -> Self {
-        Self { bytes, ends, from_start: true, complete: false, lacks: &[] }
+        Self { bytes, ends, from_start: true, complete: false, lacks: &[], read: 0 }
     }
 
     /// Where in the stream a message may begin: at its first byte, and at each segment as well where its own beginning was missed.
@@ -176,6 +181,11 @@ impl<'a> Side<'a> {
     pub fn datagrams(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
         let lacks = self.lacks.iter().copied().chain(std::iter::repeat(0));
         self.messages().zip(lacks).map(|(bytes, lacks)| (bytes, bytes.len() + usize::from(lacks)))
+    }
+
+    /// The datagrams that were not told in an earlier proof, each with the length that it had when it was sent.
+    pub fn unread_datagrams(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
+        self.datagrams().skip(self.read)
     }
 
     /// The datagrams (UDP, Ethernet) or segments (TCP) of the prefix.
@@ -237,6 +247,11 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Whether the protocol that is asked has proved the flow before and says only what is new: [`Proof::read`].
+    pub fn is_known(&self) -> bool {
+        self.first.read > 0 || self.second.read > 0
+    }
+
     /// Both sides, the first first.
     pub fn sides(&self) -> [(End, &Side<'a>); 2] {
         [(End::First, &self.first), (End::Second, &self.second)]
@@ -287,10 +302,13 @@ pub struct Proof {
     /// What the payload said.
     pub facts: Facts,
     /// Whether further bytes may add facts or layers (a ServerHello still to come, a STARTTLS still possible).
-    /// While true and the prefix grows, this protocol alone is asked again and its newer proof replaces the older.
+    /// While true and the prefix grows, this protocol alone is asked again and its newer proof replaces the older, or adds to it.
     pub open: bool,
     /// Whether nothing that was said asks for an answer although the protocol knows answers (a trap, a broadcast): silence means nothing then.
     pub unasked: bool,
+    /// How far the messages of first and second end are told: bytes of a stream, datagrams of others. The next asking shows it in
+    /// [`Side::read`], and the proof then adds to this one and repeats nothing. Zero for both: the next asking begins anew.
+    pub read: [usize; 2],
 }
 
 /// What a protocol says about itself.
@@ -315,15 +333,23 @@ pub trait Protocol: Sync {
     /// Its name, specification and facts.
     fn about(&self) -> &'static About;
 
+    /// Whether a message, as it stands at the front of a datagram or of a stream, may have this byte at this place: for the first
+    /// [`candidates::FRONT`] bytes, each by itself. A protocol is not shown what its own word excludes, so this must be true of all that
+    /// `probe` takes for a message. The ethertype of a frame tells enough: there it is not asked.
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        let _ = (carrier, at, byte);
+        true
+    }
+
     /// Judges the prefixes. Must not panic on any bytes, and must judge nothing by silence: empty prefixes are `NeedMore`. A `No` is
     /// final: no bytes that either end may add can prove what it denies. A `NeedFrom` is final for the other end in the same way. So
     /// one end that speaks something else is no reason for a `No` while the other may still prove the flow.
     fn probe(&self, seen: &Seen<'_>) -> Probe;
 
-    /// Says what the messages of a later segment or datagram do to the machine, in the words of its `.access` fact: a write in the tenth
-    /// minute counts as much as one at the beginning. Shown every payload of a proven flow, so it looks at whole messages' heads
-    /// and allocates nothing; what is split over segments it does not see.
-    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    /// Says what the messages of a later segment or datagram do to the machine: a write in the tenth minute counts as much as one at the
+    /// beginning. Shown every payload of a proven flow, so it looks at whole messages' heads and allocates nothing; what is split over
+    /// segments it does not see.
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         let _ = (carrier, payload, tell);
     }
 
@@ -338,9 +364,29 @@ pub trait Protocol: Sync {
     }
 }
 
+/// What a message does to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// The word for it of the protocol's `.access` fact.
+    pub access: &'static str,
+    /// The fact that names the function by which it does so, and its name, where it has one.
+    pub by: Option<(&'static str, &'static str)>,
+}
+
+impl Deed {
+    /// A deed by what is told of its access and its function, where it is one.
+    pub fn of(
+        access: Option<&'static str>,
+        key: &'static str,
+        function: Option<&'static str>,
+    ) -> Option<Self> {
+        access.map(|access| Self { access, by: function.map(|function| (key, function)) })
+    }
+}
+
 /// The fact that says what a protocol's messages do to a machine (`modbus.access`), where it states one.
 pub fn access_fact(protocol: &dyn Protocol) -> Option<&'static str> {
-    protocol.about().facts.iter().map(|(key, _)| *key).find(|key| key.ends_with(".access"))
+    protocol.about().facts.iter().map(|(key, _)| *key).find(|key| key.ends_with(ACCESS))
 }
 
 /// Every protocol known, the earlier line winning a tie. To add one: its file, its `mod` line, its entry here.

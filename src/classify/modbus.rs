@@ -5,6 +5,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -253,7 +254,12 @@ fn is_objects(number: u8, mut objects: &[u8]) -> bool {
 }
 
 fn function_name(function: u8) -> String {
-    match function {
+    known_name(function).map_or_else(|| format!("0x{function:02x}"), str::to_owned)
+}
+
+/// The name of a function that has one.
+fn known_name(function: u8) -> Option<&'static str> {
+    Some(match function {
         1 => "read-coils",
         2 => "read-discrete-inputs",
         3 => "read-holding-registers",
@@ -274,9 +280,8 @@ fn function_name(function: u8) -> String {
         24 => "read-fifo-queue",
         43 => "encapsulated-interface-transport",
         UMAS => "umas",
-        other => return format!("0x{other:02x}"),
-    }
-    .into()
+        _ => return None,
+    })
 }
 
 /// Public and user-defined function codes (V1.1b3 sections 5 and 6), and Schneider Electric's.
@@ -296,8 +301,8 @@ fn access(function: u8, umas: Option<u8>) -> Option<&'static str> {
     }
 }
 
-/// Whether both sides together prove it, and who asks.
-fn judge(walks: &[Walk<Adu>; 2]) -> Option<Option<End>> {
+/// Whether both sides together prove it.
+fn is_proved(walks: &[Walk<Adu>; 2]) -> bool {
     let [first, second] = walks;
     let pairs = |asker: &Walk<Adu>, server: &Walk<Adu>| {
         asker.messages().any(|request| server.messages().any(|response| response.answers(request)))
@@ -312,18 +317,20 @@ fn judge(walks: &[Walk<Adu>; 2]) -> Option<Option<End>> {
     let loose = walks.iter().any(|walk| {
         walk.messages().filter(|adu| !adu.is_ber() && is_assigned(adu.function & !EXCEPTION)).count() >= 4
     });
-    if !(paired || exact || loose) {
-        return None;
-    }
+    paired || exact || loose
+}
+
+/// Who asks, where messages of one shape alone tell.
+fn client(walks: &[Walk<Adu>; 2]) -> Option<End> {
+    let [first, second] = walks;
     let sends = |walk: &Walk<Adu>, shape| walk.messages().any(|adu| adu.shape == shape);
-    let client = [(first, End::First), (second, End::Second)].into_iter().find_map(|(walk, end)| {
+    [(first, End::First), (second, End::Second)].into_iter().find_map(|(walk, end)| {
         match (sends(walk, Shape::Request), sends(walk, Shape::Response)) {
             (true, false) => Some(end),
             (false, true) => Some(end.other()),
             _ => None,
         }
-    });
-    Some(client)
+    })
 }
 
 impl Protocol for Modbus {
@@ -331,23 +338,33 @@ impl Protocol for Modbus {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            2 | 3 => byte == 0,
+            4 => usize::from(byte) <= LONGEST_UMAS >> 8,
+            7 => byte & !EXCEPTION != 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        probe(seen, cut, |walks| {
-            judge(walks).map(|client| {
-                let mut facts = Facts::new();
-                walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
-                Proof { client, facts, ..Proof::default() }
-            })
+        probe(seen, cut, is_proved, |walks| {
+            let mut facts = Facts::new();
+            walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
+            Proof { client: client(walks), facts, ..Proof::default() }
         })
     }
 
-    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         each_whole(payload, cut, |adu: Adu| {
             if adu.is_exact() && adu.shape != Shape::Response {
-                access(adu.function, adu.umas).into_iter().for_each(&mut *tell);
+                let access = access(adu.function, adu.umas);
+                Deed::of(access, "modbus.function", known_name(adu.function))
+                    .into_iter()
+                    .for_each(&mut *tell);
             }
         });
     }

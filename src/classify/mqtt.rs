@@ -36,10 +36,14 @@ impl Protocol for Mqtt {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || flags_fit(byte)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp if seen.sides().iter().any(|(_, side)| !may_open(side)) => Probe::No,
-            Carrier::Tcp => weigh::probe(seen, step, tell),
+            Carrier::Tcp => weigh::from_the_start(weigh::probe(seen, step, tell)),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }
@@ -78,18 +82,23 @@ struct Fixed {
     size: usize,
 }
 
-/// `Err` is what to answer where there is no whole header.
-fn fixed(bytes: &[u8]) -> Result<Fixed, Step> {
-    let Some((&first, rest)) = bytes.split_first() else { return Err(Step::Cut(0)) };
-    let (kind, flags) = (first >> 4, first & 0x0f);
-    let flags_right = match kind {
+/// Whether the first byte has a packet type, and flags that this type may have (section 2.1.3).
+fn flags_fit(first: u8) -> bool {
+    let flags = first & 0x0f;
+    match first >> 4 {
         0 => false,
         // QoS 3 does not exist, and DUP needs QoS (section 3.3.1).
         PUBLISH => flags & 6 != 6 && !(flags & 8 != 0 && flags & 6 == 0),
         PUBREL | SUBSCRIBE | UNSUBSCRIBE => flags == 2,
         _ => flags == 0,
-    };
-    if !flags_right {
+    }
+}
+
+/// `Err` is what to answer where there is no whole header.
+fn fixed(bytes: &[u8]) -> Result<Fixed, Step> {
+    let Some((&first, rest)) = bytes.split_first() else { return Err(Step::Cut(0)) };
+    let (kind, flags) = (first >> 4, first & 0x0f);
+    if !flags_fit(first) {
         return Err(Step::Wrong);
     }
     let (remaining, size) = varint(rest)?;

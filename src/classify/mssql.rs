@@ -30,6 +30,15 @@ impl Protocol for Mssql {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, 1..=4 | 6..=8 | 14 | LOGIN..=PRELOGIN),
+            1 => byte & UNUSED_STATUS == 0,
+            7 => byte == 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => weigh::probe(seen, step, tell),
@@ -40,6 +49,8 @@ impl Protocol for Mssql {
 
 /// Type, status, length, process, packet number, window (2.2.3.1).
 const HEADER: usize = 8;
+/// Status bits other than: end of message, ignore, reset connection, reset but keep the transaction.
+const UNUSED_STATUS: u8 = 0xe4;
 /// Packet types (2.2.3.1.1): batch, old login, procedure call, response, attention, bulk load, token, transaction, login, SSPI, pre-login.
 const RESPONSE: u8 = 4;
 const LOGIN: u8 = 16;
@@ -53,8 +64,7 @@ fn step(bytes: &[u8]) -> Step {
     match *bytes {
         [] => return Step::Cut(0),
         [1..=4 | 6..=8 | 14 | LOGIN..=PRELOGIN] => return Step::Cut(0),
-        // Status bits: end of message, ignore, reset connection, reset but keep the transaction.
-        [1..=4 | 6..=8 | 14 | LOGIN..=PRELOGIN, status, ..] if status & 0xe4 == 0 => {}
+        [1..=4 | 6..=8 | 14 | LOGIN..=PRELOGIN, status, ..] if status & UNUSED_STATUS == 0 => {}
         _ => return Step::Wrong,
     }
     let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else { return Step::Cut(0) };

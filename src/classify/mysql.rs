@@ -33,6 +33,15 @@ impl Protocol for Mysql {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            1 => usize::from(byte) <= LONGEST >> 8,
+            2 => byte == 0,
+            3 => byte <= 1,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "mysql", first_packet),
@@ -45,6 +54,8 @@ impl Protocol for Mysql {
 const PROTOCOL: u8 = 10;
 /// Error packet in place of a greeting.
 const ERROR: u8 = 0xff;
+/// The longest packet taken for a greeting or a login.
+const LONGEST: usize = 1 << 12;
 /// The longest version text accepted.
 const LONGEST_VERSION: usize = 80;
 /// Client capability bits: protocol 4.1, and switch to TLS.
@@ -59,7 +70,7 @@ fn step(bytes: &[u8]) -> Step {
         return Step::Cut(0);
     };
     let length = usize::from(l0) | usize::from(l1) << 8 | usize::from(l2) << 16;
-    if length == 0 || length > 1 << 12 {
+    if length == 0 || length > LONGEST {
         return Step::Wrong;
     }
     let Some(payload) = payload.get(..length) else { return Step::Cut(0) };

@@ -33,6 +33,14 @@ impl Protocol for Netbios {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Tcp, 0) => matches!(byte, SESSION_MESSAGE | SESSION_REQUEST..=SESSION_KEEP_ALIVE),
+            (Carrier::Tcp, 1) => byte <= 1,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp => probe_datagrams(seen),
@@ -83,7 +91,7 @@ fn probe_session(seen: &Seen<'_>) -> Probe {
     match probe {
         Probe::Proven(_) if smb => Probe::No,
         Probe::Proven(_) if !data && !over => Probe::NeedMore,
-        other => other,
+        other => weigh::from_the_start(other),
     }
 }
 

@@ -35,6 +35,10 @@ impl Protocol for Ntp {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || (Mode::of(byte).is_some() && (1..=4).contains(&(byte >> 3 & 7)))
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;

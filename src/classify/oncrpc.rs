@@ -33,6 +33,15 @@ impl Protocol for Oncrpc {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Udp, 4..=6) => byte == 0,
+            (Carrier::Udp, 7) => byte <= 1,
+            (Carrier::Tcp, 0) => byte & 0x7f == 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => stacked(weigh::probe(seen, step_record, |end, record, proof| {

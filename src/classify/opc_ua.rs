@@ -2,6 +2,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -9,6 +10,7 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
 use super::bytes::text;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -28,6 +30,10 @@ static ABOUT: About = About {
         ("opc-ua.endpoint", "endpoint URL that a client asks for"),
         ("opc-ua.server", "application URI of a server that calls its client (reverse hello)"),
         ("opc-ua.security-policy", "name of the secure channel's policy: None, Basic256Sha256 ..."),
+        (
+            "opc-ua.access",
+            "what the services do, where the channel is not encrypted: read, write, control (methods called), program (nodes added, deleted)",
+        ),
         ("opc-ua.error", "status code of an error message, hexadecimal"),
     ],
 };
@@ -37,11 +43,26 @@ impl Protocol for OpcUa {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            3 => matches!(byte, b'F' | b'C' | b'A'),
+            _ => TYPES.iter().any(|kind| is_at(kind, at, byte)),
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => weigh::probe(seen, step, tell),
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
+    }
+
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
+        weigh::each_whole(payload, step, |chunk| {
+            let body = chunk.strip_prefix(b"MSG").and_then(|_| chunk.get(SYMMETRIC..));
+            let access = body.and_then(encoding).and_then(access);
+            Deed::of(access, "opc-ua.access", None).into_iter().for_each(&mut *tell);
+        });
     }
 }
 
@@ -148,15 +169,38 @@ fn tell(end: End, chunk: &[u8], proof: &mut Proof) {
 /// Tells the client by the type of an unencrypted request or response (OPC 10000-6, A.3 node ids: `_Encoding_DefaultBinary`).
 fn service(end: End, body: &[u8], proof: &mut Proof) {
     /// Binary encoding ids of requests; each response has the id three above its request's.
-    const REQUESTS: [u16; 20] =
-        [422, 428, 446, 452, 461, 467, 473, 479, 527, 533, 554, 631, 664, 673, 712, 751, 787, 793, 826, 847];
-    // A node id of the four-byte form in namespace 0 (5.2.2.9).
-    let Some(&[1, 0, low, high]) = body.first_chunk::<4>() else { return };
-    let id = u16::from_le_bytes([low, high]);
+    const REQUESTS: [u16; 25] = [
+        422, 428, 446, 452, 461, 467, 473, 479, 488, 494, 500, 506, 527, 533, 554, 631, 664, 673, 700, 712,
+        751, 787, 793, 826, 847,
+    ];
+    let Some(id) = encoding(body) else { return };
     if REQUESTS.contains(&id) {
         client_is(proof, end);
+        if let Some(access) = access(id) {
+            proof.facts.add("opc-ua.access", access);
+        }
     } else if id.checked_sub(3).is_some_and(|request| REQUESTS.contains(&request)) {
         client_is(proof, end.other());
+    }
+}
+
+/// The encoding id that a message's body begins with: a node id of the four-byte form in namespace 0 (5.2.2.9).
+fn encoding(body: &[u8]) -> Option<u16> {
+    match body.first_chunk::<4>() {
+        Some(&[1, 0, low, high]) => Some(u16::from_le_bytes([low, high])),
+        _ => None,
+    }
+}
+
+/// What a request does to the server (OPC 10000-4, 5.6 to 5.13): nodes and references added and deleted; browse, read, history-read,
+/// monitored items, publish; write and history-update; call.
+fn access(request: u16) -> Option<&'static str> {
+    match request {
+        527 | 533 | 554 | 631 | 664 | 751 | 826 => Some("read"),
+        673 | 700 => Some("write"),
+        712 => Some("control"),
+        488 | 494 | 500 | 506 => Some("program"),
+        _ => None,
     }
 }
 

@@ -57,6 +57,7 @@ fn without<'a>(side: &Side<'a>, segments: usize, ends: &'a mut Vec<u16>) -> Side
         from_start: segments == 0,
         complete: true,
         lacks: &[],
+        read: 0,
     }
 }
 

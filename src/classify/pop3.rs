@@ -33,6 +33,10 @@ impl Protocol for Pop3 {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at > 2 || byte.is_ascii_alphabetic() || matches!((at, byte), (0, b'+' | b'-'))
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp if seen.sides().iter().any(|(_, side)| begins_otherwise(side)) => Probe::No,

@@ -36,6 +36,10 @@ impl Protocol for Postgresql {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || byte == 0 || KINDS.contains(&byte)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "postgresql", first_segment),
@@ -55,6 +59,9 @@ const LAST_MINOR: u32 = 9;
 const LONGEST_STARTUP: usize = 10_000;
 /// The longest typed message accepted.
 const LONGEST: usize = 1 << 24;
+
+/// Letters of typed messages (section 55.7, message formats).
+const KINDS: &[u8] = b"RKSZTDCEN123sntIGHWcdAVpQPBXFf";
 
 fn step(bytes: &[u8]) -> Step {
     match bytes.first() {
@@ -117,7 +124,7 @@ fn parameters_fit(mut rest: &[u8]) -> bool {
 fn step_typed(bytes: &[u8]) -> Step {
     let mut reader = Reader::new(bytes);
     let Some(kind) = reader.u8() else { return Step::Cut(0) };
-    if !b"RKSZTDCEN1233sntIGHWcdAVpQPBXFf".contains(&kind) {
+    if !KINDS.contains(&kind) {
         return Step::Wrong;
     }
     let Some(length) = reader.be32().map(|length| length as usize) else { return Step::Cut(0) };

@@ -5,6 +5,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::Probe;
 use super::Proof;
 use super::Protocol;
@@ -106,38 +107,42 @@ impl Protocol for ProfinetCm {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        dce_rpc::DceRpc.may_begin(Carrier::Udp, at, byte)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
         }
-        probe(seen, cut, |walks| {
-            let named = walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()));
-            named.then(|| {
-                let mut facts = Facts::new();
-                for (pdu, name) in walks.iter().flat_map(Walk::messages) {
-                    let name = name.unwrap_or("endpoint-mapper");
-                    facts.add("profinet.interface", name);
-                    if let Some((_, operation)) = pdu.called {
-                        facts.add("profinet.operation", operation_name(name, operation));
-                    }
-                    if let Some(access) = access(name, pdu) {
-                        facts.add("profinet.access", access);
-                    }
+        let named = |walks: &[Walk<(Pdu<'_>, Option<&'static str>)>; 2]| {
+            walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()))
+        };
+        probe(seen, cut, named, |walks| {
+            let mut facts = Facts::new();
+            for (pdu, name) in walks.iter().flat_map(Walk::messages) {
+                let name = name.unwrap_or("endpoint-mapper");
+                facts.add("profinet.interface", name);
+                if let Some((_, operation)) = pdu.called {
+                    facts.add("profinet.operation", operation_name(name, operation));
                 }
-                let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
-                Proof {
-                    layers: vec!["dce-rpc", ABOUT.name],
-                    client: dce_rpc::client(asks(&walks[0]), asks(&walks[1])),
-                    facts,
-                    ..Proof::default()
+                if let Some(access) = access(name, pdu) {
+                    facts.add("profinet.access", access);
                 }
-            })
+            }
+            let asks = |walk: &Walk<(Pdu<'_>, _)>| walk.messages().find_map(|(pdu, _)| pdu.asks());
+            Proof {
+                layers: vec!["dce-rpc", ABOUT.name],
+                client: dce_rpc::client(asks(&walks[0]), asks(&walks[1])),
+                facts,
+                ..Proof::default()
+            }
         })
     }
 
-    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         if let Cut::Whole((pdu, Some(name)), _) = cut(payload) {
-            access(name, &pdu).into_iter().for_each(tell);
+            Deed::of(access(name, &pdu), "profinet.operation", None).into_iter().for_each(tell);
         }
     }
 }

@@ -140,22 +140,21 @@ impl Protocol for ProfinetDcp {
             None if profinet_rt::is_frame(bytes) => Cut::Whole(None, bytes.len()),
             None => Cut::Wrong,
         };
-        probe(seen, cut, |walks| {
-            let proved = walks.iter().any(|walk| walk.messages().any(Option::is_some));
-            proved.then(|| {
-                let mut facts = Facts::new();
-                walks.iter().flat_map(Walk::messages).flatten().for_each(|message| message.tell(&mut facts));
-                // Who says hello speaks unasked: it is neither.
-                let asks = |walk: &Walk<Option<Message<'_>>>| {
-                    let mut spoken =
-                        walk.messages().flatten().filter(|message| message.service != SERVICE_HELLO);
-                    spoken.next().map(|message| !message.response)
-                };
-                let client = End::asking(asks(&walks[0]), asks(&walks[1]));
-                let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
-                let layers = if shared { vec![ABOUT.name, "profinet-rt"] } else { Vec::new() };
-                Proof { layers, client, facts, ..Proof::default() }
-            })
+        let proves = |walks: &[Walk<Option<Message<'_>>>; 2]| {
+            walks.iter().any(|walk| walk.messages().any(Option::is_some))
+        };
+        probe(seen, cut, proves, |walks| {
+            let mut facts = Facts::new();
+            walks.iter().flat_map(Walk::messages).flatten().for_each(|message| message.tell(&mut facts));
+            // Who says hello speaks unasked: it is neither.
+            let asks = |walk: &Walk<Option<Message<'_>>>| {
+                let mut spoken = walk.messages().flatten().filter(|message| message.service != SERVICE_HELLO);
+                spoken.next().map(|message| !message.response)
+            };
+            let client = End::asking(asks(&walks[0]), asks(&walks[1]));
+            let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
+            let layers = if shared { vec![ABOUT.name, "profinet-rt"] } else { Vec::new() };
+            Proof { layers, client, facts, ..Proof::default() }
         })
     }
 }

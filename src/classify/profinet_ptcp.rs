@@ -10,6 +10,7 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
 use super::framed::Cut;
+use super::framed::Walk;
 use super::framed::probe;
 use super::profinet_dcp::ETHERTYPE;
 use crate::model::EtherKind;
@@ -79,15 +80,11 @@ impl Protocol for ProfinetPtcp {
             return Probe::No;
         }
         let cut = |bytes| message(bytes).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()));
-        probe(seen, cut, |walks| {
-            walks.iter().any(|walk| !walk.found.is_empty()).then(|| {
-                let mut facts = Facts::new();
-                walks
-                    .iter()
-                    .flat_map(|walk| walk.messages())
-                    .for_each(|kind| facts.add("profinet.ptcp", *kind));
-                Proof { facts, ..Proof::default() }
-            })
+        let proves = |walks: &[Walk<&'static str>; 2]| walks.iter().any(|walk| !walk.found.is_empty());
+        probe(seen, cut, proves, |walks| {
+            let mut facts = Facts::new();
+            walks.iter().flat_map(Walk::messages).for_each(|kind| facts.add("profinet.ptcp", *kind));
+            Proof { facts, ..Proof::default() }
         })
     }
 }

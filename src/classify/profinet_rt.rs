@@ -134,24 +134,24 @@ impl Protocol for ProfinetRt {
             None if profinet_dcp::is_frame(bytes) => Cut::Whole(None, bytes.len()),
             None => Cut::Wrong,
         };
-        probe(seen, cut, |walks| {
-            let proved = walks.iter().any(|walk| {
+        let proves = |walks: &[Walk<Option<Message>>; 2]| {
+            walks.iter().any(|walk| {
                 let frames = || walk.messages().flatten();
                 frames().any(Message::is_sure)
                     || frames().zip(frames().skip(1)).any(|(frame, next)| frame.goes_on(next))
-            });
-            proved.then(|| {
-                let mut facts = Facts::new();
-                for message in walks.iter().flat_map(Walk::messages).flatten() {
-                    let identifier = message.identifier();
-                    facts.add("profinet.class", class(identifier).unwrap_or_default());
-                    facts.add("profinet.frame", format!("0x{identifier:04x}"));
-                }
-                let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
-                let layers = if shared { vec!["profinet-dcp", ABOUT.name] } else { Vec::new() };
-                // Providers send unasked in both directions: none is the client.
-                Proof { layers, client: None, facts, ..Proof::default() }
             })
+        };
+        probe(seen, cut, proves, |walks| {
+            let mut facts = Facts::new();
+            for message in walks.iter().flat_map(Walk::messages).flatten() {
+                let identifier = message.identifier();
+                facts.add("profinet.class", class(identifier).unwrap_or_default());
+                facts.add("profinet.frame", format!("0x{identifier:04x}"));
+            }
+            let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
+            let layers = if shared { vec!["profinet-dcp", ABOUT.name] } else { Vec::new() };
+            // Providers send unasked in both directions: none is the client.
+            Proof { layers, client: None, facts, ..Proof::default() }
         })
     }
 }

@@ -33,6 +33,14 @@ impl Protocol for Ptp {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Udp, 0) => message(byte & 0x0f).is_some(),
+            (Carrier::Udp, 1) => matches!(byte, 0x02 | 0x12),
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp | Carrier::Ethernet(EtherKind::Type(ETHERTYPE)) => weigh::probe(seen, step, tell),

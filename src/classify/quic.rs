@@ -38,6 +38,11 @@ impl Protocol for Quic {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        // A long header, or the public flags of a client before version 1.
+        at != 0 || byte & 0x80 != 0 || byte & 0x0b == 0x09
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Udp {
             return Probe::No;

@@ -33,6 +33,14 @@ impl Protocol for Radius {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => kind(byte).is_some(),
+            2 => usize::from(byte) <= LONGEST >> 8,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp => weigh::probe(seen, step, tell),

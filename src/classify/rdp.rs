@@ -8,6 +8,7 @@ use super::Proof;
 use super::Protocol;
 use super::Seen;
 use super::Side;
+use super::tpkt;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -30,6 +31,15 @@ static ABOUT: About = About {
 impl Protocol for Rdp {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Udp, ..=3) => byte == 0xff,
+            (Carrier::Tcp, 5) => matches!(byte, 0xe0 | 0xd0 | 0xf0),
+            (Carrier::Tcp, _) => tpkt::may_begin(at, byte),
+            _ => true,
+        }
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
@@ -61,7 +71,11 @@ fn step(bytes: &[u8]) -> Step {
     if length < 7 {
         return Step::Wrong;
     }
-    let Some(tpdu) = tpdu.get(..length - TPKT) else { return Step::Cut(0) };
+    let Some(tpdu) = tpdu.get(..length - TPKT) else {
+        // A cookie names the protocol before the rest is there.
+        let named = matches!(tpdu, [_, 0xe0, 0, 0, _, _, 0, rest @ ..] if rest.starts_with(COOKIE));
+        return Step::Cut(if named { PROOF } else { 0 });
+    };
     let weight = match *tpdu {
         // Length indicator, code, destination, source, class 0.
         [indicator, 0xe0, 0, 0, _, _, 0, ref rest @ ..] if usize::from(indicator) + 1 == tpdu.len() => {

@@ -29,6 +29,15 @@ impl Protocol for Rip {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, REQUEST | RESPONSE),
+            1 => matches!(byte, 1 | 2),
+            2 | 3 => byte == 0,
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp => weigh::probe(seen, step, tell),

@@ -7,6 +7,7 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -27,6 +28,13 @@ static ABOUT: About = About {
 impl Protocol for Ripng {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => matches!(byte, REQUEST | RESPONSE),
+            _ => is_at(&[REQUEST, 1, 0, 0], at, byte),
+        }
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

@@ -5,6 +5,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::Probe;
 use super::Protocol;
 use super::Seen;
@@ -197,6 +198,10 @@ impl Protocol for S7comm {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        tpkt::may_begin(at, byte)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         tpkt::probe(seen, |user, facts| {
             let message = Message::of(user)?;
@@ -205,11 +210,12 @@ impl Protocol for S7comm {
         })
     }
 
-    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         each_whole(payload, tpkt::cut, |tpdu| {
             let Tpdu::Data { user, last: true } = tpdu else { return };
             let request = Message::of(user).and_then(|message| message.request());
-            request.and_then(|(_, access)| access).into_iter().for_each(&mut *tell);
+            let deed = request.and_then(|(name, access)| Deed::of(access, "s7.function", name));
+            deed.into_iter().for_each(&mut *tell);
         });
     }
 }

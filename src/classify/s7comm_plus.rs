@@ -4,6 +4,7 @@
 //! (the S7comm-plus dissector for Wireshark of Thomas Wiens).
 
 use super::About;
+use super::Carrier;
 use super::Probe;
 use super::Proof;
 use super::Protocol;
@@ -139,6 +140,10 @@ fn is_tls(user: &[u8]) -> bool {
 impl Protocol for S7commPlus {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        tpkt::may_begin(at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

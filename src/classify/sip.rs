@@ -9,6 +9,7 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::line;
 use super::bytes::text;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -30,6 +31,10 @@ static ABOUT: About = About {
 impl Protocol for Sip {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(VERSION, at, byte) || METHODS.iter().any(|method| is_at(method.as_bytes(), at, byte))
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

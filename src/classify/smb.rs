@@ -34,6 +34,10 @@ impl Protocol for Smb {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || matches!(byte, 0 | 0x81..=0x85)
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Tcp {
             return Probe::No;
@@ -119,6 +123,47 @@ fn tell_smb1(end: End, message: &[u8], proof: &mut Proof) {
     {
         proof.facts.add("smb.dialect", "SMB1");
     }
+    if !reply && let Some(share) = smb1_share(message) {
+        proof.facts.add("smb.share", share);
+    }
+}
+
+/// The path of a TREE_CONNECT_ANDX request ([MS-CIFS] 2.2.4.55.1), which may follow other requests in one message (section 2.2.3.4).
+fn smb1_share(message: &[u8]) -> Option<String> {
+    const HEADER: usize = 32;
+    const TREE_CONNECT: u8 = 0x75;
+    /// Commands that another may follow: session setup, logoff and tree connect among those that come before it.
+    const CHAINS: [u8; 3] = [0x73, 0x74, TREE_CONNECT];
+    /// Flags2 at 10: strings are UTF-16.
+    const UNICODE: u8 = 0x80;
+    let (mut command, mut at) = (*message.get(4)?, HEADER);
+    let unicode = message.get(11)? & UNICODE != 0;
+    for _ in 0..CHAINS.len() {
+        let mut block = Reader::new(message.get(at..).filter(|_| CHAINS.contains(&command))?);
+        let (words, next, _reserved, offset) = (block.u8()?, block.u8()?, block.u8()?, block.le16()?);
+        if command != TREE_CONNECT {
+            (command, at) = (next, usize::from(offset));
+            continue;
+        }
+        // Flags, length of the password, number of bytes, the password; text in UTF-16 is aligned to the header.
+        let (_flags, password, _count) = (block.le16()?, block.le16()?, block.le16()?);
+        block.skip(usize::from(password)).filter(|()| words == 4)?;
+        if !unicode {
+            let text = block.rest().split(|&byte| byte == 0).next()?;
+            return (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned());
+        }
+        block.skip((message.len() - block.left()) % 2)?;
+        let path = block.rest();
+        let end = path.chunks_exact(2).position(|unit| unit == [0, 0])?;
+        return path.get(..2 * end).filter(|path| !path.is_empty()).map(utf16);
+    }
+    None
+}
+
+/// Text in UTF-16, little-endian.
+fn utf16(bytes: &[u8]) -> String {
+    let units = bytes.chunks_exact(2).filter_map(|pair| Some(u16::from_le_bytes(*pair.first_chunk()?)));
+    char::decode_utf16(units).map(|unit| unit.unwrap_or('\u{fffd}')).collect()
 }
 
 /// [MS-SMB2] 2.2.1: command at 12, flags at 16 of which the first tells a response.
@@ -154,11 +199,7 @@ fn tell_smb2(end: End, message: &[u8], proof: &mut Proof) {
             };
             let (from, to) = (usize::from(offset), usize::from(offset) + usize::from(length));
             if let Some(path) = message.get(from..to) {
-                let units =
-                    path.chunks_exact(2).filter_map(|pair| Some(u16::from_le_bytes(*pair.first_chunk()?)));
-                let share: String =
-                    char::decode_utf16(units).map(|unit| unit.unwrap_or('\u{fffd}')).collect();
-                proof.facts.add("smb.share", share);
+                proof.facts.add("smb.share", utf16(path));
             }
         }
         _ => {}

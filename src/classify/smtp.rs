@@ -11,6 +11,7 @@ use super::Side;
 use super::bytes::is_text;
 use super::bytes::line;
 use super::bytes::text;
+use super::candidates::is_at;
 use super::look;
 use super::look::Look;
 use super::tls;
@@ -36,6 +37,12 @@ static ABOUT: About = About {
 impl Protocol for Smtp {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0
+            || matches!(byte, b'2'..=b'5')
+            || COMMANDS.iter().any(|(word, _)| is_at(word, at, byte.to_ascii_uppercase()))
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

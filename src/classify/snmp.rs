@@ -5,6 +5,7 @@
 
 use super::About;
 use super::Carrier;
+use super::Deed;
 use super::End;
 use super::Probe;
 use super::Proof;
@@ -39,6 +40,10 @@ static ABOUT: About = About {
 impl Protocol for Snmp {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        ber::may_begin_sequence(at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
@@ -79,13 +84,16 @@ impl Protocol for Snmp {
         // Traps are unconfirmed (RFC 3416 section 2.8), and who wants an answer to what is encrypted says so (RFC 3412 section 6.4).
         let unasked =
             !both.iter().flatten().flatten().any(|message| message.asks || message.pdu == Some("response"));
-        Probe::Proven(Proof { client: client.or(notifies), facts, open, unasked, ..Proof::default() })
+        // Of a stream only the first message of each end is read.
+        let read = if seen.carrier == Carrier::Udp { look::read(seen, &both) } else { [0; 2] };
+        Probe::Proven(Proof { client: client.or(notifies), facts, open, unasked, read, ..Proof::default() })
     }
 
-    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(&'static str)) {
+    fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         let message =
             message(payload).filter(|message| carrier == Carrier::Udp || message.total == payload.len());
-        message.and_then(|message| access(message.pdu?)).into_iter().for_each(tell);
+        let deed = message.and_then(|message| Deed::of(access(message.pdu?), "snmp.pdu", message.pdu));
+        deed.into_iter().for_each(tell);
     }
 }
 

@@ -9,6 +9,7 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::line;
 use super::bytes::text;
+use super::candidates::is_at;
 use super::look;
 use crate::model::Facts;
 
@@ -31,6 +32,10 @@ static ABOUT: About = About {
 impl Protocol for Ssdp {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        [&b"M-SEARCH"[..], b"NOTIFY *", b"HTTP/1.1", b"HTTP/1.0"].iter().any(|word| is_at(word, at, byte))
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

@@ -7,6 +7,7 @@ use super::Probe;
 use super::Proof;
 use super::Protocol;
 use super::Seen;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -27,6 +28,15 @@ static ABOUT: About = About {
 impl Protocol for Stun {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => byte & 0xc0 == 0,
+            3 => byte.is_multiple_of(4),
+            4.. => is_at(&COOKIE, at - 4, byte),
+            _ => true,
+        }
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

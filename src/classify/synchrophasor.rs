@@ -35,6 +35,14 @@ impl Protocol for Synchrophasor {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => byte == SYNC,
+            1 => byte < 0x80 && byte >> 4 <= LAST_TYPE && matches!(byte & 0x0f, 1..=3),
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp | Carrier::Udp => weigh::probe(seen, step, tell),

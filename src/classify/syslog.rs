@@ -32,6 +32,15 @@ impl Protocol for Syslog {
         &ABOUT
     }
 
+    fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
+        match (carrier, at) {
+            (Carrier::Udp, 0) => byte == b'<',
+            (Carrier::Tcp, 0) => matches!(byte, b'<' | b'1'..=b'9'),
+            (Carrier::Udp, 1) => byte.is_ascii_digit(),
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let both = match seen.carrier {
             Carrier::Udp => look::both(seen, |side| {

@@ -42,6 +42,14 @@ impl Protocol for Telnet {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        match at {
+            0 => byte == IAC,
+            1 => (SB..=DONT).contains(&byte),
+            _ => true,
+        }
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         if seen.carrier != Carrier::Tcp {
             return Probe::No;

@@ -59,6 +59,21 @@ pub enum Tpdu<'a> {
     },
 }
 
+/// Whether a packet with a TPDU in it may have this byte at this place: version, reserved byte, TPDU code.
+pub fn may_begin(at: usize, byte: u8) -> bool {
+    match at {
+        0 => byte == VERSION,
+        1 => byte == 0,
+        5 => is_code(byte),
+        _ => true,
+    }
+}
+
+/// Whether a TPDU has this code (X.224 table 8).
+fn is_code(code: u8) -> bool {
+    matches!(code >> 4, 0x1 | 0x2 | 0x6..=0x8 | 0xc..=0xf)
+}
+
 /// The TPDU at the front of a stream.
 pub fn cut(bytes: &[u8]) -> Cut<Tpdu<'_>> {
     match bytes {
@@ -73,7 +88,7 @@ pub fn cut(bytes: &[u8]) -> Cut<Tpdu<'_>> {
     }
     let Some((fixed, _)) = bytes.split_first_chunk::<6>() else { return Cut::Short };
     let header = usize::from(fixed[4]) + 1;
-    if header + 4 > length || !matches!(fixed[5] >> 4, 0x1 | 0x2 | 0x6..=0x8 | 0xc..=0xf) {
+    if header + 4 > length || !is_code(fixed[5]) {
         return Cut::Wrong;
     }
     let Some(whole) = bytes.get(..length) else { return Cut::Short };
@@ -126,24 +141,25 @@ pub struct Talk<'a> {
     pub messages: Vec<Cow<'a, [u8]>>,
     /// Whether nothing that this side may still send adds to them.
     pub over: bool,
+    /// Where the last whole message ends.
+    end: usize,
 }
 
 impl<'a> Talk<'a> {
     /// Reads one side of a TCP flow.
     pub fn of(side: &Side<'a>) -> Self {
         let walk = walk(Carrier::Tcp, side, cut);
-        let mut talk = Self { over: walk.over, ..Self::default() };
+        let mut talk = Self { over: walk.over, end: side.read, ..Self::default() };
         let mut begun: Option<Cow<'a, [u8]>> = None;
-        for tpdu in walk.messages() {
-            match *tpdu {
+        for found in &walk.found {
+            match found.message {
                 Tpdu::Request(connect) => talk.request = talk.request.or(Some(connect)),
                 Tpdu::Confirm(connect) => talk.confirm = talk.confirm.or(Some(connect)),
                 Tpdu::Refusal => {}
                 Tpdu::Data { user, last } => {
                     let joined = match begun.take() {
-                        None => Cow::Borrowed(user),
                         // Controllers acknowledge with empty unfinished TPDUs: they begin nothing.
-                        Some(before) if before.is_empty() => Cow::Borrowed(user),
+                        None => Cow::Borrowed(user),
                         Some(mut before) => {
                             before.to_mut().extend_from_slice(user);
                             before
@@ -152,9 +168,12 @@ impl<'a> Talk<'a> {
                     if last {
                         talk.messages.push(joined);
                     } else {
-                        begun = Some(joined);
+                        begun = Some(joined).filter(|joined| !joined.is_empty());
                     }
                 }
+            }
+            if begun.is_none() {
+                talk.end = found.end;
             }
         }
         talk
@@ -168,7 +187,7 @@ pub fn probe(seen: &Seen<'_>, mut read: impl FnMut(&[u8], &mut Facts) -> Option<
         return Probe::No;
     }
     let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
-    let mut proof = None::<Proof>;
+    let mut proof = seen.is_known().then(Proof::default);
     let mut asker = None;
     let mut facts = Facts::new();
     for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
@@ -179,7 +198,7 @@ pub fn probe(seen: &Seen<'_>, mut read: impl FnMut(&[u8], &mut Facts) -> Option<
                     asker = asker.or(asks.map(|asks| if asks { end } else { end.other() }));
                 }
                 // The first message of a stream decides; in a stream met midway it may be the rest of a fragmented one.
-                None if nth == 0 && side.from_start => {
+                None if nth == 0 && side.from_start && side.read == 0 => {
                     talk.over = true;
                     break;
                 }
@@ -191,6 +210,7 @@ pub fn probe(seen: &Seen<'_>, mut read: impl FnMut(&[u8], &mut Facts) -> Option<
     if let Some(proof) = &mut proof {
         proof.client = caller(first, second).or(asker);
         proof.facts = facts;
+        proof.read = [first.end, second.end];
     }
     conclude(proof, [first.over, second.over])
 }

@@ -65,7 +65,14 @@ impl<'a> Inside<'a> {
     }
 
     fn side(&self) -> Side<'_> {
-        Side { bytes: &self.bytes, ends: &self.ends, from_start: true, complete: self.complete, lacks: &[] }
+        Side {
+            bytes: &self.bytes,
+            ends: &self.ends,
+            from_start: true,
+            complete: self.complete,
+            lacks: &[],
+            read: 0,
+        }
     }
 }
 

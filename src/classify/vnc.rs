@@ -8,6 +8,7 @@ use super::Proof;
 use super::Protocol;
 use super::Seen;
 use super::bytes::text;
+use super::candidates::is_at;
 use super::weigh;
 use super::weigh::PROOF;
 use super::weigh::Step;
@@ -27,6 +28,10 @@ static ABOUT: About = About {
 impl Protocol for Vnc {
     fn about(&self) -> &'static About {
         &ABOUT
+    }
+
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        is_at(b"RFB ", at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {

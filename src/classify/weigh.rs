@@ -19,7 +19,7 @@ pub const PROOF: u32 = 100;
 pub const FITS: u32 = 40;
 /// Messages walked per side; a prefix of 8 KiB holds no more that would matter.
 const MOST_MESSAGES: usize = 512;
-/// Segments of both ends after which a proven flow is not asked for more facts: each asking walks the whole prefix again.
+/// Segments of both ends after which a proven flow is not asked for more facts: what it does from then on is seen at a glance.
 const MOST_TOLD: usize = 32;
 
 /// What stands in front of some bytes.
@@ -40,7 +40,10 @@ pub fn probe<'a>(
     step: impl Fn(&'a [u8]) -> Step,
     mut tell: impl FnMut(End, &'a [u8], &mut Proof),
 ) -> Probe {
-    let [first, second] = [weigh(seen.carrier, &seen.first, &step), weigh(seen.carrier, &seen.second, &step)];
+    let [first, second] = [&seen.first, &seen.second].map(|side| match side.read {
+        0 => weigh(seen.carrier, side, &step),
+        start => Weighed { weight: PROOF, start, out: false },
+    });
     if first.weight.saturating_add(second.weight) < PROOF {
         // What can't grow any more without having become proof never will.
         return Probe::unless_over([first.out || seen.first.complete, second.out || seen.second.complete]);
@@ -48,19 +51,24 @@ pub fn probe<'a>(
     let complete = seen.first.complete && seen.second.complete;
     let told = seen.first.ends.len().saturating_add(seen.second.ends.len()) >= MOST_TOLD;
     let mut proof = Proof { open: !complete && !told, ..Proof::default() };
-    for (end, side, weighed) in [(End::First, &seen.first, first), (End::Second, &seen.second, second)] {
+    let mut read = [0; 2];
+    for ((end, side, weighed), read) in
+        [(End::First, &seen.first, first), (End::Second, &seen.second, second)].into_iter().zip(&mut read)
+    {
         if weighed.weight == 0 {
             continue;
         }
         match seen.carrier {
             Carrier::Tcp => {
                 let stream = side.bytes.get(weighed.start..).unwrap_or_default();
-                each(stream, &step, |message| tell(end, message, &mut proof));
+                let told = each(stream, &step, |message| tell(end, message, &mut proof));
+                *read = weighed.start + told;
             }
             Carrier::Udp => {
-                for datagram in side.messages() {
+                for (datagram, _) in side.unread_datagrams() {
                     each(datagram, &step, |message| tell(end, message, &mut proof));
                 }
+                *read = side.ends.len();
             }
             Carrier::Ethernet(_) => {
                 for frame in side.messages().filter(|frame| !matches!(step(frame), Step::Wrong)) {
@@ -69,12 +77,20 @@ pub fn probe<'a>(
             }
         }
     }
-    Probe::Proven(proof)
+    Probe::Proven(Proof { read, ..proof })
 }
 
 /// Notes which end is the client, unless an earlier message told.
 pub fn client_is(proof: &mut Proof, end: End) {
     proof.client.get_or_insert(end);
+}
+
+/// A proof that has to be made anew from the first message whenever more is heard, because what is told hangs together.
+pub fn from_the_start(probe: Probe) -> Probe {
+    match probe {
+        Probe::Proven(proof) => Probe::Proven(Proof { read: [0; 2], ..proof }),
+        other => other,
+    }
 }
 
 /// A proof with its layers: the protocol, and TLS with its facts where the stream goes on in TLS after the bytes of each
@@ -87,6 +103,8 @@ pub fn upgraded(
 ) -> Probe {
     let Probe::Proven(mut proof) = probe else { return probe };
     proof.layers = vec![name];
+    // TLS may begin anywhere after it: all is looked at again.
+    proof.read = [0; 2];
     if let Some(inner) = tls::upgrade(seen, [plain(&seen.first), plain(&seen.second)]) {
         proof.layers.push("tls");
         proof.open |= inner.open;
@@ -228,23 +246,37 @@ fn weigh_frames<'a>(side: &Side<'a>, step: &impl Fn(&'a [u8]) -> Step) -> Weighe
     Weighed { weight: sum, ..Weighed::default() }
 }
 
-/// Shows every message in these bytes, a cut one included.
-fn each<'a>(bytes: &'a [u8], step: &impl Fn(&'a [u8]) -> Step, mut show: impl FnMut(&'a [u8])) {
+/// Shows each message of a payload that holds whole messages and nothing else; of any other none, which may begin in the middle of one.
+pub fn each_whole<'a>(payload: &'a [u8], step: impl Fn(&'a [u8]) -> Step, show: impl FnMut(&'a [u8])) {
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let Step::Whole(length, _) = step(rest) else { return };
+        rest = rest.get(length.max(1)..).unwrap_or_default();
+    }
+    each(payload, &step, show);
+}
+
+/// Shows every message in these bytes, a cut one included; returns how many bytes the whole ones take.
+fn each<'a>(bytes: &'a [u8], step: &impl Fn(&'a [u8]) -> Step, mut show: impl FnMut(&'a [u8])) -> usize {
     let mut rest = bytes;
     for _ in 0..MOST_MESSAGES {
         if rest.is_empty() {
-            return;
+            break;
         }
         match step(rest) {
             Step::Whole(length, _) => {
-                let Some((message, after)) = rest.split_at_checked(length.max(1)) else { return };
+                let Some((message, after)) = rest.split_at_checked(length.max(1)) else { break };
                 show(message);
                 rest = after;
             }
-            Step::Cut(_) => return show(rest),
-            Step::Wrong => return,
+            Step::Cut(_) => {
+                show(rest);
+                break;
+            }
+            Step::Wrong => break,
         }
     }
+    bytes.len() - rest.len()
 }
 
 #[cfg(test)]

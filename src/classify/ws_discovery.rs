@@ -29,6 +29,10 @@ impl Protocol for WsDiscovery {
         &ABOUT
     }
 
+    fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
+        at != 0 || byte == b'<' || byte == 0xef || byte.is_ascii_whitespace()
+    }
+
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Udp => weigh::probe(seen, step, tell),

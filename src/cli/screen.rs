@@ -82,12 +82,18 @@ impl Screen {
             Level::Warning => YELLOW,
             Level::Notice | Level::Info => "",
         };
-        let time = event.time.as_deref().and_then(|time| time.get(11..19)).unwrap_or("--:--:--");
+        // For months on one screen a time needs its day; it is UTC, as in all that is written.
+        let time = event.time.as_deref().and_then(|time| Some((time.get(5..10)?, time.get(11..19)?)));
+        let (day, time) = time.unwrap_or(("--", "--:--:--"));
         self.above(|| {
             let mut out = anstream::stdout().lock();
             // Nobody to read it is no reason to end.
-            let _ =
-                writeln!(out, "{DIM}{time}{RESET} {color}{}{RESET} {}", event.event, plain(&event.message));
+            let _ = writeln!(
+                out,
+                "{DIM}{day:>5} {time}Z{RESET} {color}{:<17}{RESET} {}",
+                event.event,
+                plain(&event.message)
+            );
             let _ = out.flush();
         });
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser;
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
@@ -152,8 +153,8 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30d", help_heading = "Running")]
     keep: Duration,
 
-    /// The most flows followed at one time
-    #[arg(long, value_name = "N", default_value_t = 262_144, help_heading = "Running")]
+    /// The most flows followed at one time, of some three kilobytes each; beyond it the oldest are told early, and counted
+    #[arg(long, value_name = "N", default_value_t = 131_072, help_heading = "Running", value_parser = at_least_64())]
     flows: usize,
 
     /// Megabytes for the beginnings of the latest packets, from which evidence is taken once a finding needs it
@@ -166,9 +167,22 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
 
-    /// The most conversations remembered before the ports of vain attempts are folded together
-    #[arg(long, value_name = "N", default_value_t = 32_768, help_heading = "Running")]
+    /// The most conversations remembered; beyond it those with the fewest packets are forgotten, and counted
+    #[arg(long, value_name = "N", default_value_t = 32_768, help_heading = "Running", value_parser = at_least_64())]
     conversations: usize,
+
+    /// Megabytes for the beginnings of flows, from which their protocols are told
+    #[arg(long, value_name = "MB", default_value_t = 128, help_heading = "Running",
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    prefixes: u32,
+
+    /// The most name lookups remembered
+    #[arg(long, value_name = "N", default_value_t = 262_144, help_heading = "Running", value_parser = at_least_64())]
+    names: usize,
+
+    /// The most addresses remembered as heard; beyond it those with the fewest packets are forgotten
+    #[arg(long, value_name = "N", default_value_t = 131_072, help_heading = "Running", value_parser = at_least_64())]
+    addresses: usize,
 }
 
 const EXAMPLES: &str = "\
@@ -387,18 +401,19 @@ impl Arguments {
     fn plan(&self, site: &Site) -> watch::Plan {
         let mut options = pipeline::Options {
             cells: site::cells(site, &self.interfaces()),
-            conversations: self.conversations,
-            // Memory follows the option: two flows told whole for each conversation, on average.
-            records: 2 * self.conversations,
-            prefix_bytes: 128 << 20,
-            hosts: 128 * 1024,
+            // Those that were more than a vain try have the whole room.
+            conversations: self.conversations / pipeline::ANSWERED,
+            // Beyond it each keeps its first and its last: three for each are the most there can be.
+            records: self.conversations,
+            prefix_bytes: (self.prefixes as usize) << 20,
+            hosts: self.addresses,
             recent_bytes: (self.recent as usize) << 20,
             ..pipeline::Options::default()
         };
         options.limits.flows = self.flows;
         watch::Plan {
             options,
-            retention: Retention { keep: self.keep, ..Retention::default() },
+            retention: Retention { keep: self.keep, lookups: self.names, conversations: self.conversations },
             pause: self.every,
             duration: self.duration,
             report_every: self.report_every,
@@ -454,7 +469,12 @@ fn controls() -> Result<watch::Controls, Problem> {
 
 /// This machine's name, as the kernel has it: nobody is asked.
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
+
+/// Each of the shards has its share of a bound, of one at least.
+fn at_least_64() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u64).range(64..).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
 }
 
 fn stamps() -> PossibleValuesParser {

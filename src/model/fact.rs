@@ -4,6 +4,10 @@ use super::PacketRef;
 
 /// The most facts that one flow keeps; a flow that states more has its later ones counted, not kept.
 pub const MOST_FACTS: usize = 64;
+/// How many more are kept of those that say what is done to a machine: no number of other facts may hide a late write.
+const MOST_ACCESS: usize = 8;
+/// What the key of such a fact ends with.
+pub const ACCESS: &str = ".access";
 /// The longest value kept, in bytes; longer text is cut at a character boundary.
 pub const LONGEST_VALUE: usize = 255;
 
@@ -36,7 +40,8 @@ impl Facts {
     /// Adds a fact unless it is known already or the bound is reached.
     pub fn add(&mut self, key: &'static str, value: impl AsRef<str> + Into<String>) {
         let told = shortened(value.as_ref());
-        if self.0.len() >= MOST_FACTS || self.knows(key, told) {
+        let room = if key.ends_with(ACCESS) { MOST_FACTS + MOST_ACCESS } else { MOST_FACTS };
+        if self.0.len() >= room || self.knows(key, told) {
             return;
         }
         let length = told.len();
@@ -82,13 +87,16 @@ impl Facts {
         }
     }
 
-    /// Takes over one fact, tied to the packet that showed it where it is new.
-    pub fn learn_one(&mut self, key: &'static str, value: &str, at: PacketRef) {
+    /// Takes over one fact, tied to the packet that showed it where it is new; whether it was.
+    pub fn learn_one(&mut self, key: &'static str, value: &str, at: PacketRef) -> bool {
         let known = self.0.len();
         self.add(key, value);
-        if let Some(added) = self.0.get_mut(known) {
+        let added = self.0.get_mut(known);
+        let news = added.is_some();
+        if let Some(added) = added {
             added.at = Some(at);
         }
+        news
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Vantage {
     pub overlapping: Vec<String>,
     /// Every unicast host that sent something, and how much.
     pub heard: BTreeMap<(CellId, Host), Heard>,
+    /// What bounds on memory and age cost: what was left out, forgotten or folded together, in words, and how often.
+    pub left_out: BTreeMap<&'static str, u64>,
     /// In plain words, what this means for the verdicts.
     pub notes: Vec<String>,
 }
@@ -157,6 +159,15 @@ pub struct Heard {
     pub first: PacketRef,
     /// The last.
     pub last: PacketRef,
+}
+
+impl Heard {
+    /// Takes in what else was heard of it: sums, minima and maxima, whatever the order.
+    pub fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
 }
 
 /// Which site was audited, as the reader gave it.

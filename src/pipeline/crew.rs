@@ -24,6 +24,7 @@ use crate::model::PacketRef;
 use crate::model::Timestamp;
 
 use super::engine::Engine;
+use super::gather::Gather;
 
 /// A ring's packets, from any thread.
 pub type Ring = Box<dyn Source + Send>;
@@ -36,6 +37,7 @@ const TURN: usize = 256;
 /// One worker.
 pub(super) struct Worker {
     pub engine: Engine,
+    pub gather: Gather,
     pub ring: Ring,
     /// Whether a batch was read since an errand last asked.
     told: Arc<Pulse>,
@@ -83,7 +85,7 @@ impl Crew {
         for (number, (ring, engine)) in rings.into_iter().zip(engines).enumerate() {
             let (errands, queue) = unbounded::<Errand>();
             let pulse = Arc::new(Pulse::default());
-            let worker = Worker { engine, ring, told: Arc::clone(&pulse) };
+            let worker = Worker { engine, gather: Gather::default(), ring, told: Arc::clone(&pulse) };
             let name = format!("ring-{number}");
             let thread = thread::Builder::new().name(name).spawn(move || worker.run(&queue))?;
             crew.hands.push(Hand { errands: Some(errands), pulse, thread: Some(thread) });
@@ -200,14 +202,16 @@ impl Worker {
     }
 
     fn turn(&mut self) -> Result<Polled, CaptureError> {
-        let Self { engine, ring, told } = self;
+        let Self { engine, gather, ring, told } = self;
         let mut count = 0;
         let mut last = PacketRef::default();
         let polled = ring.drain(TURN, &mut |packet: &Packet<'_>| {
-            engine.take(packet);
+            gather.take(engine, packet);
             count += 1;
             last = packet.at;
-        })?;
+        });
+        gather.flush(engine);
+        let polled = polled?;
         if count > 0 {
             told.last.store(last.time.as_nanos(), Ordering::Relaxed);
             told.packets.fetch_add(count, Ordering::Release);

@@ -72,7 +72,7 @@ impl Engine {
             if let Some(keeper) = keeper {
                 for packet in few {
                     if let Some(plain) = decode::plain(packet) {
-                        keeper.keep(packet, Some(&plain.frame()));
+                        keeper.keep_usual(packet, &plain);
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use crate::classify;
 use crate::classify::Carrier;
 use crate::classify::End;
+use crate::classify::MOST_STRANGERS;
 use crate::classify::PROTOCOLS;
 use crate::classify::Probe;
 use crate::classify::Proof;
@@ -58,6 +59,8 @@ pub struct Judgement {
     unasked: bool,
     /// What the protocol's messages do to a machine, as last told; none where it states no such fact.
     access: Option<Access>,
+    /// How far the protocol has told what each end sent: it goes on from there.
+    read: Pair<usize>,
     /// What each end sent first, while someone may still ask for it.
     prefixes: Option<Box<Pair<Option<Prefix>>>>,
     /// DNS questions waiting for their answers.
@@ -262,6 +265,7 @@ impl Judgement {
                 from_start: carrier != Carrier::Tcp || stream_start(flow, half, carrier).is_some(),
                 complete: carrier == Carrier::Tcp && (payload.is_cut() || end == MOST_STREAM),
                 lacks: if carrier == Carrier::Tcp { &[] } else { &fresh_lacks },
+                read: 0,
             },
             (_, Some(prefix)) => Side {
                 bytes: prefix.bytes(),
@@ -269,6 +273,7 @@ impl Judgement {
                 from_start: prefix.from_start(),
                 complete: prefix.is_complete(),
                 lacks: prefix.lacks(),
+                read: *self.read.of(half),
             },
             (_, None) => Side::default(),
         };
@@ -286,14 +291,16 @@ impl Judgement {
                 }
             }
             Stage::Asking => {
-                for (half, end) in [(foremost, End::First), (foremost.other(), End::Second)] {
-                    let begins = grew == Some(half) && seen.side(end).ends.len() <= 1;
+                let end_of = |half: Half| if half == foremost { End::First } else { End::Second };
+                for half in [Half::Low, Half::High] {
+                    let begins = grew == Some(half) && seen.side(end_of(half)).ends.len() <= MOST_STRANGERS;
                     if begins || *deaf.of(half) == 0 {
-                        *deaf.of_mut(half) |= candidates::deaf(&seen, end);
+                        *deaf.of_mut(half) |= candidates::deaf(&seen, end_of(half));
                     }
                 }
                 let passed = grew.map_or(deaf.low & deaf.high, |half| *deaf.of(half));
-                for index in candidates::left(passed) {
+                let strange = !candidates::begun_by(&seen, grew.map(end_of));
+                for index in candidates::left(passed | strange) {
                     let Some(protocol) = PROTOCOLS.get(index) else { continue };
                     let mut over = |end: End| {
                         *deaf.of_mut(if end == End::First { foremost } else { foremost.other() }) |=
@@ -338,25 +345,39 @@ impl Judgement {
         }
     }
 
-    /// Takes over a proof; a newer one replaces what an older one said, facts are only added to.
+    /// Takes over a proof. A newer one replaces what an older one said, or adds to it where it says only what is new; facts are only
+    /// added to.
     fn prove(&mut self, index: usize, proof: Proof, foremost: Half, at: PacketRef) {
         let Some(protocol) = PROTOCOLS.get(index) else { return };
         let name = protocol.about().name;
+        let adds = self.read.low > 0 || self.read.high > 0;
         let classification = self.classification.get_or_insert_default();
         classification.protocol = Some(name);
-        classification.layers = if proof.layers.is_empty() { vec![name] } else { proof.layers };
+        if !adds {
+            classification.layers = if proof.layers.is_empty() { vec![name] } else { proof.layers };
+            self.unasked = proof.unasked;
+        } else {
+            for layer in proof.layers {
+                if !classification.layers.contains(&layer) {
+                    classification.layers.push(layer);
+                }
+            }
+            self.unasked &= proof.unasked;
+        }
         classification.facts.learn(&proof.facts, at);
         classification.proven.get_or_insert(at);
         self.protocol = Some(index);
-        self.unasked = proof.unasked;
         self.access =
             self.access.or_else(|| Some(Access { key: classify::access_fact(*protocol)?, last: "" }));
-        if let Some(client) = proof.client {
+        if let Some(client) = proof.client.filter(|_| !adds || self.client.is_none()) {
             self.client = Some(match client {
                 End::First => foremost,
                 End::Second => foremost.other(),
             });
         }
+        let [first, second] = proof.read;
+        *self.read.of_mut(foremost) = first;
+        *self.read.of_mut(foremost.other()) = second;
     }
 
     /// Shows a listening protocol what was heard up to its proof.
@@ -382,10 +403,13 @@ impl Judgement {
         else {
             return;
         };
-        protocol.glance(carrier, payload.bytes, &mut |does| {
-            if access.last != does {
-                access.last = does;
-                classification.facts.learn_one(access.key, does, payload.at);
+        protocol.glance(carrier, payload.bytes, &mut |deed| {
+            if access.last != deed.access {
+                access.last = deed.access;
+                let news = classification.facts.learn_one(access.key, deed.access, payload.at);
+                if let Some((key, function)) = deed.by.filter(|_| news) {
+                    classification.facts.learn_one(key, function, payload.at);
+                }
             }
         });
     }

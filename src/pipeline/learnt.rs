@@ -181,12 +181,20 @@ impl Learnt {
     }
 
     /// Notes the service endpoint of a stream that was accepted.
-    pub fn learn(&mut self, record: &FlowRecord) {
-        if let Some(port) = record.server.port
-            && self.learned.len() < MOST_LEARNED
-        {
-            self.learned.insert((record.cell, record.server.host, port));
+    pub fn learn(&mut self, record: &FlowRecord, bounds: &Bounds) {
+        let Some(port) = record.server.port else { return };
+        let endpoint = (record.cell, record.server.host, port);
+        if self.learned.len() < bounds.most_learned() {
+            self.learned.insert(endpoint);
+        } else if !self.learned.contains(&endpoint) {
+            self.leave_out("times a service was not noted as accepting, for want of room", 1);
         }
+    }
+
+    /// Counts anew what is kept whole, and notes which conversations are known, once some have left.
+    pub fn count_whole(&mut self) {
+        self.whole = self.conversations.values().map(|kept| kept.attempts().len()).sum();
+        self.sweeps.know_only(self.conversations.keys());
     }
 
     /// Folds a lone SYN into its client's sweep, where it is part of one.
@@ -280,7 +288,7 @@ pub struct Room {
 }
 
 /// How many times the bound on conversations is left for those that were more than a single try.
-const ANSWERED: usize = 4;
+pub const ANSWERED: usize = 4;
 
 /// Whether a flow was one try that nobody answered, or that was turned away: what sweeps are made of.
 fn came_to_nothing(record: &FlowRecord) -> bool {

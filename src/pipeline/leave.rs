@@ -70,7 +70,7 @@ impl Sink<'_> {
         self.learnt.tally.evicted += u64::from(why == Leaves::Evicted);
         if record.transport == Transport::Tcp {
             if matches!(record.outcome, Outcome::Established | Outcome::Cut) {
-                self.learnt.learn(&record);
+                self.learnt.learn(&record, self.bounds);
             } else if record.role_basis != RoleBasis::Handshake
                 && self.learnt.unsettled.len() < MOST_UNSETTLED
             {

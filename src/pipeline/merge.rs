@@ -123,9 +123,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         if let Some(client) = client.filter(|client| !client.is_group()) {
             let heard = Heard { packets: sweep.tries, first: sweep.first, last: sweep.last };
             let known = vantage.heard.entry((cell, client)).or_insert(Heard { packets: 0, ..heard });
-            known.packets += heard.packets;
-            known.first = known.first.min(heard.first);
-            known.last = known.last.max(heard.last);
+            known.add(&heard);
         }
         let conversation = sweep.conversation(cell, client);
         observed.conversations.insert(conversation.key, Box::new(conversation));
@@ -137,6 +135,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     vantage.duplicates = observed.tally.duplicates;
     vantage.notes = source.notes;
     vantage.notes.extend(left_out.iter().map(|(what, count)| format!("{count} {what}")));
+    vantage.left_out = left_out;
     observed.vantage = vantage;
     observed
 }

@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 
 use crate::decode::Body;
 use crate::decode::Frame;
+use crate::decode::Plain;
 use crate::model::LinkType;
 use crate::model::Packet;
 use crate::model::PacketRef;
@@ -120,7 +121,17 @@ impl Keeper {
     /// Keeps the beginning of a packet; `frame` is what it says, where that could be read.
     #[inline]
     pub fn keep(&mut self, packet: &Packet<'_>, frame: Option<&Frame<'_>>) {
-        let telling = frame.is_none_or(is_telling);
+        self.add(packet, frame.is_none_or(|frame| is_telling(&frame.body)));
+    }
+
+    /// The same of a usual packet, of which no frame is made.
+    #[inline]
+    pub fn keep_usual(&mut self, packet: &Packet<'_>, plain: &Plain<'_>) {
+        self.add(packet, is_telling(&plain.body()));
+    }
+
+    #[inline]
+    fn add(&mut self, packet: &Packet<'_>, telling: bool) {
         let (piece, most) =
             if telling { (&mut self.telling, TELLING_BYTES) } else { (&mut self.other, OTHER_BYTES) };
         piece.add(packet, most);
@@ -143,8 +154,8 @@ impl Keeper {
 }
 
 /// Whether a packet opens, ends or refuses something: all but streams' data and acknowledgements, and datagrams.
-fn is_telling(frame: &Frame<'_>) -> bool {
-    match &frame.body {
+fn is_telling(body: &Body<'_>) -> bool {
+    match body {
         Body::Tcp(tcp) => tcp.flags.syn() || tcp.flags.fin() || tcp.flags.rst(),
         Body::Udp(_) | Body::Ethernet { .. } | Body::Fragment(_) => false,
         _ => true,

@@ -32,6 +32,7 @@ use crate::model::WholeFlow;
 use super::cells::CellMap;
 use super::judge::Heard;
 use super::judge::Judgement;
+use super::learnt::ANSWERED;
 use super::learnt::Learnt;
 use super::learnt::MOST_LEARNED;
 use super::learnt::Room;
@@ -69,6 +70,13 @@ pub struct Bounds {
     pub hosts: usize,
     /// Whether every flow is kept for printing.
     pub keep_flows: bool,
+}
+
+impl Bounds {
+    /// The most service endpoints learnt from handshakes: they are addresses too.
+    pub fn most_learned(&self) -> usize {
+        self.hosts.min(MOST_LEARNED)
+    }
 }
 
 /// One packet, or datagram put together, for a shard.
@@ -230,7 +238,10 @@ impl Shard {
         learnt.view.tell_to(hosts);
         let mut kept = self.kept;
         let mut sink = Sink { bounds: &self.bounds, kept: &mut kept, learnt: &mut learnt };
-        self.table.each(&mut |left| sink.leave(left, Leaves::Ended));
+        // In a flood what is new counts for more than what has been seen.
+        let most = self.bounds.room.conversations.saturating_mul(ANSWERED);
+        let is_short = self.learnt.conversations.len() + self.table.len() > most;
+        self.table.each(is_short, &mut |left| sink.leave(left, Leaves::Ended));
         for record in std::mem::take(&mut learnt.elsewhere).finish() {
             learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
         }
@@ -262,7 +273,7 @@ impl Shard {
             merge::settle(&mut record, learned);
             self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
         }
-        if self.learnt.learned.len() >= MOST_LEARNED {
+        if self.learnt.learned.len() >= self.bounds.most_learned() {
             self.learnt.learned.clear();
         }
     }
@@ -275,11 +286,10 @@ impl Shard {
         }
         let before = learnt.conversations.len();
         learnt.conversations.retain(|_, conversation| conversation.last.time >= since);
-        let gone = before - learnt.conversations.len();
-        if gone > 0 {
-            learnt.whole = learnt.conversations.values().map(|kept| kept.attempts().len()).sum();
-        }
-        learnt.leave_out("conversations forgotten after long silence", gone as u64);
+        learnt.leave_out(
+            "conversations forgotten after long silence",
+            (before - learnt.conversations.len()) as u64,
+        );
         let before = learnt.lookups.len();
         learnt.lookups.retain(|lookup| names::order(lookup).is_some_and(|at| at.time >= since));
         learnt.leave_out("name lookups forgotten after long silence", (before - learnt.lookups.len()) as u64);
@@ -288,7 +298,7 @@ impl Shard {
         let addresses = learnt.resolver.forget(since);
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
         learnt.sweeps.forget(since);
-        learnt.conversations.keys().for_each(|key| learnt.sweeps.know(key));
+        learnt.count_whole();
     }
 
     /// Makes room for other hosts than those whose marks these are.

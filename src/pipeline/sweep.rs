@@ -69,6 +69,12 @@ impl Sweeps {
         self.known.insert(mark);
     }
 
+    /// Remembers that there are these conversations and no others.
+    pub fn know_only<'a>(&mut self, keys: impl Iterator<Item = &'a ConversationKey>) {
+        self.known.clear();
+        keys.for_each(|key| self.know(key));
+    }
+
     /// Whether there may be such a conversation; `false` is certain.
     pub fn may_know(&self, key: &ConversationKey) -> bool {
         self.known.contains(&self.mark(key))
@@ -103,7 +109,6 @@ impl Sweeps {
     /// Forgets what was last heard of before `since`, and counts tries anew.
     pub fn forget(&mut self, since: Timestamp) {
         self.kept.clear();
-        self.known.clear();
         self.folded.retain(|_, folded| folded.last.time >= since);
     }
 

@@ -166,14 +166,7 @@ impl View {
             }
             self.told.insert(mark);
         }
-        self.hosts
-            .entry(key)
-            .and_modify(|known| {
-                known.packets += heard.packets;
-                known.first = known.first.min(heard.first);
-                known.last = known.last.max(heard.last);
-            })
-            .or_insert(heard);
+        self.hosts.entry(key).and_modify(|known| known.add(&heard)).or_insert(heard);
     }
 
     fn pair(&mut self, flow: &Flow) {

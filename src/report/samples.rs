@@ -59,6 +59,7 @@ fn vantage() -> Vantage {
         ]),
         overlapping: vec!["10.1.2.10".into()],
         heard: BTreeMap::from([((CellId(0), ip("10.1.2.10")), heard(400, at(1, 0), at(1_200, 300_000)))]),
+        left_out: BTreeMap::from([("older name lookups left out", 12)]),
         notes: vec![
             "One pair of hosts was heard in one direction only: what it says is capped at undecided.".into(),
         ],

@@ -34,6 +34,8 @@ pub struct Figures {
     pub kept_bytes: u64,
     /// Packets copied from the worker that read them to the one where their hosts are at home.
     pub copied: u64,
+    /// Bytes of small packets that were copied out of a ring.
+    pub gathered: u64,
     /// Capture time of the last packet.
     pub last: Option<Timestamp>,
     /// For how long no packet has come.
@@ -44,8 +46,10 @@ pub struct Figures {
     pub resident: u64,
     /// Times the capture clock was set.
     pub clock_steps: u64,
-    /// How long the last snapshot held up the packets.
+    /// How long the last snapshot held up the packets: in all, and at one time.
     pub snapshot_took: Duration,
+    /// The longest of its steps.
+    pub snapshot_longest: Duration,
 }
 
 /// What the latest look came to.

@@ -1,7 +1,6 @@
 //! Least privilege: what the watch gives up once its interfaces are open. The order matters: first the user, then every capability, then the
 //! files (Landlock), then the system calls (seccomp), all before any thread is started.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use caps::CapSet;
@@ -13,17 +12,11 @@ use landlock::RulesetAttr;
 use landlock::RulesetCreatedAttr;
 use landlock::RulesetStatus;
 use landlock::path_beneath_rules;
-use nix::libc;
 use nix::sys::prctl;
 use nix::unistd;
 use nix::unistd::User;
-use seccompiler::BpfProgram;
-use seccompiler::SeccompAction;
-use seccompiler::SeccompCmpArgLen;
-use seccompiler::SeccompCmpOp;
-use seccompiler::SeccompCondition;
-use seccompiler::SeccompFilter;
-use seccompiler::SeccompRule;
+
+use super::calls;
 
 /// Users tried where none is named: the watch's own, then the one of nobody.
 const USERS: [&str; 2] = ["spanaudit", "nobody"];
@@ -97,9 +90,10 @@ pub fn confine(needs: &Needs) -> Result<Vec<String>, String> {
         Ok(RulesetStatus::NotEnforced) => "files: not confined, this kernel has no Landlock".to_owned(),
         Err(error) => format!("files: not confined: {error}"),
     });
-    calls(needs).map_err(|error| format!("the system call filter can't be set: {error}"))?;
+    let allowed = calls::restrict(&needs.captures, needs.network)
+        .map_err(|error| format!("the system call filter can't be set: {error}"))?;
     told.push(format!(
-        "system calls: no programs, no tracing, no mounts, no new packet sockets, nothing sent on a capture{}",
+        "system calls: {allowed} allowed; no programs, no executable memory, no new packet sockets, nothing sent on a capture{}",
         if needs.network { "" } else { ", no network" }
     ));
     Ok(told)
@@ -115,82 +109,4 @@ fn files(needs: &Needs) -> Result<RulesetStatus, landlock::RulesetError> {
         .add_rules(path_beneath_rules(&needs.write, AccessFs::from_all(LANDLOCK) & !AccessFs::Execute))?
         .restrict_self()?;
     Ok(status.ruleset)
-}
-
-/// System calls that nothing here ever needs, whatever a parser's bug would like.
-const NEVER: &[i64] = &[
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_io_uring_setup,
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_adjtimex,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_acct,
-    libc::SYS_quotactl,
-    libc::SYS_personality,
-];
-/// Those by which bytes leave through a descriptor, which is their first argument.
-const SENDS: &[i64] = &[
-    libc::SYS_write,
-    libc::SYS_writev,
-    libc::SYS_pwrite64,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendfile,
-    libc::SYS_dup3,
-];
-
-fn calls(needs: &Needs) -> Result<(), Box<dyn std::error::Error>> {
-    let first_is = |value: i32| {
-        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(value.cast_unsigned()))
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-    };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = NEVER.iter().map(|&call| (call, Vec::new())).collect();
-    if !needs.captures.is_empty() {
-        for &call in SENDS {
-            let of = needs.captures.iter().map(|&capture| first_is(capture)).collect::<Result<_, _>>()?;
-            rules.insert(call, of);
-        }
-    }
-    let mut families = vec![libc::AF_PACKET];
-    if !needs.network {
-        families.extend([libc::AF_INET, libc::AF_INET6]);
-    }
-    let families = families.into_iter().map(first_is).collect::<Result<_, _>>()?;
-    rules.insert(libc::SYS_socket, families);
-    // What is refused gets an error rather than the end of the watch: a wrong guess here must not cost a plant its eyes.
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM.cast_unsigned()),
-        std::env::consts::ARCH.try_into()?,
-    )?;
-    let program: BpfProgram = filter.try_into()?;
-    seccompiler::apply_filter(&program)?;
-    Ok(())
 }

@@ -34,6 +34,11 @@ pub fn text(board: &Board) -> String {
         "Packets copied from the worker that read them to the one where their hosts are at home",
         figures.copied,
     );
+    page.count(
+        "gathered_bytes",
+        "Bytes of small packets copied out of a ring, to be taken in together",
+        figures.gathered,
+    );
     page.count("capture_clock_steps", "Times the capture clock was set", figures.clock_steps);
     page.set("flows", "Flows followed now", figures.flows);
     page.set("classifier_bytes", "Bytes of payload kept for classifiers now", figures.kept_bytes);
@@ -42,8 +47,13 @@ pub fn text(board: &Board) -> String {
     page.seconds("silence", "Since the last packet", figures.silent_for.as_secs_f64());
     page.seconds(
         "snapshot",
-        "How long the last snapshot held up packets",
+        "How long the last snapshot held up packets, in all its steps",
         figures.snapshot_took.as_secs_f64(),
+    );
+    page.seconds(
+        "snapshot_step",
+        "How long the longest step of the last snapshot held up packets",
+        figures.snapshot_longest.as_secs_f64(),
     );
     page.seconds("running", "Since the watch began", board.elapsed().as_secs_f64());
     if let Some(last) = figures.last {
@@ -126,6 +136,15 @@ impl Page {
         self.count("duplicates", "Packets that the mirror showed twice", report.tally.duplicates);
         self.count("flows_told", "Flows that ended or were told", report.tally.flows);
         self.count("flows_evicted", "Flows pushed out by the bound", report.tally.evicted);
+        let left_out = counters();
+        for (what, count) in &report.vantage.left_out {
+            left_out.get_or_create(&label("what", what)).inc_by(*count);
+        }
+        self.0.register(
+            "left_out",
+            "What bounds on memory and age cost, in the words of the report",
+            left_out,
+        );
         let unread = counters();
         for (reason, why) in &report.tally.undecodable {
             unread.get_or_create(&label("reason", reason)).inc_by(why.packets);

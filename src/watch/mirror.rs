@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::Report;
 use crate::model::Timestamp;
+use crate::pipeline::ORDINARY;
 
 use super::event::About;
 use super::event::Event;
@@ -43,6 +44,7 @@ pub struct Mirror {
     silence: Duration,
     dropped: u64,
     evicted: u64,
+    left_out: u64,
     unseen_bytes: u64,
     acknowledged_bytes: u64,
 }
@@ -55,6 +57,7 @@ impl Mirror {
             silence,
             dropped: 0,
             evicted: 0,
+            left_out: 0,
             unseen_bytes: 0,
             acknowledged_bytes: 0,
         }
@@ -104,10 +107,21 @@ impl Told<'_> {
             )
         });
         let evicted = self.report.tally.evicted;
-        let fresh = evicted.saturating_sub(self.mirror.evicted);
+        let flows = evicted.saturating_sub(self.mirror.evicted);
         self.mirror.evicted = evicted;
-        self.burst("bounds", fresh, &|fresh| {
-            format!("{fresh} flows were pushed out of memory since the last look: a flood, or --flows is too small")
+        let left_out = self.report.vantage.left_out.iter().filter(|(what, _)| !ORDINARY.contains(what));
+        let left_out = left_out.map(|(_, count)| count).sum();
+        let others = u64::saturating_sub(left_out, self.mirror.left_out);
+        self.mirror.left_out = left_out;
+        self.burst("bounds", flows + others, &|_| {
+            let flood = "a flood, or a bound that is too small; the report says which";
+            match (flows, others) {
+                (flows, 0) => format!("{flows} flows were pushed out of memory since the last look: {flood}"),
+                (0, others) => format!("{others} things were left out for want of memory since the last look: {flood}"),
+                _ => format!(
+                    "{flows} flows were pushed out of memory and {others} other things left out since the last look: {flood}"
+                ),
+            }
         });
     }
 

@@ -6,6 +6,7 @@
 
 mod archive;
 mod board;
+mod calls;
 mod clock;
 mod confine;
 mod desk;

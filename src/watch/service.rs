@@ -1,5 +1,7 @@
 //! The loop: packets in as they come, timers on a silent wire, and now and then a look for the desk.
 
+mod looks;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -29,8 +31,9 @@ use super::clock::Clock;
 use super::desk::Desk;
 use super::desk::Task;
 use super::desk::Why;
-use super::mirror::Ear;
 use super::resident::Resident;
+
+use looks::Looking;
 
 /// Packets between two looks at the clock while they come without pause.
 const TURN: usize = 256;
@@ -41,12 +44,6 @@ const DRAIN: Duration = Duration::from_millis(200);
 const DRAIN_MOST: Duration = Duration::from_secs(3);
 /// Between two beats: timers, figures, signals.
 const BEAT: Duration = Duration::from_millis(500);
-/// A look may hold up packets for this share of the time at most.
-const SHARE: u32 = 20;
-/// On a silent wire nothing changes once the last silences are judged; a look is still taken this often.
-const SLEEPY: Duration = Duration::from_secs(30);
-/// After so much silence.
-const DROWSY: Duration = Duration::from_secs(600);
 
 /// How the watch goes on.
 #[derive(Clone, Debug)]
@@ -125,7 +122,7 @@ pub fn watch<'a>(
         let mut bench = Queue { tasks, waiting, worker: &worker };
         let mut round = Round::new(feed, plan, clock, controls, board, around)?;
         let heard = round.listen(&mut bench);
-        round.look(&mut bench, Why::Last);
+        round.look_last(&mut bench);
         let Queue { tasks, .. } = bench;
         drop(tasks);
         let last = match worker.join() {
@@ -190,6 +187,8 @@ struct Round<'a> {
     pipeline: pipeline::Live,
     time: CaptureTime,
     resident: Resident,
+    /// The look that is being taken.
+    looking: Option<Looking>,
     figures: Figures,
     steps: Vec<i64>,
     /// Whether the wire was silent when it was last asked.
@@ -235,6 +234,7 @@ impl<'a> Round<'a> {
             pipeline,
             time: CaptureTime::default(),
             resident: Resident::open(),
+            looking: None,
             figures: Figures::default(),
             steps: Vec::new(),
             silent: true,
@@ -252,7 +252,7 @@ impl<'a> Round<'a> {
     fn listen(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
         match self.intake {
             Intake::Own(_) => self.read(bench),
-            Intake::Crew(_) => self.look_on(bench),
+            Intake::Crew(_) => self.supervise(bench),
         }
     }
 
@@ -262,11 +262,13 @@ impl<'a> Round<'a> {
             let Self { intake: Intake::Own(source), pipeline, .. } = self else { return Ok(()) };
             let (mut count, mut first, mut last) = (0_u64, None, Timestamp::MIN);
             let polled = source.drain(TURN, &mut |packet| {
-                pipeline.take(packet);
+                pipeline.gather(packet);
                 count += 1;
                 last = packet.at.time;
                 first.get_or_insert(last);
-            })?;
+            });
+            pipeline.flush();
+            let polled = polled?;
             let now = self.clock.elapsed();
             if let Some(first) = first {
                 self.heard(first, last, count, now);
@@ -283,7 +285,7 @@ impl<'a> Round<'a> {
     }
 
     /// Looks on while others read.
-    fn look_on(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
+    fn supervise(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
         loop {
             thread::sleep(GLANCE);
             let going = self.pipeline.going()?;
@@ -330,25 +332,17 @@ impl<'a> Round<'a> {
         }
         let asked =
             self.controls.report.load(Ordering::Relaxed) || self.report_at.is_some_and(|due| now >= due);
-        if !bench.is_free() {
-            return false;
+        if self.looking.is_none() && bench.is_free() {
+            if asked {
+                self.controls.report.store(false, Ordering::Relaxed);
+                self.report_at = self.plan.report_every.map(|every| now + every);
+                self.begin_look(Why::Report);
+            } else if now.saturating_sub(self.looked_at) >= self.pause(now) {
+                self.begin_look(Why::Due);
+            }
         }
-        if asked {
-            self.controls.report.store(false, Ordering::Relaxed);
-            self.report_at = self.plan.report_every.map(|every| now + every);
-            self.look(bench, Why::Report);
-        } else if now.saturating_sub(self.looked_at) >= self.pause(now) {
-            self.look(bench, Why::Due);
-        }
+        self.look_on(idle, bench);
         false
-    }
-
-    /// Between two looks: as planned, unless looks cost too much or nothing happens.
-    fn pause(&self, now: Duration) -> Duration {
-        let judging = self.board.look().map_or(Duration::ZERO, |look| look.took);
-        let least = self.plan.pause.max(self.figures.snapshot_took * SHARE).max(judging * 2);
-        let silent = now.saturating_sub(self.heard_at);
-        if silent >= DROWSY && self.packets == self.looked_packets { least.max(SLEEPY) } else { least }
     }
 
     fn beat(&mut self, now: Duration) {
@@ -369,31 +363,12 @@ impl<'a> Round<'a> {
         figures.flows = load.flows as u64;
         figures.kept_bytes = load.kept_bytes as u64;
         figures.copied = load.copied;
+        figures.gathered = load.gathered;
         figures.silent_for = now.saturating_sub(self.heard_at);
         figures.down = self.intake.source().down();
         figures.resident = self.resident.bytes();
         self.board.beat(figures.clone());
         self.around.beat(self.board);
-    }
-
-    fn look(&mut self, bench: &mut dyn Bench, why: Why) {
-        let began = self.clock.elapsed();
-        // A wire that is down says nothing by its silence.
-        self.ask_rings();
-        let down = self.intake.source().down();
-        let now = if down.is_empty() { self.time.now(began, self.silent) } else { None };
-        let snapshot = Box::new(self.pipeline.observe(self.intake.source(), now));
-        self.figures.clock_steps += self.steps.len() as u64;
-        let ear = Ear {
-            silent_for: began.saturating_sub(self.heard_at),
-            down,
-            steps: std::mem::take(&mut self.steps),
-            elapsed: began,
-        };
-        bench.give(Task::Look { snapshot, recent: self.pipeline.recent(), ear, why });
-        self.looked_at = self.clock.elapsed();
-        self.looked_packets = self.packets;
-        self.figures.snapshot_took = self.looked_at.saturating_sub(began);
     }
 
     fn ask_rings(&mut self) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use redb::Builder;
 use redb::Database;
 use redb::ReadableDatabase;
 use redb::ReadableTable;
@@ -60,6 +61,8 @@ const GROWTH: i64 = 5_000_000_000;
 const GROWN_AT_ONCE: u64 = 2048;
 /// The most events kept for outlets that do not take them.
 const MOST_EVENTS: u64 = 10_000;
+/// Bytes of the file kept in memory; the library's own choice is a gigabyte.
+const CACHE: usize = 16 << 20;
 /// The name of the file within the state folder. The number grows with its shape.
 const FILE: &str = "watch-1.redb";
 /// Capture time between two notes that the watch is alive.
@@ -108,7 +111,8 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Self, String> {
         std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
         let path = folder.join(FILE);
-        let database = Database::create(&path).map_err(|error| error.to_string())?;
+        let database =
+            Builder::new().set_cache_size(CACHE).create(&path).map_err(|error| error.to_string())?;
         let mut store = Self {
             path,
             database,

@@ -7,7 +7,12 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::MsgFlags;
+use nix::sys::socket::recv;
 
 use super::event::Event;
 use super::sink::Outlet;
@@ -18,6 +23,8 @@ const LOCAL0: u8 = 16;
 const PORT: u16 = 514;
 /// What surely fits a UDP datagram over IPv6 with its headers.
 const MOST_UDP: usize = 65_000;
+/// Reads at one time of what a collector should not say.
+const MOST_SAID: usize = 16;
 /// How long a collector may take to accept.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -113,6 +120,9 @@ impl Syslog {
     }
 
     fn send_tcp(&mut self, message: &str) -> io::Result<()> {
+        if self.tcp.as_ref().is_some_and(is_closed) {
+            self.tcp = None;
+        }
         if self.tcp.is_none() {
             let stream = TcpStream::connect_timeout(&self.address.to, PATIENCE)?;
             stream.set_write_timeout(Some(PATIENCE))?;
@@ -128,6 +138,20 @@ impl Syslog {
         }
         sent
     }
+}
+
+/// Whether the collector has ended the connection. It has nothing to say, so what there is to read is thrown away, and the end of it is the
+/// end: what is written after that is lost without an error.
+fn is_closed(stream: &TcpStream) -> bool {
+    let mut said = [0; 256];
+    for _ in 0..MOST_SAID {
+        match recv(stream.as_raw_fd(), &mut said, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return !matches!(error, Errno::EAGAIN | Errno::EINTR),
+        }
+    }
+    false
 }
 
 impl Outlet for Syslog {
@@ -194,6 +218,22 @@ mod tests {
             std::process::id()
         );
         assert!(message.starts_with(&head), "{message}");
+    }
+
+    #[test]
+    fn a_collector_that_was_started_anew_misses_nothing() {
+        let collector = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("syslog+tcp://{}", collector.local_addr().unwrap());
+        let mut syslog = Syslog::new(address.parse().unwrap(), "sensor");
+        for _ in 0..3 {
+            // The connection before has ended, and this side has not written since.
+            syslog.deliver(&event()).unwrap();
+            let (mut stream, _) = collector.accept().unwrap();
+            stream.write_all(b"hello").unwrap();
+            let mut head = [0; 11];
+            stream.read_exact(&mut head).unwrap();
+            assert!(head.ends_with(b"<132>1 "), "{head:?}");
+        }
     }
 
     #[test]

@@ -293,6 +293,28 @@ fn an_unexpected_conversation_is_told_once_and_then_counted() {
 }
 
 #[test]
+fn a_flood_of_strangers_is_told_by_its_number() {
+    let strange = |number: u8| {
+        let (client, server, at) = ([10, 1, 9, 5], [10, 1, 8, number], 1_000 + u64::from(number));
+        vec![
+            (at, tcp(client, server, (40_000, 2222), "S", (100, 0), b"")),
+            (at + 1, tcp(server, client, (2222, 40_000), "SA", (500, 101), b"")),
+            (at + 2, tcp(client, server, (40_000, 2222), "A", (101, 501), b"SSH-2.0-x\r\n")),
+            (at + 3, tcp(server, client, (2222, 40_000), "A", (501, 112), b"SSH-2.0-y\r\n")),
+        ]
+    };
+    let ran = run(frames(&(0..200).map(strange).collect::<Vec<_>>()), 10_000, None);
+    let told = ran.named("conversation-unexpected").len();
+    let more = ran.named("conversations-unexpected");
+    assert_eq!((told, more.len()), (32, 1), "{:#?}", ran.events);
+    assert!(more[0]["message"].as_str().unwrap().starts_with("168 more "), "{}", more[0]);
+    let open = ran.report.findings.len();
+    let told = ran.named("finding-opened").len();
+    assert_eq!(told, open.min(32));
+    assert_eq!(ran.named("findings-unexpected").len(), usize::from(open > 32));
+}
+
+#[test]
 fn silence_is_told_and_nothing_is_invented_in_it() {
     let ran = run(frames(&[works(1_000, 50_001), works(200_000, 50_002)]), 205_000, None);
     let mirror: Vec<_> = ran

@@ -26,6 +26,12 @@ use super::memory::Standing;
 /// New unexpected conversations told one by one at each look; beyond it they are only counted.
 const MOST_CONVERSATIONS: usize = 32;
 
+/// Findings on unexpected conversations told one by one at each look, opened, changed or over; beyond it they are only counted.
+const MOST_FINDINGS: usize = 32;
+
+/// Changed verdicts on optional requirements told one by one at each look; beyond it they are only counted.
+const MOST_VERDICTS: usize = 32;
+
 /// Something seen in one look, to be told if the next one sees it as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pending<T>(T);
@@ -84,6 +90,7 @@ impl Tracker {
     }
 
     fn compare_requirements(&mut self, report: &Report, last: bool, say: &mut Say<'_>) {
+        let (mut optional, mut more) = (0, 0_u64);
         for told in &report.requirements {
             let Some(standing) = standing(told) else {
                 self.changing.remove(&told.id);
@@ -101,6 +108,13 @@ impl Tracker {
                 continue;
             }
             self.changing.remove(&told.id);
+            // An optional rule is a requirement for each pair that tries: a sweep through a prefix that is allowed has thousands.
+            optional += usize::from(told.need != "required");
+            if told.need != "required" && optional > MOST_VERDICTS {
+                more += 1;
+                self.requirements.insert(told.id.clone(), standing);
+                continue;
+            }
             let word = before.map(|before| before.verdict.clone());
             let (level, how) = match told.verdict {
                 Verdict::Satisfied(_) => (Level::Notice, String::new()),
@@ -132,6 +146,11 @@ impl Tracker {
             );
             self.requirements.insert(told.id.clone(), standing);
         }
+        if more > 0 {
+            let detail = format!("{more} more verdicts on optional flows have changed; the report has them");
+            let about = About::Condition { condition: "verdicts-changed", detail };
+            say("verdicts-changed", Level::Notice, format!("{more} more verdicts on optional flows"), about);
+        }
         // Optional requirements come and go with the pairs that try them; those that a reload took away are gone.
         if self.requirements.len() > 2 * report.requirements.len() + 1024 {
             let present: BTreeSet<&str> = report.requirements.iter().map(|told| told.id.as_str()).collect();
@@ -140,6 +159,16 @@ impl Tracker {
     }
 
     fn compare_findings(&mut self, report: &Report, now: Option<Timestamp>, last: bool, say: &mut Say<'_>) {
+        // Each unexpected conversation may be a finding of its own: a flood of them is told by its number.
+        let (mut told_now, mut more) = (0, 0_u64);
+        let mut is_room = |kind: &str| {
+            if kind != FindingKind::Unexpected.name() {
+                return true;
+            }
+            told_now += 1;
+            more += u64::from(told_now > MOST_FINDINGS);
+            told_now <= MOST_FINDINGS
+        };
         let mut opening = BTreeSet::new();
         let mut present = BTreeSet::new();
         for told in &report.findings {
@@ -148,13 +177,15 @@ impl Tracker {
             let about = || About::finding(told, report);
             match self.findings.get_mut(&told.id) {
                 Some(known) => {
-                    if known.print != print {
+                    if known.print != print && is_room(told.kind.name()) {
                         say("finding-changed", level(told), told.title.clone(), about());
                     }
                     *known = open(told, print, now);
                 }
                 None if last || self.opening.contains(&told.id) => {
-                    say("finding-opened", level(told), told.title.clone(), about());
+                    if is_room(told.kind.name()) {
+                        say("finding-opened", level(told), told.title.clone(), about());
+                    }
                     self.findings.insert(told.id.clone(), open(told, print, now));
                 }
                 None => {
@@ -179,8 +210,23 @@ impl Tracker {
         self.closing = closing;
         for id in resolved {
             let Some(open) = self.findings.remove(&id) else { continue };
+            if !is_room(&open.kind) {
+                continue;
+            }
             let about = About::Condition { condition: "resolved", detail: format!("finding {id}") };
             say("finding-resolved", Level::Notice, format!("resolved: {}", open.title), about);
+        }
+        if more > 0 {
+            let detail = format!(
+                "{more} more findings on unexpected conversations have opened, changed or are over; the report has them"
+            );
+            let message = format!("{more} more findings on unexpected conversations");
+            say(
+                "findings-unexpected",
+                Level::Warning,
+                message,
+                About::Condition { condition: "findings-unexpected", detail },
+            );
         }
     }
 

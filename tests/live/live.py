@@ -302,12 +302,7 @@ def test(program, folder, silence):
         sh(f"ip -n {probe} link set m9 down && ip -n {probe} link set m9 name m1 && ip -n {probe} link set m1 up")
         time.sleep(3)
         watch.skip()
-        sh(f"ip -n {probe} link del m1")
-        watch.wait("the interface is taken out", 10, event="vantage-degraded", condition="interface-down")
-        time.sleep(3)
-        sh(f"ip link add m1 netns {probe} type veth peer name p3 netns {NAMES['sw']}")
-        sh(f"ip -n {NAMES['sw']} link set p3 master br0 up && ip -n {probe} link set m1 up")
-        watch.wait("another is put in its place", 10, event="vantage-recovered", condition="interface-down")
+        unplug(watch)
         before = packets(watch)
         time.sleep(3)
         if packets(watch) <= before:
@@ -337,6 +332,7 @@ def test(program, folder, silence):
         watch.wait("the wire speaks again", 10, event="vantage-recovered", condition="silent")
 
         disk_full(program, folder)
+        rings(program, folder, works, fails)
         numbers = [event["seq"] for event in watch.lines()]
         # At least once: after kill -9 what may not have arrived is told again.
         print(f"note  {len(numbers)} events, {len(numbers) - len(set(numbers))} of them told again after kill -9")
@@ -382,6 +378,54 @@ def evidence(program, folder, watch):
     if "10.1.2.10" not in text:
         raise Failed(f"the finding is not explained:\n{text}")
     print(f"ok    after kill -9 the packets of the open finding are there, {files[0].stat().st_size} bytes, and it is explained")
+
+
+def unplug(watch):
+    """Takes the mirror port out of a watch, and puts another in its place."""
+    probe = NAMES["probe"]
+    sh(f"ip -n {probe} link del m1")
+    watch.wait("the interface is taken out", 10, event="vantage-degraded", condition="interface-down")
+    time.sleep(2)
+    sh(f"ip link add m1 netns {probe} type veth peer name p3 netns {NAMES['sw']}")
+    sh(f"ip -n {NAMES['sw']} link set p3 master br0 up && ip -n {probe} link set m1 up")
+    watch.wait("another is put in its place", 10, event="vantage-recovered", condition="interface-down")
+
+
+def rings(program, folder, works, fails):
+    """A second watch, with three rings on the port, which is taken out twice and renamed once."""
+    own = folder / "rings"
+    for path in (own, own / "state", own / "evidence"):
+        path.mkdir()
+        path.chmod(0o777)
+    (own / "site.toml").write_text(SITE)
+    watch = Watch(program, own, "--threads", "3")
+    watch.wait("three rings begin", 10, event="watch-started")
+    watch.wait("a documented flow works", 10, **works)
+    for _ in range(2):
+        unplug(watch)
+        before = packets(watch)
+        time.sleep(3)
+        if packets(watch) <= before:
+            raise Failed("an interface with several rings that was put back is not listened to")
+    probe = NAMES["probe"]
+    sh(f"ip -n {probe} link set m1 down && ip -n {probe} link set m1 name m8 && ip -n {probe} link set m8 up")
+    time.sleep(3)
+    watch.skip()
+    before = packets(watch)
+    time.sleep(3)
+    if packets(watch) <= before:
+        raise Failed("an interface with several rings and a new name is not listened to")
+    block("blackhole")
+    watch.wait("a block after all that", 25, **fails)
+    unblock()
+    watch.wait("it works again", 15, **works)
+    sh(f"ip -n {probe} link set m8 down && ip -n {probe} link set m8 name m1 && ip -n {probe} link set m1 up")
+    if watch.end() not in (0, 1, 3):
+        raise Failed("the watch with three rings did not end with a status of audit")
+    notes = json.loads((own / "report.json").read_text())["vantage"]["notes"]
+    if not any("comes through one ring since" in note for note in notes):
+        raise Failed(f"nobody tells that one ring is left: {notes}")
+    print("ok    three rings survive two replugs and a new name")
 
 
 def disk_full(program, folder):

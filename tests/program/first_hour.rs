@@ -57,6 +57,7 @@ fn each_step_tells_the_next() {
         // anybody's: a station that polls controllers, a client and its message broker.
         let anybody = [
             "broadcast-domain",
+            "stores-and-mail",
             "unreadable-frames",
             "plant-protocols",
             "nothing-happens",

@@ -31,8 +31,15 @@ fn claims(carrier: Carrier, first: &[&[u8]], second: &[&[u8]]) -> Vec<&'static s
     for complete in [false, true] {
         let seen = Seen {
             carrier,
-            first: Side { bytes: &first.0, ends: &first.1, from_start: true, complete, lacks: &[] },
-            second: Side { bytes: &second.0, ends: &second.1, from_start: true, complete, lacks: &[] },
+            first: Side { bytes: &first.0, ends: &first.1, from_start: true, complete, lacks: &[], read: 0 },
+            second: Side {
+                bytes: &second.0,
+                ends: &second.1,
+                from_start: true,
+                complete,
+                lacks: &[],
+                read: 0,
+            },
         };
         for protocol in PROTOCOLS {
             let name = protocol.about().name;

@@ -61,12 +61,15 @@ impl<S: Default> Left<'_, S> {
 }
 
 impl<S: Default + Clone> Table<S> {
-    /// Shows every flow alive, as if it left now.
-    pub fn each(&self, see: &mut impl FnMut(Left<'_, S>)) {
-        for (slot, hot) in self.slots.iter().zip(&self.hot) {
-            if let Some(slot) = slot {
-                see(Left::Whole(hot.settled(&slot.flow), slot.state.clone()));
-            }
+    /// Shows every flow alive, as if it left now: where whoever sees them has not room for all, the latest first, and single SYNs last.
+    pub fn each(&self, latest_first: bool, see: &mut impl FnMut(Left<'_, S>)) {
+        let alive = self.hot.iter().zip(&self.slots);
+        let mut alive: Vec<_> = alive.filter_map(|(hot, slot)| Some((hot, slot.as_ref()?))).collect();
+        if latest_first {
+            alive.sort_unstable_by_key(|(hot, _)| std::cmp::Reverse(hot.last));
+        }
+        for (hot, slot) in alive {
+            see(Left::Whole(hot.settled(&slot.flow), slot.state.clone()));
         }
         for lone in self.lones.iter() {
             see(Left::Lone(lone, &LoneFlow(&self.lones)));
