@@ -299,6 +299,7 @@ impl Shard {
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
         learnt.sweeps.forget(since);
         learnt.count_whole();
+        self.table.trim();
     }
 
     /// Makes room for other hosts than those whose marks these are.

@@ -76,6 +76,18 @@ impl<S: Default + Clone> Table<S> {
         }
     }
 
+    /// Gives back the room of a fuller moment: places at the end that no flow has.
+    pub fn trim(&mut self) {
+        while self.slots.last().is_some_and(Option::is_none) {
+            self.slots.pop();
+            self.hot.pop();
+        }
+        let left = self.slots.len();
+        self.free.retain(|&number| (number as usize) < left);
+        self.slots.shrink_to(2 * left);
+        self.hot.shrink_to(2 * left);
+    }
+
     /// Says what time it is while no packet does: a live wire can be silent. As with packets, it only frees memory.
     pub fn tick(&mut self, time: Timestamp, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
         self.now = self.now.max(time);

@@ -354,3 +354,33 @@ fn a_month_of_newcomers_leaves_no_more_behind_than_a_week() {
     assert!(notes.contains("conversations forgotten"), "{notes}");
     assert_eq!(told.tally.packets, 2 * u64::from(number));
 }
+
+#[test]
+fn a_table_gives_back_the_room_of_a_fuller_moment_and_goes_on() {
+    const HOUR: i64 = 3_600;
+    let mut live = Live::new(&Options::default(), Retention::default());
+    let mut number = 0_u32;
+    let mut take = |live: &mut Live, count: u32, second: i64| {
+        for _ in 0..count {
+            number += 1;
+            let time = Timestamp::from_nanos(second * 1_000_000_000 + i64::from(number));
+            let bytes = question(number % 5_000);
+            let original = bytes.len() as u32;
+            let at = PacketRef::new(time, InputId(0), u64::from(number));
+            live.take(&Packet { at, link: LinkType::ETHERNET, interface: 0, original, bytes: &bytes });
+        }
+        live.tick(Timestamp::from_nanos(second * 1_000_000_000));
+    };
+    take(&mut live, 5_000, 0);
+    assert_eq!(live.load().flows, 5_000);
+    // Silent for long enough to leave, and for housekeeping.
+    for hour in 1..4 {
+        take(&mut live, 10, hour * HOUR);
+    }
+    assert!(live.load().flows <= 20, "{}", live.load().flows);
+    take(&mut live, 5_000, 4 * HOUR);
+    assert_eq!(live.load().flows, 5_000);
+    let told = live.observe(&Wire, None).join();
+    assert!(told.tally.adds_up());
+    assert_eq!(told.tally.packets, 10_030);
+}
