@@ -104,6 +104,8 @@ pub struct View {
     /// Machines that answer nobody's address resolution, by who asks.
     down: Known<(CellId, IpAddr), Vec<Down>>,
     marks: Known<(CellId, IpAddr), Marks>,
+    /// Whether anything of an address, in any cell, had passed no router.
+    at_home: Known<IpAddr, bool>,
     /// MAC addresses given for an address by address resolution.
     announced: Known<(CellId, IpAddr), BTreeSet<MacAddr>>,
     /// Datagrams from a server to a port that never asked this server, by that port and the server's.
@@ -140,6 +142,7 @@ impl View {
                 .collect(),
             heard_anywhere: Known::default(),
             marks: Known::default(),
+            at_home: Known::default(),
             announced: Known::default(),
             answered: Known::default(),
         };
@@ -219,7 +222,7 @@ impl View {
                 }
             }
             let marks = self.marks.entry((flow.cell, sender)).or_default();
-            marks.at_home |= side.ttl.is_none_or(|ttl| hops(ttl) == 0);
+            *self.at_home.entry(sender).or_default() |= side.ttl.is_none_or(|ttl| hops(ttl) == 0);
             if let Some(mac) = side.mac
                 && side.ttl.is_some_and(|ttl| hops(ttl) == 0)
             {

@@ -23,8 +23,6 @@ pub(super) struct Marks {
     /// The same by VLAN, to tell cloned cells.
     pub(super) on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
     pub(super) reset_ttls: Vec<u8>,
-    /// Whether any packet of it had passed no router yet.
-    pub(super) at_home: bool,
 }
 
 impl View {
@@ -49,13 +47,7 @@ impl View {
 
     /// Whether everything heard of a host had passed a router before: what is thrown away before that is not shown.
     pub fn is_behind_a_router(&self, host: Host) -> bool {
-        let mut marks = self
-            .marks
-            .iter()
-            .filter(|((_, ip), _)| Some(*ip) == host.ip())
-            .map(|(_, marks)| marks)
-            .peekable();
-        marks.peek().is_some() && marks.all(|marks| !marks.at_home)
+        host.ip().and_then(|ip| self.at_home.get(&ip)) == Some(&false)
     }
 
     /// Why a reset in a host's name is provably not that host's; `None` where it may be.
