@@ -130,8 +130,8 @@ fn stream(bytes: &[u8], from_start: bool, complete: bool) -> Look<Vec<Message<'_
 fn may_begin(body: &[u8]) -> bool {
     let mut reader = Reader::new(body);
     let (Some(_id), Some(flags)) = (reader.be16(), reader.be16()) else { return true };
-    let Some(questions) = reader.be16() else { return flags & 0x0040 == 0 };
-    flags & 0x0040 == 0 && questions <= 1
+    let reserved = flags & 0x0040;
+    reserved == 0 && reader.be16().is_none_or(|questions| dns_message::may_ask(flags, questions))
 }
 
 /// Joins both ends' messages: who asks is the client.
@@ -189,6 +189,17 @@ mod tests {
             panic!("not proven");
         };
         assert_eq!((proof.client, proof.facts.get("dns.question")), (Some(End::First), Some("www.plant A")));
+    }
+
+    /// What may still be a message is not given up for its number of questions.
+    #[test]
+    fn a_cut_message_with_many_questions_is_waited_for() {
+        let mut message = hex("3900 a480 000f 0000 0000 0000");
+        message.extend(hex(&QUERY[30..]).repeat(15));
+        let length = [0, message.len() as u8];
+        let Probe::NeedMore = probe_messages(&Dns, Carrier::Tcp, &[&length, &message[..7]]) else {
+            panic!("given up")
+        };
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub fn may_begin(at: usize, byte: u8) -> bool {
     }
 }
 
+/// Whether a message with these flags may have so many questions. A response may leave them out or repeat those of a whole mDNS query.
+pub fn may_ask(flags: u16, questions: u16) -> bool {
+    match flags & flag::RESPONSE {
+        0 => (1..=MOST_QUESTIONS).contains(&questions),
+        _ => questions <= 64,
+    }
+}
+
 /// Query, inverse query, status, notify, update, stateful operations (RFC 6895 section 2.2, RFC 8490).
 fn is_operation(code: u8) -> bool {
     matches!(code, 0..=2 | 4..=6)
@@ -148,13 +156,15 @@ impl<'a> Message<'a> {
         if !is_operation(operation as u8) || self.flags & flag::ZERO != 0 {
             return false;
         }
+        if !may_ask(self.flags, questions) {
+            return false;
+        }
         if self.is_response() {
-            return questions <= 64 && self.code() <= 11;
+            return self.code() <= 11;
         }
         let update = operation == 5;
         // Known answers (mDNS), a probe's records, IXFR's serial: few. Answers to a query are none of DNS's own.
         self.code() == 0
-            && (1..=MOST_QUESTIONS).contains(&questions)
             && (update || (answers <= 256 && authorities <= 64))
             && (additional <= 8 || update)
             && self.flags & flag::RECURSION_AVAILABLE == 0
