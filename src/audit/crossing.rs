@@ -9,6 +9,7 @@ use crate::model::Lost;
 use crate::model::Mechanism;
 use crate::model::PacketRef;
 use crate::model::Proofs;
+use crate::rules::Nat;
 
 use super::attempt::Attempt;
 use super::attempt::Fault;
@@ -16,7 +17,13 @@ use super::attempt::State;
 use super::view::View;
 
 /// The attempt as both vantages show it: what did not come through decides, unless the flow is not as documented anyway.
-pub fn sharpen(attempt: Attempt, flow: &FlowRecord, crossing: Option<&Crossing>, view: &View) -> Attempt {
+pub fn sharpen(
+    attempt: Attempt,
+    flow: &FlowRecord,
+    crossing: Option<&Crossing>,
+    view: &View,
+    nat: &[Nat],
+) -> Attempt {
     let Some(crossing) = crossing else { return attempt };
     let mechanism = match (&attempt.state, crossing.lost) {
         (State::Fails(Fault::Violated, ..), _) => return attempt,
@@ -30,7 +37,7 @@ pub fn sharpen(attempt: Attempt, flow: &FlowRecord, crossing: Option<&Crossing>,
         }
         (_, Lost::Requests) => Mechanism::Dropped,
     };
-    if let Some(doubt) = crossing.doubt() {
+    if let Some(doubt) = translated(flow, crossing, nat).or_else(|| crossing.doubt()) {
         return hedged(attempt, crossing, &doubt);
     }
     let Crossing { from, to, first, last, count, control, .. } = crossing;
@@ -59,6 +66,19 @@ pub fn sharpen(attempt: Attempt, flow: &FlowRecord, crossing: Option<&Crossing>,
     let by = Some(Culprit { who: format!("the device between '{from}' and '{to}'"), kind: "firewall" });
     let failure = Failure { mechanism, grade: Grade::A, by, evidence };
     Attempt { state: State::Fails(Fault::Blocked, failure, reason), ..attempt }
+}
+
+/// What the site says of addresses that would be others at the other vantage; a flow of which anything was seen at both is not translated.
+fn translated(flow: &FlowRecord, crossing: &Crossing, nat: &[Nat]) -> Option<String> {
+    let ends = [flow.client.host.ip(), flow.server.host.ip()];
+    let known =
+        nat.iter().find(|entry| ends.contains(&Some(entry.inside)) || ends.contains(&Some(entry.outside)))?;
+    (crossing.lost == Lost::Requests).then(|| {
+        format!(
+            "{} is {} on one side, by the site file, so packets that passed would bear the other address",
+            known.inside, known.outside
+        )
+    })
 }
 
 /// The attempt as one vantage shows it, with why the other adds nothing.

@@ -149,7 +149,7 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
 /// One flow as an attempt under an entry, by all vantages.
 fn judge(ground: Ground<'_>, flow: &FlowRecord, entry: &Entry<'_>) -> Attempt {
     let alone = attempt::judge(flow, &expectation(entry), ground.view);
-    crossing::sharpen(alone, flow, ground.observed.crossings.get(&flow.first), ground.view)
+    crossing::sharpen(alone, flow, ground.observed.crossings.get(&flow.first), ground.view, &ground.site.nat)
 }
 
 /// What an entry asks of the payload.

@@ -17,6 +17,7 @@ use crate::model::Lost;
 use crate::model::Observed;
 use crate::model::PacketRef;
 use crate::model::Timestamp;
+use crate::model::Transport;
 
 use super::Part;
 use super::prints::FlowKey;
@@ -30,8 +31,9 @@ pub const APART: Duration = Duration::from_secs(3);
 /// The other vantage has to go on for this long after the last packet that is missed there.
 const GUARD: Duration = Duration::from_secs(1);
 
-/// Cell, sender's segment, receiver's segment.
-type Way = (CellId, IpAddr, IpAddr);
+/// Cell, sender's segment, receiver's segment, and whether the sender opened the flow: a device that translates the addresses of who opens
+/// leaves the answers to others' flows as they are.
+type Way = (CellId, IpAddr, IpAddr, bool);
 
 /// What two vantages have in common.
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ pub struct Common {
     /// Ways on which packets were seen at both, with one of them.
     ways: BTreeMap<Way, (PacketRef, PacketRef)>,
     /// Segments whose packets were seen at both.
-    senders: BTreeMap<(CellId, IpAddr), (PacketRef, PacketRef)>,
+    senders: BTreeMap<(CellId, IpAddr, bool), (PacketRef, PacketRef)>,
 }
 
 impl Common {
@@ -56,21 +58,23 @@ impl Common {
         for (key, here) in &one.of {
             let Some(there) = other.of.get(key) else { continue };
             let unique = unique(there);
+            let opener = opener(key, here);
             for (digest, print) in self::unique(here) {
                 let Some(twin) = unique.get(&digest).filter(|twin| twin.from == print.from) else { continue };
                 differences.push(twin.at.time.as_nanos().saturating_sub(print.at.time.as_nanos()));
                 common.matched += 1;
                 let (source, destination) = directed(key, print.from);
                 let (Some(from), Some(to)) = (segment(source), segment(destination)) else { continue };
+                let Some(opens) = opener.map(|opener| opener == print.from) else { continue };
                 let pair = (print.at, twin.at);
                 common
                     .ways
-                    .entry((key.0, from, to))
+                    .entry((key.0, from, to, opens))
                     .and_modify(|known| *known = pair.min(*known))
                     .or_insert(pair);
                 common
                     .senders
-                    .entry((key.0, from))
+                    .entry((key.0, from, opens))
                     .and_modify(|known| *known = pair.min(*known))
                     .or_insert(pair);
             }
@@ -120,8 +124,13 @@ pub fn lost(flow: &FlowRecord, here: &Part, there: &Part, common: &Common) -> Op
     let (answered, answered_there) = (of(&near, client.other(), spoken), of(&far, client.other(), spoken));
     if asked_there.is_empty() {
         let missed = covered(&there.observed, common, &asked)?;
-        let control =
-            common.control(flow.cell, flow.client.host, flow.server.host, &here.observed, &there.observed);
+        let control = common.control(
+            flow.cell,
+            (flow.client.host, flow.server.host),
+            true,
+            &here.observed,
+            &there.observed,
+        );
         let all = missed.len() == asked.len();
         let sent = if all { flow.from_client.packets } else { missed.len() as u64 };
         let count = u32::try_from(sent).unwrap_or(u32::MAX);
@@ -135,16 +144,26 @@ pub fn lost(flow: &FlowRecord, here: &Part, there: &Part, common: &Common) -> Op
     if answered.is_empty() && !answered_there.is_empty() {
         let back = common.reversed();
         let missed = covered(&here.observed, &back, &answered_there)?;
-        let control =
-            back.control(flow.cell, flow.server.host, flow.client.host, &there.observed, &here.observed);
+        let control = back.control(
+            flow.cell,
+            (flow.server.host, flow.client.host),
+            false,
+            &there.observed,
+            &here.observed,
+        );
         let count = u32::try_from(missed.len()).unwrap_or(u32::MAX);
         return told(there, here, Lost::Answers, &missed, count, control);
     }
     if !answered.is_empty() && answered_there.is_empty() {
         // The same, where the record that shows most is that of the server's side.
         let missed = covered(&there.observed, common, &answered)?;
-        let control =
-            common.control(flow.cell, flow.server.host, flow.client.host, &here.observed, &there.observed);
+        let control = common.control(
+            flow.cell,
+            (flow.server.host, flow.client.host),
+            false,
+            &here.observed,
+            &there.observed,
+        );
         let count = u32::try_from(missed.len()).unwrap_or(u32::MAX);
         return told(here, there, Lost::Answers, &missed, count, control);
     }
@@ -182,15 +201,15 @@ fn told(
 }
 
 impl Common {
-    /// A packet that shows that the way from one host to another leads past both vantages.
+    /// A packet that shows that the way from one host to another leads past both vantages, for who opens flows or for who answers.
     ///
     /// Best is one between the same two segments. Else it must be known that addresses of the sender are not translated on the way (its
     /// segment was seen at both), and that the receiver lives beyond: it is heard there and never here.
     fn control(
         &self,
         cell: CellId,
-        sender: Host,
-        receiver: Host,
+        (sender, receiver): (Host, Host),
+        opens: bool,
         here: &Observed,
         there: &Observed,
     ) -> Option<(PacketRef, PacketRef)> {
@@ -199,12 +218,14 @@ impl Common {
             // Neighbours talk past no device that stands between two segments.
             return None;
         }
-        if let Some(&pair) = self.ways.get(&(cell, from, to)) {
+        // Of a flow whose opening passed nothing is translated, so for its answers every packet on the way will do.
+        let by = if opens { &[true][..] } else { &[false, true][..] };
+        if let Some(&pair) = by.iter().find_map(|&opens| self.ways.get(&(cell, from, to, opens))) {
             return Some(pair);
         }
         let heard = |at: &Observed| at.vantage.heard.contains_key(&(cell, receiver));
         let beyond = heard(there) && !heard(here);
-        self.senders.get(&(cell, from)).copied().filter(|_| beyond)
+        by.iter().find_map(|&opens| self.senders.get(&(cell, from, opens))).copied().filter(|_| beyond)
     }
 }
 
@@ -239,6 +260,13 @@ fn unique(prints: &[Print]) -> BTreeMap<u64, Print> {
     }
     seen.retain(|digest, _| !twice.contains(digest));
     seen
+}
+
+/// Who opened a flow: who sent its first SYN, or the first of its datagrams; `None` where a stream's opening was missed.
+fn opener(key: &FlowKey, prints: &[Print]) -> Option<Half> {
+    let opening = prints.iter().find(|print| print.kind == Kind::Opening);
+    let datagrams = || prints.first().filter(|_| key.1 == Transport::Udp);
+    Some(opening.or_else(datagrams)?.from)
 }
 
 /// Sender and receiver of a packet.

@@ -270,3 +270,16 @@ fn answers_that_one_side_shows_alone_are_told_whichever_record_shows_more() {
         (Lost::Answers, "inside", "outside", 3)
     );
 }
+
+/// A device that translates the addresses of who opens lets answers to others' flows pass as they are: they are no control for openings.
+#[test]
+fn answers_to_others_prove_nothing_of_what_a_host_opens() {
+    let turned = |sent: Sent| Sent { from: sent.to, to: sent.from, ..sent };
+    let mut sent: Vec<Sent> = through(0, 40_000).into_iter().map(turned).collect();
+    sent.extend([10_000, 11_000, 13_000].map(|at| request(at, 41_000, 5_672, SYN, 9_000, false)));
+    sent.extend(through(20_000, 40_001).into_iter().map(turned));
+    let observed = joined(&sent);
+    let crossing = only(&observed);
+    assert_eq!((crossing.lost, crossing.control), (Lost::Requests, None));
+    assert!(crossing.doubt().is_some());
+}
