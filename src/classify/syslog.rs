@@ -179,8 +179,11 @@ fn is_log_text(bytes: &[u8]) -> bool {
         all => all,
     };
     let high = bytes.iter().filter(|&&byte| byte >= 0x80).count();
-    let fine = |byte: &u8| matches!(byte, b'\t' | b'\r' | b'\n' | 0x1b | b' '..=b'~' | 0x80..);
-    bytes.iter().all(fine) && (high * 3 <= bytes.len() || std::str::from_utf8(bytes).is_ok())
+    bytes.iter().all(is_text) && (high * 3 <= bytes.len() || std::str::from_utf8(bytes).is_ok())
+}
+
+fn is_text(byte: &u8) -> bool {
+    matches!(byte, b'\t' | b'\r' | b'\n' | 0x1b | b' '..=b'~' | 0x80..)
 }
 
 /// Messages in a stream: counted octets, or ended by LF, CRLF or NUL (RFC 6587 section 3.4).
@@ -208,7 +211,8 @@ fn framed(
                 Look::Yes((vec![found.format], Some("octet-counting")))
             }
             Some(_) => Look::More,
-            None => unsure(body, complete),
+            None if body.len() < length => unsure(body, complete),
+            None => Look::No,
         };
     }
     if bytes.first() != Some(&b'<') {
@@ -240,7 +244,10 @@ fn unsure<T>(bytes: &[u8], complete: bool) -> Look<T> {
         }
         _ => false,
     };
-    if may_be && !complete && bytes.len() < SHORTEST_TEXT + 5 { Look::More } else { Look::No }
+    // How much of a text is beyond ASCII is known once it is all there.
+    let goes_on = priority(bytes).is_some_and(|text| text.iter().all(is_text));
+    let short = bytes.len() < SHORTEST_TEXT + 5;
+    if !complete && (goes_on || may_be && short) { Look::More } else { Look::No }
 }
 
 #[cfg(test)]
@@ -284,6 +291,17 @@ mod tests {
         };
         assert_eq!(proof.facts.get("syslog.framing"), Some("octet-counting"));
         assert_eq!(proof.client, Some(End::First));
+    }
+
+    /// A beginning with more bytes beyond ASCII than a log has is not given up before its end.
+    #[test]
+    fn a_text_is_judged_once_it_is_all_there() {
+        let parts = [&b"<4>n?4\xba\xfb\xfe"[..], b"99D40098990000000e\0"];
+        assert_eq!(probe_messages(&Syslog, Carrier::Tcp, &parts[..1]), Probe::NeedMore);
+        assert!(matches!(probe_messages(&Syslog, Carrier::Tcp, &parts), Probe::Proven(_)));
+        let counted = [&b"24 <4>n?4\xba\xfb\xfe"[..], b"99D40098990000e"];
+        assert_eq!(probe_messages(&Syslog, Carrier::Tcp, &counted[..1]), Probe::NeedMore);
+        assert!(matches!(probe_messages(&Syslog, Carrier::Tcp, &counted), Probe::Proven(_)));
     }
 
     #[test]
