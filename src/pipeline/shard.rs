@@ -46,6 +46,7 @@ use super::vantage::View;
 
 /// How many shards there are, whatever the number of workers.
 pub const SHARDS: usize = 64;
+
 /// What a shard is to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tasks {

@@ -17,16 +17,9 @@ import sys
 import tempfile
 import time
 
-from wire import Wire
+from wire import Wire, site
 
-SITE = """[site]
-name = "events"
-rulesets = ["opswat-md-ot-security"]
-
-[roles]
-network-sensor = ["10.0.64.0/18"]
-site-manager = ["10.255.255.250"]
-"""
+SITE = site("events", "10.0.64.0/18", "10.255.255.250")
 
 RSYSLOG = """
 global(workDirectory="{folder}/spool" maxMessageSize="64k")

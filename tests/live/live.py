@@ -22,14 +22,7 @@ import time
 
 TAG = f"sa{os.getpid() % 10000}"
 NAMES = {name: f"{TAG}-{name}" for name in ("cli", "sw", "rt", "srv", "probe")}
-SITE = """[site]
-name = "live-test"
-rulesets = ["opswat-md-ot-security"]
-
-[roles]
-network-sensor = ["10.1.2.10"]
-site-manager = ["10.1.9.5"]
-"""
+SITE = site("live-test", "10.1.2.10", "10.1.9.5")
 
 # Answers the AMQP 0-9-1 protocol header with Connection.Start, and anything on 2222 with an SSH banner.
 SERVER = r"""
@@ -57,6 +50,8 @@ serve(2222, b"SSH-2.0-test\r\n")
 # Opens a connection a second; given up after eight, so that a block shows its four SYNs.
 CLIENT = r"""
 import socket, sys, time
+
+from wire import site
 port, greeting, times = int(sys.argv[1]), sys.argv[2].encode().decode("unicode_escape").encode("latin-1"), int(sys.argv[3])
 while times:
     times -= 1

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-from wire import ANSWER, QUESTION, START, checksum, tcp
+from wire import ANSWER, QUESTION, START, checksum, site, tcp
 
 DAY = 86_400
 BEGIN = 1_790_000_000
@@ -30,14 +30,7 @@ PIECES = 25
 HELLO = b"AMQP\x00\x00\x09\x01"
 MANAGER = bytes([10, 255, 255, 5])
 
-SITE = """[site]
-name = "month"
-rulesets = ["opswat-md-ot-security"]
-
-[roles]
-network-sensor = ["10.1.0.0/24"]
-site-manager = ["10.255.255.5"]
-"""
+SITE = site("month", "10.1.0.0/24", "10.255.255.5")
 
 
 def udp(source, target, ports, payload):

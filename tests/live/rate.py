@@ -22,16 +22,9 @@ import sys
 import tempfile
 import time
 
-from wire import Wire
+from wire import Wire, site
 
-SITE = """[site]
-name = "rate"
-rulesets = ["opswat-md-ot-security"]
-
-[roles]
-network-sensor = ["10.0.64.0/24"]
-site-manager = ["10.255.255.5"]
-"""
+SITE = site("rate", "10.0.64.0/24", "10.255.255.5")
 SECONDS = 3
 LOWEST, STEP, HIGHEST = 150_000, 1.25, 3_000_000
 # The ring of both, in megabytes.

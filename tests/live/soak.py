@@ -15,18 +15,11 @@ import sys
 import tempfile
 import time
 
-from wire import Wire
+from wire import Wire, site
 
 FLOWS = 20_000
 
-SITE = """[site]
-name = "soak"
-rulesets = ["opswat-md-ot-security"]
-
-[roles]
-network-sensor = ["10.1.2.10"]
-site-manager = ["10.200.0.5"]
-"""
+SITE = site("soak", "10.1.2.10", "10.200.0.5")
 
 
 def main():

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+from wire import site
+
 HERE = pathlib.Path(__file__).resolve().parent
 UNIT = HERE.parents[1] / "contrib" / "spanaudit-watch@.service"
 SYSTEMD = "/lib/systemd/systemd"
@@ -43,14 +45,7 @@ export container=lxc
 exec {systemd} --system --unit=test.target --log-target=null --show-status=0
 """
 
-SITE = """[site]
-name = "unit"
-rulesets = ["opswat-md-ot-security"]
-
-[roles]
-network-sensor = ["10.0.64.0/18"]
-site-manager = ["10.255.255.250"]
-"""
+SITE = site("unit", "10.0.64.0/18", "10.255.255.250")
 
 NAME = "spanaudit-watch@s1.service"
 

@@ -268,3 +268,15 @@ def main():
 
 if __name__ == "__main__":
     main()
+
+
+def site(name, sensors, manager):
+    """A site file of one sensor's or many sensors' addresses and their manager's."""
+    return f"""[site]
+name = "{name}"
+rulesets = ["opswat-md-ot-security"]
+
+[roles]
+network-sensor = ["{sensors}"]
+site-manager = ["{manager}"]
+"""

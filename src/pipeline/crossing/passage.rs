@@ -141,31 +141,19 @@ pub fn lost(flow: &FlowRecord, here: &Part, there: &Part, common: &Common) -> Op
         crossing.together = count.saturating_add(made_between);
         return Some(crossing);
     }
-    if answered.is_empty() && !answered_there.is_empty() {
-        let back = common.reversed();
-        let missed = covered(&here.observed, &back, &answered_there)?;
-        let control = back.control(
-            flow.cell,
-            (flow.server.host, flow.client.host),
-            false,
-            &there.observed,
-            &here.observed,
-        );
+    // Whichever record shows the answers, that of the other side misses them.
+    let back = common.reversed();
+    let answers = match (answered.is_empty(), answered_there.is_empty()) {
+        (true, false) => Some((there, here, &back, &answered_there)),
+        (false, true) => Some((here, there, common, &answered)),
+        _ => None,
+    };
+    if let Some((shown, missing, common, packets)) = answers {
+        let missed = covered(&missing.observed, common, packets)?;
+        let way = (flow.server.host, flow.client.host);
+        let control = common.control(flow.cell, way, false, &shown.observed, &missing.observed);
         let count = u32::try_from(missed.len()).unwrap_or(u32::MAX);
-        return told(there, here, Lost::Answers, &missed, count, control);
-    }
-    if !answered.is_empty() && answered_there.is_empty() {
-        // The same, where the record that shows most is that of the server's side.
-        let missed = covered(&there.observed, common, &answered)?;
-        let control = common.control(
-            flow.cell,
-            (flow.server.host, flow.client.host),
-            false,
-            &here.observed,
-            &there.observed,
-        );
-        let count = u32::try_from(missed.len()).unwrap_or(u32::MAX);
-        return told(here, there, Lost::Answers, &missed, count, control);
+        return told(shown, missing, Lost::Answers, &missed, count, control);
     }
     let (data, data_there) = (of(&near, client, is_data), of(&far, client, is_data));
     if !data.is_empty() && data_there.is_empty() {
