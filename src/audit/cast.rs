@@ -26,6 +26,7 @@ use super::names;
 use super::names::Names;
 use super::patterns::Patterns;
 use super::view;
+use super::view::View;
 
 /// One way to recognise a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -175,10 +176,10 @@ pub struct Cast {
 
 impl Cast {
     /// Binds the site's roles to what was seen.
-    pub fn of(site: &Site, observed: &Observed, names: &Names) -> Self {
+    pub fn of(site: &Site, observed: &Observed, names: &Names, view: &View) -> Self {
         let present = addresses_present(observed);
         let bound = site.roles.values().flatten().flat_map(bound_addresses).collect();
-        let mut cast = Self { followed: leases::follow(&bound, observed), ..Self::default() };
+        let mut cast = Self { followed: leases::follow(&bound, observed, view), ..Self::default() };
         let rulesets = site.rulesets.len().max(1);
         cast.by_role.resize_with(rulesets, HashMap::default);
         for (role, bindings) in &site.roles {

@@ -5,6 +5,7 @@ use crate::model::Culprit;
 use crate::model::Failure;
 use crate::model::FlowRecord;
 use crate::model::Grade;
+use crate::model::Host;
 use crate::model::Lost;
 use crate::model::Mechanism;
 use crate::model::PacketRef;
@@ -14,6 +15,7 @@ use crate::rules::Nat;
 use super::attempt::Attempt;
 use super::attempt::Fault;
 use super::attempt::State;
+use super::cast;
 use super::view::View;
 
 /// The attempt as both vantages show it: what did not come through decides, unless the flow is not as documented anyway.
@@ -70,14 +72,10 @@ pub fn sharpen(
 
 /// What the site says of addresses that would be others at the other vantage; a flow of which anything was seen at both is not translated.
 fn translated(flow: &FlowRecord, crossing: &Crossing, nat: &[Nat]) -> Option<String> {
-    let ends = [flow.client.host.ip(), flow.server.host.ip()];
-    let known =
-        nat.iter().find(|entry| ends.contains(&Some(entry.inside)) || ends.contains(&Some(entry.outside)))?;
-    (crossing.lost == Lost::Requests).then(|| {
-        format!(
-            "{} is {} on one side, by the site file, so packets that passed would bear the other address",
-            known.inside, known.outside
-        )
+    let ends = [flow.client.host, flow.server.host].into_iter().filter_map(Host::ip);
+    let other = ends.flat_map(|ip| cast::translations(nat, ip).map(move |other| (ip, other))).next();
+    other.filter(|_| crossing.lost == Lost::Requests).map(|(ip, other)| {
+        format!("{ip} is {other} on the other side, by the site file: what passed would bear that address")
     })
 }
 

@@ -9,9 +9,9 @@ use crate::model::Lease;
 use crate::model::MacAddr;
 use crate::model::Observed;
 use crate::model::PacketRef;
-use crate::model::SideRecord;
+use crate::model::Role;
 
-use super::view;
+use super::view::View;
 
 /// An address under which a machine is known that the site calls by another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Followed {
 ///
 /// Which machine an address means is shown by what it did: it exchanged something with another of these addresses. So a machine that only
 /// passed by takes no role with it.
-pub fn follow(bound: &BTreeSet<IpAddr>, observed: &Observed) -> Vec<Followed> {
+pub fn follow(bound: &BTreeSet<IpAddr>, observed: &Observed, view: &View) -> Vec<Followed> {
     let leases = &observed.leases;
     let new: Vec<&Lease> = leases.iter().filter(|lease| !bound.contains(&lease.address)).collect();
     if new.is_empty() {
@@ -44,8 +44,8 @@ pub fn follow(bound: &BTreeSet<IpAddr>, observed: &Observed) -> Vec<Followed> {
         if !(bound.contains(&client) && bound.contains(&server) && got_through(flow)) {
             continue;
         }
-        for (host, side) in [(client, &flow.from_client), (server, &flow.from_server)] {
-            used.extend(machine(host, side, flow, leases).map(|mac| (host, mac)));
+        for (host, role) in [(client, Role::Client), (server, Role::Server)] {
+            used.extend(view.machine(flow, role).map(|mac| (host, mac)));
         }
     }
     let mut followed: Vec<Followed> = Vec::new();
@@ -66,14 +66,4 @@ pub fn follow(bound: &BTreeSet<IpAddr>, observed: &Observed) -> Vec<Followed> {
 fn got_through(flow: &FlowRecord) -> bool {
     flow.from_client.acked_payload.is_some()
         || (flow.from_client.payload_packets > 0 && flow.from_server.payload_packets > 0)
-}
-
-/// The machine of one end: by its frames before any router, else by the lease in force.
-fn machine(ip: IpAddr, side: &SideRecord, flow: &FlowRecord, leases: &[Lease]) -> Option<MacAddr> {
-    view::maker(side).or_else(|| {
-        let time = flow.first.time;
-        let of_it = |lease: &&Lease| lease.address == ip && lease.cell == flow.cell;
-        let latest = leases.iter().filter(of_it).rfind(|lease| lease.from.time <= time)?;
-        (latest.until >= time).then_some(latest.mac)
-    })
 }

@@ -77,7 +77,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
 
     let names = Names::of(observed);
     let view = View::of(observed);
-    let cast = Cast::of(site, observed, &names);
+    let cast = Cast::of(site, observed, &names, &view);
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
