@@ -474,12 +474,29 @@ def disk_full(program, folder):
         if "goes on where an earlier run left off" not in told[0]["message"] or "state-unreadable" in [event["event"] for event in told]:
             raise Failed(f"the state did not survive a full disk: {told}")
         print("ok    the state is told as failing, is written again, and is found by the next run")
+        spoil(small / "state" / "watch-1.redb")
+        seen = len((small / "events.jsonl").read_text().splitlines())
+        again = inside("probe", command)
+        time.sleep(5)
+        again.send_signal(signal.SIGTERM)
+        again.wait(20)
+        told = [json.loads(line)["event"] for line in (small / "events.jsonl").read_text().splitlines()[seen:]]
+        if "state-unreadable" not in told or not (small / "state" / "watch-1.unreadable.redb").exists():
+            raise Failed(f"of a state that can't be read was told {told}")
+        print("ok    a state that can't be read is moved aside, and that is told")
         queue = [event["verdict"] for event in events if event.get("rule") == "queue-sensor-to-site"]
         if queue != ["satisfied", "blocked", "satisfied"]:
             raise Failed(f"two ports told {queue}")
         print("ok    two mirror ports of one plant tell what one does")
     finally:
         sh(f"umount {small}", check=False)
+
+
+def spoil(path):
+    """Writes over all but the first page of a file."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
 
 
 def main():
