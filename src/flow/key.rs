@@ -324,11 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_a_stream_tells_its_ends() {
+    fn the_key_of_a_flow_with_ports_tells_its_ends() {
         for (a, b) in [("10.0.0.1", "10.0.0.2"), ("2001:db8::1:2", "fe80::ffff:1")] {
             for (a, b) in [(end(a, 4000), end(b, 502)), (end(b, 65_535), end(a, 1))] {
-                let place = Place::between(CellId(513), Transport::Tcp, a, b);
-                assert_eq!(Place::of_key(place.key, place.from), place);
+                for transport in [Transport::Tcp, Transport::Udp] {
+                    let place = Place::between(CellId(513), transport, a, b);
+                    assert_eq!(Place::of_key(place.key, place.from), place);
+                }
             }
         }
     }
