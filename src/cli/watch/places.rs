@@ -110,8 +110,8 @@ pub(super) fn folder(path: &Path) -> PathBuf {
     }
 }
 
-fn may_write(folder: &Path) -> nix::Result<()> {
-    nix::unistd::access(folder, AccessFlags::W_OK | AccessFlags::X_OK)
+fn may_write(folder: &Path) -> std::io::Result<()> {
+    Ok(nix::unistd::access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
 /// This machine's name, as the kernel has it: nobody is asked.
