@@ -57,7 +57,7 @@ fn a_store_that_was_cut_off_does_not_keep_a_watch_from_beginning() {
     let bytes = fs::read(good.path().join(FILE)).unwrap();
     let mut other = bytes.clone();
     other[..4096].fill(0xa5);
-    for spoilt in [&bytes[..0], &bytes[..100], &bytes[..5000], &bytes[..bytes.len() / 2], &other] {
+    for spoilt in [&bytes[..0], &bytes[..100], &bytes[..5000], &bytes[..bytes.len() / 2], &other[..]] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), spoilt).unwrap();
         let mut store = Store::open(folder.path(), true).unwrap();
