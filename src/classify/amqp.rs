@@ -31,6 +31,10 @@ static ABOUT: About = About {
             "version of the protocol header or of the frames: 0-9-1, 0-9, 0-8, 0-10, 1.0; two where the ends do not agree",
         ),
         ("amqp.start", "'seen' once the server's Connection.Start (0-9-1) or SASL mechanisms (1.0) is"),
+        (
+            "amqp.open",
+            "'seen' once the server's Connection.Open-Ok or anything after it is, or an open (1.0)",
+        ),
         ("amqp.close", "why the connection was closed with an error: code and text"),
     ],
 };
@@ -94,6 +98,9 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     }
     if halves().any(|half| half.start) {
         facts.add("amqp.start", "seen");
+    }
+    if halves().any(|half| half.open) {
+        facts.add("amqp.open", "seen");
     }
     for close in halves().filter_map(|half| half.close.as_deref()) {
         // 200 is the code of an orderly end (0-9-1 section 1.2).

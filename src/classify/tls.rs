@@ -81,6 +81,8 @@ struct Half {
     application_data: bool,
     /// Any handshake record.
     handshake: bool,
+    /// Whether the first that it says encrypted, right after its hello, is a record of TLS 1.3 that can only be an alert.
+    gives_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +113,9 @@ fn look_at(side: &Side<'_>, offset: usize, exact: bool) -> Look<Half> {
         None => Look::No,
     }
 }
+
+/// An alert as TLS 1.3 encrypts it: two bytes, the type and a tag of 16 (RFC 8446 sections 5.2 and 6). A Finished has 53 at least.
+const SEALED_ALERT: usize = 19;
 
 /// Segment boundaries tried: bounds the work on one-byte segments.
 const MOST_STARTS: usize = 24;
@@ -219,9 +224,10 @@ fn read(bytes: &[u8]) -> Half {
         warning: None,
         application_data: false,
         handshake: false,
+        gives_up: false,
     };
     let mut plain = Vec::new();
-    let mut encrypted = false;
+    let (mut encrypted, mut only_hello) = (false, true);
     for record in Records::new(bytes) {
         match record.kind {
             tls_record::CHANGE_CIPHER_SPEC => encrypted = true,
@@ -232,6 +238,8 @@ fn read(bytes: &[u8]) -> Half {
                 if !encrypted || again {
                     encrypted = false;
                     plain.extend_from_slice(record.body);
+                } else {
+                    only_hello = false;
                 }
             }
             tls_record::ALERT if record.length == 2 => match (tls_hello::alert(record.body), record.body) {
@@ -239,7 +247,10 @@ fn read(bytes: &[u8]) -> Half {
                 (Some(alert), _) => half.warning = half.warning.or(Some(alert)),
                 (None, _) => {}
             },
-            tls_record::APPLICATION_DATA => half.application_data = true,
+            tls_record::APPLICATION_DATA => {
+                half.gives_up |= only_hello && !half.application_data && record.length == SEALED_ALERT;
+                half.application_data = true;
+            }
             _ => {}
         }
     }
@@ -312,6 +323,7 @@ fn ssl2(bytes: &[u8], complete: bool) -> Look<Half> {
         warning: None,
         application_data: false,
         handshake: true,
+        gives_up: false,
     };
     if kind == Some(CLIENT) {
         let (Some(version), Some(suites), Some(session), Some(challenge)) =
@@ -385,6 +397,9 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
         }
         if client.is_some() && half.application_data {
             proof.facts.add("tls.application_data", of(end));
+        }
+        if client == Some(end) && half.hello.is_some() && half.gives_up {
+            proof.facts.add("tls.gives_up", of(end));
         }
     }
     let worst = |pick: fn(&Half) -> Option<&String>| {
@@ -462,6 +477,30 @@ mod tests {
         assert_eq!(proof.facts.get("tls.alert.from"), Some("server"));
         assert_eq!(proof.facts.get("tls.version"), None);
         assert_eq!(proof.facts.get("tls.offered"), Some("1.2"));
+    }
+
+    #[test]
+    fn a_client_that_ends_the_handshake_with_a_sealed_alert_gives_up() {
+        let hello = hex(&format!("16 0301 002d 01 000029 0303 {} 00 0002 1301 01 00", "11".repeat(32)));
+        let sealed = |length: u8| [&[23, 3, 3, 0, length][..], &vec![0xd1; usize::from(length)]].concat();
+        let server = [hex("14 0303 0001 01"), sealed(122), sealed(69)].concat();
+        let gives_up = |client: &[&[u8]]| {
+            let Probe::Proven(proof) = probe_both(&Tls, Carrier::Tcp, client, &[&server]) else {
+                panic!("not proven")
+            };
+            proof.facts.get("tls.gives_up").map(str::to_owned)
+        };
+        let change = hex("14 0303 0001 01");
+        assert_eq!(gives_up(&[&hello, &change, &sealed(19)]).as_deref(), Some("client"));
+        assert_eq!(gives_up(&[&hello, &sealed(19)]).as_deref(), Some("client"), "without a change of cipher");
+        assert_eq!(gives_up(&[&hello, &change, &sealed(53), &sealed(19)]), None, "it finished first");
+        let before_13 = hex("16 0303 0028 9a9a");
+        let finished = [&before_13[..], &[0x9a; 38]].concat();
+        assert_eq!(
+            gives_up(&[&hello, &change, &finished, &sealed(19)]),
+            None,
+            "TLS 1.2 finishes in the open"
+        );
     }
 
     #[test]

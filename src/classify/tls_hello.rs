@@ -32,6 +32,7 @@ pub const FACTS: &[(&str, &str)] = &[
     ("tls.alpn.offered", "each application protocol that the client offers"),
     ("tls.alert", "the first alert sent in the clear, a fatal one first: level, name and number"),
     ("tls.alert.from", "who sent it: client or server"),
+    ("tls.gives_up", "'client' where all that it says after its hello in TLS 1.3 is an alert, encrypted"),
     ("tls.client_hello", "'seen' once the ClientHello is"),
     ("tls.server_hello", "'seen' once the ServerHello is (a HelloRetryRequest is none)"),
     ("tls.answer", "'other' where a ClientHello is answered by something that is no TLS"),

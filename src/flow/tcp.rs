@@ -177,6 +177,9 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
                 vain.go_on();
             }
         }
+        if let (Some(block), Some(vain)) = (segment.selective, &mut theirs.vain) {
+            vain.hear_beyond(block, look.at);
+        }
     }
 }
 
@@ -280,6 +283,10 @@ impl TcpSide {
         told.unseen_acknowledged = self.unseen_acknowledged;
         let data = self.vain.as_deref().map(|vain| vain.repeats).filter(|repeats| repeats.count > 0);
         told.unacknowledged = data.or(self.probes.as_deref().copied()).unwrap_or_default();
+        if let Some(vain) = self.vain.as_deref().filter(|_| data.is_some()) {
+            told.unacknowledged_length = vain.length();
+            told.passed = vain.passed();
+        }
         told.retransmissions = self.retransmissions;
         told.fin = self.fin;
         told.reset = self.reset;
