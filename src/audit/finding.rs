@@ -37,9 +37,7 @@ const CITED_OF_MANY: usize = 6;
 pub fn all(bound: &[Bound], judged: &[Judged], strict: bool) -> Vec<Finding> {
     let mut findings = of_requirements(bound, strict);
     findings.extend(of_conversations(judged));
-    findings.sort_by(|a, b| {
-        (a.severity, a.kind.rank(), first(a), &a.id).cmp(&(b.severity, b.kind.rank(), first(b), &b.id))
-    });
+    findings.sort_by_cached_key(|one| (one.severity, one.kind.rank(), first(one), one.id.clone()));
     findings
 }
 
@@ -261,7 +259,7 @@ fn of_conversations(judged: &[Judged]) -> Vec<Finding> {
     }
     let mut spread: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
     for one in rest {
-        let protocols = one.told.protocols.clone();
+        let protocols = one.told.protocols.as_slice();
         let key = (kind(one), one.key.client, one.key.transport, one.key.port, protocols, one.answered);
         spread.entry(key).or_default().push(one);
     }
