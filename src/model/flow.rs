@@ -216,6 +216,8 @@ pub struct SideRecord {
     pub retransmissions: u32,
     /// TCP: FIN.
     pub fin: Option<PacketRef>,
+    /// TCP: whether that acknowledges the other end's FIN, which then came first, whatever the order of capture.
+    pub fin_answers: bool,
     /// TCP: the first reset sent in this end's name.
     pub reset: Option<Reset>,
     /// UDP: datagrams that look like requests awaiting an answer: sent while none had come since.

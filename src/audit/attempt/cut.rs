@@ -91,11 +91,17 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
 /// client opened in advance and had no use for.
 fn ended_at_once(flow: &FlowRecord, view: &View) -> Option<State> {
     const AT_ONCE: Duration = Duration::from_secs(1);
+    const EARLY: Duration = Duration::from_millis(1);
     let (client, server) = (&flow.from_client, &flow.from_server);
     let opened = server.syn.first.filter(|_| client.syn.count > 0)?;
     let said = [client, server].iter().any(|side| side.payload_packets > 0 || side.unseen_acknowledged > 0);
     let ended = server.reset.map(|reset| reset.at).or(server.fin)?;
-    let by_client = client.fin.or(client.reset.map(|reset| reset.at)).is_some_and(|at| at < ended);
+    // Mirrors stamp an answer up to a millisecond before its cause; of two FINs the acknowledgements tell which came first.
+    let by_client = match (server.reset, client.fin.or(client.reset.map(|reset| reset.at))) {
+        (_, None) => false,
+        (Some(_), Some(at)) => at.time <= ended.time.plus(EARLY),
+        (None, Some(_)) => server.fin_answers || !client.fin_answers,
+    };
     if said || by_client || ended.time.since(opened.time) > AT_ONCE {
         return None;
     }

@@ -384,3 +384,15 @@ fn what_arrives_beyond_a_gap_is_told_where_only_short_segments_do() {
     );
     assert_eq!(one(&mended).from_client.passed, None);
 }
+
+#[test]
+fn of_two_fins_the_acknowledgements_tell_which_came_first() {
+    let first = |closes: &str| {
+        let told = one(&format!("{HANDSHAKE} {closes}"));
+        (told.from_client.fin_answers, told.from_server.fin_answers)
+    };
+    assert_eq!(first("9 s FA 901 101 0\n 9 c FA 101 902 0"), (true, false));
+    assert_eq!(first("9 c FA 101 902 0\n 9 s FA 901 101 0"), (true, false), "captured the wrong way round");
+    assert_eq!(first("9 c FA 101 901 0\n 9 s FA 901 102 0"), (false, true));
+    assert_eq!(first("9 c FA 101 901 0\n 9 s FA 901 101 0"), (false, false), "both at once");
+}
