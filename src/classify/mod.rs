@@ -107,7 +107,6 @@ mod tftp;
 mod tls;
 mod tls_hello;
 mod tls_record;
-mod tls_ssl2;
 pub mod tpkt;
 mod tunnel;
 mod vnc;

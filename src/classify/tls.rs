@@ -15,7 +15,6 @@ use super::tls_hello;
 use super::tls_record;
 use super::tls_record::Records;
 use super::tls_record::Stop;
-use super::tls_ssl2;
 use crate::model::Facts;
 
 /// The protocol.
@@ -71,23 +70,23 @@ pub fn upgrade(seen: &Seen<'_>, offsets: [usize; 2]) -> Option<Proof> {
 }
 
 /// What one direction showed.
-#[derive(Debug, Default)]
-pub(super) struct Half {
+#[derive(Debug)]
+struct Half {
     /// Whether it sent the client's or the server's hello.
-    pub(super) hello: Option<Hello>,
-    pub(super) facts: Facts,
+    hello: Option<Hello>,
+    facts: Facts,
     /// Alerts in the clear.
-    pub(super) fatal: Option<String>,
-    pub(super) warning: Option<String>,
-    pub(super) application_data: bool,
+    fatal: Option<String>,
+    warning: Option<String>,
+    application_data: bool,
     /// Any handshake record.
-    pub(super) handshake: bool,
+    handshake: bool,
     /// Whether the first that it says encrypted, right after its hello, is a record of TLS 1.3 that can only be an alert.
-    pub(super) gives_up: bool,
+    gives_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hello {
+enum Hello {
     Client,
     Server,
 }
@@ -137,7 +136,7 @@ fn scan(side: &Side<'_>, offset: usize) -> Option<Half> {
 
 fn look_from(side: &Side<'_>, start: usize, first_byte: bool) -> Look<Half> {
     let Some(bytes) = side.bytes.get(start..).filter(|bytes| !bytes.is_empty()) else { return Look::More };
-    match tls_ssl2::look_at(bytes, side.complete) {
+    match ssl2(bytes, side.complete) {
         Look::Yes(half) => return Look::Yes(half),
         Look::More if !side.complete => return Look::More,
         Look::No | Look::More => {}
@@ -218,7 +217,15 @@ fn handshake(bytes: &[u8]) -> (std::borrow::Cow<'_, [u8]>, Stop) {
 
 /// Reads everything that a direction shows from its first record on.
 fn read(bytes: &[u8]) -> Half {
-    let mut half = Half::default();
+    let mut half = Half {
+        hello: None,
+        facts: Facts::new(),
+        fatal: None,
+        warning: None,
+        application_data: false,
+        handshake: false,
+        gives_up: false,
+    };
     let mut plain = Vec::new();
     let (mut encrypted, mut only_hello) = (false, true);
     for record in Records::new(bytes) {
@@ -293,6 +300,76 @@ fn cut_client_hello(body: &[u8], whole: bool, facts: &mut Facts) {
     if let Some((version, rest)) = extensions() {
         tls_hello::client_extensions(whole.then_some(version), rest, facts);
     }
+}
+
+/// A hello of SSL 2.0, or one in its format that offers more (RFC 5246 appendix E.2).
+fn ssl2(bytes: &[u8], complete: bool) -> Look<Half> {
+    /// Message types (draft-hickman-netscape-ssl-00 section 2.5).
+    const CLIENT: u8 = 1;
+    const SERVER: u8 = 4;
+    let mut reader = Reader::new(bytes);
+    let (Some(length), kind) = (reader.be16(), reader.u8()) else {
+        return if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { Look::More } else { Look::No };
+    };
+    // Two-byte header: the top bit set, then the length.
+    if length & 0x8000 == 0 || !matches!(kind, None | Some(CLIENT | SERVER)) {
+        return Look::No;
+    }
+    let length = usize::from(length & 0x7fff);
+    let mut half = Half {
+        hello: None,
+        facts: Facts::new(),
+        fatal: None,
+        warning: None,
+        application_data: false,
+        handshake: true,
+        gives_up: false,
+    };
+    if kind == Some(CLIENT) {
+        let (Some(version), Some(suites), Some(session), Some(challenge)) =
+            (reader.be16(), reader.be16(), reader.be16(), reader.be16())
+        else {
+            return Look::More;
+        };
+        let sizes = usize::from(suites) + usize::from(session) + usize::from(challenge);
+        let fits = 9 + sizes == length
+            && suites >= 3
+            && suites % 3 == 0
+            && matches!(session, 0 | 16)
+            && (16..=32).contains(&challenge)
+            && matches!(version, 0x0002 | 0x0300..=0x0303);
+        if !fits {
+            return Look::No;
+        }
+        if reader.left() < sizes && !complete {
+            return Look::More;
+        }
+        half.hello = Some(Hello::Client);
+        tls_hello::client_extensions(Some(version), &[], &mut half.facts);
+        return Look::Yes(half);
+    }
+    let (Some(hit), Some(kind), Some(version), Some(certificate), Some(suites), Some(id)) =
+        (reader.u8(), reader.u8(), reader.be16(), reader.be16(), reader.be16(), reader.be16())
+    else {
+        return Look::More;
+    };
+    let sizes = usize::from(certificate) + usize::from(suites) + usize::from(id);
+    if 11 + sizes != length
+        || hit > 1
+        || kind > 1
+        || version != 2
+        || suites % 3 != 0
+        || !(16..=32).contains(&id)
+    {
+        return Look::No;
+    }
+    half.hello = Some(Hello::Server);
+    half.facts.add("tls.server_hello", "seen");
+    half.facts.add("tls.version", "ssl2");
+    if let Some(der) = reader.take(usize::from(certificate)).filter(|der| !der.is_empty()) {
+        tls_hello::certificate_der(der, &mut half.facts);
+    }
+    Look::Yes(half)
 }
 
 /// Joins what both directions showed.

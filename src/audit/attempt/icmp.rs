@@ -73,6 +73,28 @@ fn port_closed(flow: &FlowRecord, error: &IcmpError) -> State {
 
 /// ICMP errors about routing or a dead host.
 pub(super) fn routing(flow: &FlowRecord) -> Option<State> {
+    unreachable(flow).or_else(|| looping(flow))
+}
+
+/// Packets that go round until their time to live is used up (RFC 792 type 11 code 0, RFC 4443 type 3 code 0): more than one of the same flow, since
+/// a single one is what tracing a route brings about.
+fn looping(flow: &FlowRecord) -> Option<State> {
+    let exceeded = |error: &&IcmpError| {
+        error.fits && error.code == 0 && error.kind == if error.from.is_ipv6() { 3 } else { 11 }
+    };
+    let mut errors = flow.errors.iter().filter(exceeded);
+    let (first, second) = (errors.next()?, errors.next()?);
+    let from = first.from;
+    let evidence = Proofs::new(first.at, format!("ICMP time exceeded from {from}"))
+        .and(second.at, "and once more, for a repetition")
+        .and_maybe(flow.side(first.quotes).first, "the packet it quotes belongs to this attempt");
+    let by = Some(Culprit { who: from.to_string(), kind: "host" });
+    let reason = format!("{from} answers with ICMP time exceeded, again and again: a routing loop");
+    let failure = Failure { mechanism: Mechanism::Unreachable, grade: Grade::C, by, evidence };
+    Some(State::Fails(Fault::Failed, failure, reason))
+}
+
+fn unreachable(flow: &FlowRecord) -> Option<State> {
     flow.errors.iter().filter(|error| error.fits).find_map(|error| {
         let Unreachable::Route(what) = meaning(error) else { return None };
         let evidence = Proofs::new(error.at, format!("ICMP {what} from {}", error.from))

@@ -3,6 +3,7 @@
 use crate::audit::testing::*;
 use crate::model::FlowRecord;
 use crate::model::Host;
+use crate::model::IcmpError;
 use crate::model::MacAddr;
 use crate::model::Observed;
 use crate::model::Outcome;
@@ -364,7 +365,10 @@ fn a_policy_may_end_a_session() {
 fn only_unreachable_means_unreachable() {
     for (kind, code) in [(5, 1), (11, 0), (3, 4)] {
         let mut flow = syns(&[0, 1000, 3000]);
-        flow.errors = vec![crate::model::IcmpError { kind, ..error(1, FIREWALL, code) }];
+        flow.errors = vec![IcmpError { kind, ..error(1, FIREWALL, code) }];
         assert_eq!(verdict(flow), "silent", "type {kind} code {code}");
     }
+    let mut looping = syns(&[0, 1000, 3000]);
+    looping.errors = [1, 1001].map(|time| IcmpError { kind: 11, ..error(time, FIREWALL, 0) }).to_vec();
+    assert_eq!(verdict(looping), "failed unreachable C", "a routing loop");
 }

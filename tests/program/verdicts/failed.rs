@@ -41,6 +41,7 @@ pub const ALL: &[Scenario] = &[
     ("the network is not known", |v6| unreachable(v6, [(3, 6), (1, 3)])),
     ("the host is not known", |v6| unreachable(v6, [(3, 7), (1, 6)])),
     ("the source is not heard there", |v6| unreachable(v6, [(3, 8), (1, 2)])),
+    ("packets go round in a loop", |v6| unreachable(v6, [(11, 0), (3, 0)])),
     ("segments of full size are lost", black_hole),
     ("messages of full size are lost in a session that works", black_hole_later),
 ];
