@@ -59,8 +59,11 @@ fn of_requirements(bound: &[Bound], strict: bool) -> Vec<Finding> {
     causes.into_values().filter_map(|concerned| of_cause(&concerned, strict)).collect()
 }
 
-/// The kind of finding that a verdict makes, given its cause; how that is said; and what went wrong.
-fn kind_of(verdict: &Verdict) -> Option<(fn(Cause) -> FindingKind, &'static str, &Failure)> {
+/// The kind of finding, given its cause; how that is said; and what went wrong.
+type Kind<'a> = (fn(Cause) -> FindingKind, &'static str, &'a Failure);
+
+/// What a verdict makes.
+fn kind_of(verdict: &Verdict) -> Option<Kind<'_>> {
     match verdict {
         Verdict::Blocked(failure) => Some((FindingKind::Blocked, "is blocked", failure)),
         Verdict::Failed(failure) => Some((FindingKind::Failed, "fails", failure)),
@@ -154,16 +157,14 @@ pub fn advice(
             "Ask whoever runs {target} whether the service on {service} runs; if it does, a firewall rejects in its name."
         ),
         M::Unreachable => format!(
-            "Ask whoever runs routing for the way from {source} to {target} and its MTU; some filters look like this as well."
+            "Ask whoever runs routing for the way from {source} to {target}; some filters answer like this as well."
         ),
         M::HostDown => format!("See whether {target} is switched on and has this address."),
         M::TlsAlert => {
             format!("Ask whoever runs {target} about certificates and TLS settings; the alert says which.")
         }
         M::Closed => {
-            format!(
-                "Ask whoever runs {target} why it ends connections of {source} before anything is done: an access list, a login, or a crash."
-            )
+            format!("Ask whoever runs {target} why it closes connections of {source} at the first request.")
         }
         M::NoReply => {
             format!("Ask whoever runs the firewall and {target}: requests on {service} get no answer.")

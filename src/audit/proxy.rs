@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::ConversationKey;
 use crate::model::Culprit;
+use crate::model::Fact;
 use crate::model::Failure;
 use crate::model::FlowRecord;
 use crate::model::Grade;
@@ -90,7 +91,7 @@ fn granted<'a>(asked: &[(&ConversationKey, &'a FlowRecord)]) -> Granted<'a> {
     let mut granted = Granted::new();
     for &(_, flow) in asked {
         let facts = &flow.classification.facts;
-        if facts.get(STATUS).is_some_and(|status| status.starts_with('2')) {
+        if status(flow).is_some_and(|status| status.value.starts_with('2')) {
             for target in facts.all(TARGET) {
                 granted.entry((flow.client.host, target)).or_default().push(flow.first.time);
             }
@@ -99,9 +100,16 @@ fn granted<'a>(asked: &[(&ConversationKey, &'a FlowRecord)]) -> Granted<'a> {
     granted
 }
 
+/// The proxy's answer: the one that grants the request, else the first.
+fn status(flow: &FlowRecord) -> Option<&Fact> {
+    let facts = &flow.classification.facts;
+    let granted = facts.iter().find(|fact| fact.key == STATUS && fact.value.starts_with('2'));
+    granted.or_else(|| facts.fact(STATUS))
+}
+
 /// Whether the proxy asks for a login.
 fn wants_login(flow: &FlowRecord) -> bool {
-    flow.classification.facts.get(STATUS) == Some("407")
+    status(flow).is_some_and(|status| status.value == "407")
 }
 
 /// Whether the client comes back with a login and is let through: then the question was no refusal (RFC 9110 section 11.7.1).
@@ -117,7 +125,7 @@ fn answer(flow: &FlowRecord, host: &str) -> State {
     let proxy = flow.server.host;
     let by = Some(Culprit { who: proxy.to_string(), kind: "proxy" });
     let server = &flow.from_server;
-    let Some(fact) = flow.classification.facts.fact(STATUS) else {
+    let Some(fact) = status(flow) else {
         let whole = server.payload_packets == 0 && server.unseen_acknowledged == 0 && server.packets > 0;
         let Some(ended) = server.fin.filter(|_| whole) else {
             return State::Unclear(format!(

@@ -172,7 +172,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2], may_carry: bool) -> Proof 
     };
     let status = |at: usize| finals.get(at).and_then(|head| head.status);
     let granted = connects().find(|&at| status(at).is_some_and(|status| (200..300).contains(&status)));
-    let latest = || connects().filter(|&at| status(at).is_some()).last().or_else(|| connects().next());
+    let latest = || connects().rfind(|&at| status(at).is_some()).or_else(|| connects().next());
     if let Some(at) = granted.or_else(latest) {
         let inside = tunnel(seen, &mut proof, order, requests.get(at), finals.get(at).copied());
         if let Some(inside) = inside.filter(|_| may_carry) {

@@ -150,7 +150,8 @@ fn a_session_that_dies_in_a_window_began_before_it() {
             talk = talk.says(Client, &bytes::sealed_data(40)).waits(5 * MINUTE * S);
         }
         talk.in_vain(Client, &bytes::sealed_data(40), &REPEATS);
-        for at in (EVERY..LONG).step_by(EVERY as usize) {
+        // What the sensor is sent is shown all the time, and the Site Manager is alive to the end.
+        for at in (EVERY..LONG).step_by(EVERY as usize).chain([dies + 5, dies + 25]) {
             s.fine(s.sensor, s.directory, 636, at, &bytes::tls("dc1.plant.example", TLS13));
             s.fine(s.site, s.manager, 3003, at, &bytes::tls("em.plant.example", TLS13));
         }
