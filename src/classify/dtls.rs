@@ -103,6 +103,10 @@ fn datagram(bytes: &[u8]) -> Option<Found> {
     let mut found = Found::default();
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
+        // Behind a hello of 1.3 its encrypted records may follow at once, with a header of their own that begins 001 (RFC 9147 section 4).
+        if found.handshake && reader.rest().first().is_some_and(|first| first >> 5 == 1) {
+            break;
+        }
         let (kind, version) = (reader.u8()?, reader.be16()?);
         let (epoch, number) = (reader.be16()?, (reader.be16()?, reader.be32()?));
         let length = usize::from(reader.be16()?);
@@ -235,6 +239,25 @@ mod tests {
             let proof = harness::proof(&Dtls, &flow.seen()).unwrap();
             assert_eq!(proof.facts.get("tls.version"), Some(version.as_str()), "{}", flow.place());
         }
+    }
+
+    #[test]
+    fn a_hello_of_1_3_and_the_encrypted_records_behind_it() {
+        // ServerHello that selects dtls1.3, then a record of epoch 2 with a unified header.
+        let hello = format!("fefd {} 00 1301 00 0006 002b 0002 fefc", "11".repeat(32)).replace(' ', "");
+        let length = hello.len() / 2;
+        let record = format!(
+            "16 fefd 0000 000000000000 {:04x} 02 {length:06x} 0000 000000 {length:06x} {hello}",
+            length + 12
+        );
+        let encrypted = format!("2e 0001 0012 {}", "5a".repeat(18));
+        let Probe::Proven(proof) =
+            probe_messages(&Dtls, Carrier::Udp, &[&hex(&format!("{record} {encrypted}"))])
+        else {
+            panic!("not proven");
+        };
+        assert_eq!((proof.client, proof.facts.get("tls.version")), (Some(End::Second), Some("dtls1.3")));
+        assert!(probe_messages(&Dtls, Carrier::Udp, &[&hex(&encrypted)]).proof().is_none());
     }
 
     #[test]

@@ -98,6 +98,8 @@ mod sip;
 mod smb;
 mod smtp;
 mod snmp;
+#[cfg(test)]
+mod spec_tests;
 mod ssdp;
 mod ssh;
 mod ssl2;
