@@ -20,6 +20,8 @@ import sys
 import tempfile
 import time
 
+from wire import site
+
 TAG = f"sa{os.getpid() % 10000}"
 NAMES = {name: f"{TAG}-{name}" for name in ("cli", "sw", "rt", "srv", "probe")}
 SITE = site("live-test", "10.1.2.10", "10.1.9.5")
@@ -50,8 +52,6 @@ serve(2222, b"SSH-2.0-test\r\n")
 # Opens a connection a second; given up after eight, so that a block shows its four SYNs.
 CLIENT = r"""
 import socket, sys, time
-
-from wire import site
 port, greeting, times = int(sys.argv[1]), sys.argv[2].encode().decode("unicode_escape").encode("latin-1"), int(sys.argv[3])
 while times:
     times -= 1

@@ -258,18 +258,6 @@ class Wire:
         return json.loads(self.start(command, stdout=subprocess.PIPE, text=True).communicate()[0])
 
 
-def main():
-    interface, what, packets = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    rate = float(sys.argv[4]) if len(sys.argv) > 4 else 0
-    series = {"flows": flows, "plant": plant}.get(what, lambda: capture(what))()
-    sent, seconds = send(interface, series, packets or sum(frames.count for frames in series), rate)
-    print(json.dumps({"sent": sent, "seconds": seconds}))
-
-
-if __name__ == "__main__":
-    main()
-
-
 def site(name, sensors, manager):
     """A site file of one sensor's or many sensors' addresses and their manager's."""
     return f"""[site]
@@ -280,3 +268,15 @@ rulesets = ["opswat-md-ot-security"]
 network-sensor = ["{sensors}"]
 site-manager = ["{manager}"]
 """
+
+
+def main():
+    interface, what, packets = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    rate = float(sys.argv[4]) if len(sys.argv) > 4 else 0
+    series = {"flows": flows, "plant": plant}.get(what, lambda: capture(what))()
+    sent, seconds = send(interface, series, packets or sum(frames.count for frames in series), rate)
+    print(json.dumps({"sent": sent, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()
