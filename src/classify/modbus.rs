@@ -125,18 +125,16 @@ fn cut(bytes: &[u8]) -> Cut<Adu> {
 }
 
 /// Whether both sides together prove it.
-fn is_proved(seen: &Seen<'_>, walks: &[Walk<Adu>; 2]) -> bool {
+fn is_proved(walks: &[Walk<Adu>; 2]) -> bool {
     let [first, second] = walks;
     let pairs = |asker: &Walk<Adu>, server: &Walk<Adu>| {
         asker.messages().any(|request| server.messages().any(|response| response.answers(request)))
     };
     let paired = pairs(first, second) || pairs(second, first);
-    let exact = walks.iter().zip(seen.sides()).any(|(walk, (_, side))| {
+    let exact = walks.iter().any(|walk| {
         let exact = || walk.found.iter().filter(|found| found.message.is_exact());
-        // One alone, where nothing else was said in between, and if it is a telling one or what a connection begins with.
-        let begins = seen.carrier == Carrier::Tcp && side.from_start;
-        let alone =
-            walk.strangers == 0 && exact().any(|found| found.flush && (begins || found.message.telling));
+        // One alone, where nothing else was said in between.
+        let alone = walk.strangers == 0 && exact().any(|found| found.flush && found.message.telling);
         alone || exact().count() >= 2
     });
     // Shapes outside the specification, one side heard: only a run of them, each beginning where the last one ended. A counter and a
@@ -178,16 +176,11 @@ impl Protocol for Modbus {
         if matches!(seen.carrier, Carrier::Ethernet(_)) {
             return Probe::No;
         }
-        probe(
-            seen,
-            cut,
-            |walks| is_proved(seen, walks),
-            |walks| {
-                let mut facts = Facts::new();
-                walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
-                Proof { client: client(walks), facts, ..Proof::default() }
-            },
-        )
+        probe(seen, cut, is_proved, |walks| {
+            let mut facts = Facts::new();
+            walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
+            Proof { client: client(walks), facts, ..Proof::default() }
+        })
     }
 
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
@@ -205,7 +198,6 @@ impl Protocol for Modbus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::Side;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_both;
 
@@ -233,17 +225,11 @@ mod tests {
 
     #[test]
     fn a_shape_of_any_bytes_needs_another_message_or_its_answer() {
-        let met_midway = |bytes: &[u8]| {
-            let ends = [bytes.len() as u16];
-            let first = Side { from_start: false, ..Side::of(bytes, &ends) };
-            Modbus.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default() })
-        };
-        for any in ["6fbb 0000 0008 00 16 0000 0019 0015", "df25 0000 0008 03 08 0000 a537 1700"] {
-            assert_eq!(met_midway(&hex(any)), Probe::NeedMore, "{any}");
-            assert!(met_midway(&hex(&format!("{any} {any}"))).proof().is_some(), "{any}");
-            assert!(check(any, any).proof().is_some() && check(any, "").proof().is_some(), "{any}");
-        }
-        assert!(met_midway(&hex("df25 0000 0006 03 08 0000 a537")).proof().is_some());
+        let any = "df25 0000 0008 03 08 0000 a537 1700";
+        assert_eq!(check(any, ""), Probe::NeedMore);
+        assert!(check(any, any).proof().is_some());
+        assert!(check(&format!("{any} {any}"), "").proof().is_some());
+        assert!(check("df25 0000 0006 03 08 0000 a537", "").proof().is_some());
     }
 
     #[test]

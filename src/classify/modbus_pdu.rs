@@ -32,14 +32,10 @@ pub fn shape(function: u8, data: &[u8]) -> Shape {
     }
 }
 
-/// Whether a message of its shape shows by itself what it is. A mask of six bytes is any six bytes (V1.1b3 section 6.16), and so are many
-/// words that a device is to send back (section 6.8.1; one is usual): from the middle of a stream such a message needs another one, or its answer.
+/// Whether a message of its shape shows by itself what it is. Many words that a device is to send back (V1.1b3 section 6.8.1) are any bytes:
+/// such a message needs another one, or its answer. One word is usual.
 pub fn is_telling(function: u8, data: &[u8]) -> bool {
-    match function {
-        22 => false,
-        8 => data.len() == 4,
-        _ => true,
-    }
+    function != 8 || data.len() == 4
 }
 
 fn is_request(function: u8, data: &[u8]) -> bool {

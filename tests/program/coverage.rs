@@ -233,7 +233,7 @@ const BOUNDS: &[(&str, &str)] = &[
     ("llmnr", "over TCP it is told as DNS: no byte differs"),
     (
         "modbus",
-        "from the middle of a stream one message of function 22, or of function 8 with more than a word, is any bytes of that length: another one or its answer is wanted",
+        "one message of function 8 with more than a word to send back is any bytes: another one or its answer is wanted",
     ),
     ("mqtt", "topics of an UNSUBSCRIBE"),
     ("quic", "ALPN that a server chose: its extensions are encrypted with keys that are not in the packets"),
