@@ -215,7 +215,7 @@ const BOUNDS: &[(&str, &str)] = &[
     ),
     (
         "bacnet",
-        "secure BVLL messages (function 0x0c, withdrawn with clause 24 in 2016), and BACnet/SC, which is TLS to a listener",
+        "secure BVLL messages (function 0x0c), which no device is known to send, and BACnet/SC, which is TLS to a listener",
     ),
     (
         "dtls",
