@@ -139,13 +139,23 @@ fn read(mut bytes: &[u8]) -> Talk {
             _ => break,
         }
     }
-    talk.speaks = !talk.options.is_empty() && bytes.len() >= SHORTEST_TEXT && bytes.iter().all(is_character);
+    talk.speaks = !talk.options.is_empty() && is_text(bytes);
     talk
 }
 
-/// The printer's codes (RFC 854), and the escape that terminals need besides.
-fn is_character(byte: &u8) -> bool {
-    matches!(byte, b' '..=b'~' | 0 | 0x07..=0x0d | 0x1b)
+/// A text of the printer's codes (RFC 854), and the escape that terminals need besides. A NUL stands behind CR alone: text of two bytes a
+/// character that begins with its byte order mark would be a negotiation otherwise.
+fn is_text(bytes: &[u8]) -> bool {
+    let mut before = None;
+    bytes.len() >= SHORTEST_TEXT
+        && bytes.iter().all(|&byte| match byte {
+            0 => before.replace(byte) == Some(b'\r'),
+            b' '..=b'~' | 0x07..=0x0d | 0x1b => {
+                before = Some(byte);
+                true
+            }
+            _ => false,
+        })
 }
 
 /// Options that IANA lists.
@@ -188,7 +198,12 @@ mod tests {
             panic!("not proven");
         };
         assert_eq!(proof.client, Some(End::Second));
-        for weak in [&b"\xff\xfb\x01\r\n"[..], b"\xff\xfb\x01 2\x9c7 and on", b"\r\nlogin: "] {
+        for weak in [
+            &b"\xff\xfb\x01\r\n"[..],
+            b"\xff\xfb\x01 2\x9c7 and on",
+            b"\r\nlogin: ",
+            b"\xff\xfe1\x007\0 \0o\0k\0",
+        ] {
             assert!(probe_messages(&Telnet, Carrier::Tcp, &[weak]).proof().is_none(), "{weak:?}");
         }
     }
