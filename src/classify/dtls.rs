@@ -45,7 +45,7 @@ impl Protocol for Dtls {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
         }
-        let both = match look::both(seen, |side| look::datagrams(side, datagram)) {
+        let both = match look::both(seen, |side| look::datagrams_and_lengths(side, datagram)) {
             Ok(both) => both,
             Err(probe) => return probe,
         };
@@ -98,8 +98,8 @@ struct Found {
 /// Longest prefix of a datagram that is certainly whole.
 const KEPT: usize = 1024;
 
-/// A datagram that is records from its front to its end (RFC 6347 section 4.1).
-fn datagram(bytes: &[u8]) -> Option<Found> {
+/// A datagram that is records from its front to its end (RFC 6347 section 4.1), of `sent` bytes before a snap length cut it.
+fn datagram(bytes: &[u8], sent: usize) -> Option<Found> {
     let mut found = Found::default();
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
@@ -118,7 +118,8 @@ fn datagram(bytes: &[u8]) -> Option<Found> {
             return None;
         }
         let cut = reader.left() < length;
-        if cut && bytes.len() < KEPT {
+        let (is_snapped, end) = (sent > bytes.len(), reader.position() + length);
+        if cut && !(bytes.len() >= KEPT || is_snapped && end <= sent) {
             return None;
         }
         let body = reader.rest().get(..length).unwrap_or(reader.rest());
@@ -216,6 +217,7 @@ fn message(kind: u8, body: &[u8], whole: bool, found: &mut Found) -> Option<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Side;
     use crate::classify::harness;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_messages;
@@ -258,6 +260,17 @@ mod tests {
         };
         assert_eq!((proof.client, proof.facts.get("tls.version")), (Some(End::Second), Some("dtls1.3")));
         assert!(probe_messages(&Dtls, Carrier::Udp, &[&hex(&encrypted)]).proof().is_none());
+    }
+
+    #[test]
+    fn a_snap_length_cuts_a_record_whose_end_is_known() {
+        let bytes = hex(&format!("17 fefd 0001 000000000007 0040 {}", "5a".repeat(20)));
+        let probe = |lacks: &[u16]| {
+            let first = Side { lacks, ..Side::of(&bytes, &[33]) };
+            Dtls.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() })
+        };
+        assert!(probe(&[44]).proof().is_some());
+        assert!(probe(&[43]).proof().is_none() && probe(&[]).proof().is_none());
     }
 
     #[test]
