@@ -29,6 +29,7 @@ mod proxy;
 mod requirement;
 mod silent;
 mod spread;
+mod strangers;
 mod summary;
 #[cfg(test)]
 mod testing;

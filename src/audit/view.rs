@@ -37,6 +37,7 @@ use marks::Marks;
 use recordings::Recordings;
 use sight::Leaving;
 use sight::Received;
+use sight::Sender;
 use spans::Spans;
 
 pub use loss::Missing;
@@ -90,7 +91,7 @@ pub struct View {
     /// Who had which address when.
     holders: Holders,
     /// What was heard sending to a host, and when.
-    received: Known<(CellId, IpAddr), Received>,
+    received: Received,
     /// Hosts whose own frames to other segments are seen before any router: at their own port, or at their gateway's.
     leaving: Known<(CellId, IpAddr), Leaving>,
     heard: Known<(CellId, Host), (Timestamp, Timestamp)>,
@@ -132,7 +133,7 @@ impl View {
             unseen_answers: Known::default(),
             strays: Known::default(),
             in_vain: Known::default(),
-            received: Known::default(),
+            received: Received::default(),
             leaving: Known::default(),
             heard: observed
                 .vantage
@@ -168,7 +169,7 @@ impl View {
             }
         }
         view.find_shared();
-        view.received.values_mut().for_each(Received::seal);
+        view.received.seal();
         let leaving = view.leaving.values_mut().map(|leaving| &mut leaving.spans);
         leaving.chain(view.unseen_answers.values_mut()).for_each(Spans::seal);
         view
@@ -201,7 +202,6 @@ impl View {
         self.losses.learn(flow, &self.recordings);
         self.count_answers(flow);
         self.pair_up(flow);
-        // Routers speak ICMP for themselves: seeing that shows nothing of what they forward.
         let forwarded = matches!(flow.transport, Transport::Tcp | Transport::Udp);
         for role in [Role::Client, Role::Server] {
             let (sender, receiver) = ends(flow, role);
@@ -213,14 +213,8 @@ impl View {
             }
             let heard = side.first.zip(side.last).map(|(first, last)| (first.time, last.time));
             let (since, until) = heard.unwrap_or((flow.first.time, flow.last.time));
-            let received = self.received.entry((flow.cell, receiver)).or_default();
-            received.hosts.entry(sender).or_default().add(since, until);
-            if forwarded {
-                received.segments.entry(segment(sender)).or_default().add(since, until);
-                if let Some(mac) = side.mac {
-                    received.macs.entry(mac).or_default().add(since, until);
-                }
-            }
+            let sent_by = Sender { ip: sender, mac: side.mac, forwarded };
+            self.received.add((flow.cell, receiver), sent_by, (since, until));
             let marks = self.marks.entry((flow.cell, sender)).or_default();
             *self.at_home.entry(sender).or_default() |= side.ttl.is_none_or(|ttl| hops(ttl) == 0);
             if let Some(mac) = side.mac
@@ -318,7 +312,7 @@ impl View {
 
     /// Whether anything at all that was sent to a host was captured.
     pub fn receives(&self, cell: CellId, host: Host) -> bool {
-        host.ip().is_some_and(|ip| self.received.contains_key(&(cell, ip)))
+        host.ip().is_some_and(|ip| self.received.is_to(cell, ip))
     }
 
     /// Whether the recording of a packet is cut by a snap length.

@@ -33,34 +33,25 @@ const FRAGMENT_BITS: u8 = 0x3f;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// A usual packet: what an ordinary packet of a known flow is counted by, without the making of a [`Frame`].
+/// A usual packet: what an ordinary packet of a known flow is counted by, without the making of a [`Frame`]. Fields are read where they lie
+/// when they are asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'a> {
     /// Destination and source MAC address, and the ethertype or tag after them.
     head: &'a [u8; 14],
-    tags: [u16; MOST_TAGS],
-    tagged: u8,
-    ttl: u8,
-    identification: u16,
-    total: u16,
-    source: u32,
-    destination: u32,
-    carried: Carried,
+    ip: &'a [u8; 20],
+    carried: Carried<'a>,
     payload: &'a [u8],
     payload_length: u32,
+    tags: [u16; MOST_TAGS],
+    tagged: u8,
 }
 
-/// The fields of the transport header; those of TCP alone are zero for UDP. Not a [`Body`], which has room for much that is not usual.
-#[derive(Clone, Copy, Debug, Default)]
-struct Carried {
-    tcp: bool,
-    flags: u8,
-    source: u16,
-    destination: u16,
-    window: u16,
-    checksum: u16,
-    sequence: u32,
-    acknowledgement: u32,
+/// The transport header, without the options of TCP.
+#[derive(Clone, Copy, Debug)]
+enum Carried<'a> {
+    Tcp(&'a [u8; 20]),
+    Udp(&'a [u8; 8]),
 }
 
 /// The most VLAN tags of a usual packet.
@@ -97,19 +88,7 @@ pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
         UDP => udp(payload)?,
         _ => return None,
     };
-    Some(Plain {
-        head,
-        tags,
-        tagged,
-        ttl: ip[8],
-        identification: u16::from_be_bytes([ip[4], ip[5]]),
-        total,
-        source: u32::from_be_bytes([ip[12], ip[13], ip[14], ip[15]]),
-        destination: u32::from_be_bytes([ip[16], ip[17], ip[18], ip[19]]),
-        carried,
-        payload,
-        payload_length,
-    })
+    Some(Plain { head, ip, carried, payload, payload_length, tags, tagged })
 }
 
 impl<'a> Plain<'a> {
@@ -126,7 +105,8 @@ impl<'a> Plain<'a> {
     /// Source and destination address.
     #[inline(always)]
     pub fn addresses(&self) -> (u32, u32) {
-        (self.source, self.destination)
+        let [.., a, b, c, d, e, f, g, h] = *self.ip;
+        (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
     }
 
     /// Its MAC addresses.
@@ -145,41 +125,51 @@ impl<'a> Plain<'a> {
     /// Its IP header.
     #[inline(always)]
     pub fn network(&self) -> Network {
+        let (source, destination) = self.addresses();
         Network {
-            source: IpAddr::V4(Ipv4Addr::from_bits(self.source)),
-            destination: IpAddr::V4(Ipv4Addr::from_bits(self.destination)),
-            ttl: self.ttl,
-            identification: self.identification,
-            length: u32::from(self.total),
+            source: IpAddr::V4(Ipv4Addr::from_bits(source)),
+            destination: IpAddr::V4(Ipv4Addr::from_bits(destination)),
+            ttl: self.ip[8],
+            identification: u16::from_be_bytes([self.ip[4], self.ip[5]]),
+            length: u32::from(u16::from_be_bytes([self.ip[2], self.ip[3]])),
         }
     }
 
     /// What it carries: TCP or UDP.
     #[inline(always)]
     pub fn body(&self) -> Body<'a> {
-        let Self { carried, payload, payload_length, .. } = *self;
-        let Carried { source, destination, checksum, .. } = carried;
-        if carried.tcp {
-            Body::Tcp(Tcp {
+        let Self { payload, payload_length, .. } = *self;
+        let (source, destination, _) = self.ports();
+        match self.carried {
+            Carried::Tcp(h) => Body::Tcp(Tcp {
                 source,
                 destination,
-                sequence: carried.sequence,
-                acknowledgement: carried.acknowledgement,
-                flags: TcpFlags(carried.flags),
-                window: carried.window,
-                checksum,
+                sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+                acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+                flags: TcpFlags(h[13]),
+                window: u16::from_be_bytes([h[14], h[15]]),
+                checksum: u16::from_be_bytes([h[16], h[17]]),
                 payload,
                 payload_length,
-            })
-        } else {
-            Body::Udp(Udp { source, destination, checksum, payload, payload_length })
+            }),
+            Carried::Udp(h) => Body::Udp(Udp {
+                source,
+                destination,
+                checksum: u16::from_be_bytes([h[6], h[7]]),
+                payload,
+                payload_length,
+            }),
         }
     }
 
     /// Source and destination port, and whether it is TCP; else it is UDP.
     #[inline(always)]
     pub fn ports(&self) -> (u16, u16, bool) {
-        (self.carried.source, self.carried.destination, self.carried.tcp)
+        let ([a, b, c, d], tcp) = match self.carried {
+            Carried::Tcp(&[a, b, c, d, ..]) => ([a, b, c, d], true),
+            Carried::Udp(&[a, b, c, d, ..]) => ([a, b, c, d], false),
+        };
+        (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), tcp)
     }
 
     /// Whether it carries anything beyond headers.
@@ -191,32 +181,24 @@ impl<'a> Plain<'a> {
     /// As [`super::shard_of_pair`] of its two hosts.
     #[inline(always)]
     pub fn shard(&self) -> u64 {
-        shard::of_pair_v4(self.source, self.destination)
+        let (source, destination) = self.addresses();
+        shard::of_pair_v4(source, destination)
     }
 }
 
 #[inline(always)]
-fn tcp(part: Part<'_>) -> Option<(Carried, &[u8], u32)> {
+fn tcp(part: Part<'_>) -> Option<(Carried<'_>, &[u8], u32)> {
     let (h, _) = part.bytes.split_first_chunk::<20>()?;
     let length = u32::from(h[12] >> 4) * 4;
     if length < 20 || length > part.length {
         return None;
     }
-    let carried = Carried {
-        tcp: true,
-        flags: h[13],
-        source: u16::from_be_bytes([h[0], h[1]]),
-        destination: u16::from_be_bytes([h[2], h[3]]),
-        window: u16::from_be_bytes([h[14], h[15]]),
-        checksum: u16::from_be_bytes([h[16], h[17]]),
-        sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
-        acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-    };
-    Some((carried, part.bytes.get(length as usize..).unwrap_or_default(), part.length - length))
+    let payload = part.bytes.get(length as usize..).unwrap_or_default();
+    Some((Carried::Tcp(h), payload, part.length - length))
 }
 
 #[inline(always)]
-fn udp(part: Part<'_>) -> Option<(Carried, &[u8], u32)> {
+fn udp(part: Part<'_>) -> Option<(Carried<'_>, &[u8], u32)> {
     let (h, rest) = part.bytes.split_first_chunk::<8>()?;
     let (source, destination) = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
     let length = u32::from(u16::from_be_bytes([h[4], h[5]]));
@@ -224,7 +206,5 @@ fn udp(part: Part<'_>) -> Option<(Carried, &[u8], u32)> {
         return None;
     }
     let payload_length = (length - 8).min(part.length - 8);
-    let checksum = u16::from_be_bytes([h[6], h[7]]);
-    let carried = Carried { source, destination, checksum, ..Carried::default() };
-    Some((carried, rest.get(..payload_length as usize).unwrap_or(rest), payload_length))
+    Some((Carried::Udp(h), rest.get(..payload_length as usize).unwrap_or(rest), payload_length))
 }

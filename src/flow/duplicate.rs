@@ -132,29 +132,50 @@ impl Default for Recent {
     }
 }
 
+/// What copies of a packet share, and what they may differ in.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    /// Of all that every copy shares.
+    digest: u64,
+    look: u32,
+    /// The set in which it is remembered.
+    place: u16,
+    /// Whether a sender may send this very packet twice within a few milliseconds.
+    repeats: bool,
+}
+
 impl Recent {
-    /// Tells what this packet is, and remembers it. `key` is the hash of its flow's key.
+    /// What tells copies of this packet. `key` is the hash of its flow's key.
     #[inline(always)]
-    pub fn meet(&mut self, key: u64, from: Half, seen: &Seen<'_>, at: PacketRef) -> Appearance {
-        let digest = self.digest(key, from, seen);
-        let look = look(seen);
-        let Some(set) = self.sets.get_mut(place(seen)) else { return Appearance::New };
-        if set.digests.contains(&digest)
-            && let Some(appearance) = set.compare(digest, look, seen, at)
+    pub fn trace(&self, key: u64, from: Half, seen: &Seen<'_>) -> Trace {
+        Trace {
+            digest: self.digest(key, from, seen),
+            look: look(seen),
+            place: place(seen),
+            repeats: may_repeat(seen),
+        }
+    }
+
+    /// Tells what this packet is, and remembers it.
+    #[inline(always)]
+    pub fn meet(&mut self, trace: &Trace, at: PacketRef) -> Appearance {
+        let Some(set) = self.sets.get_mut(usize::from(trace.place)) else { return Appearance::New };
+        if set.digests.contains(&trace.digest)
+            && let Some(appearance) = set.compare(trace, at)
         {
             return appearance;
         }
         let (oldest, _) = set.times.iter().enumerate().fold((0, Timestamp::MAX), |least, (way, &time)| {
             if time < least.1 { (way, time) } else { least }
         });
-        set.put(oldest, digest, look, at);
+        set.put(oldest, trace, at);
         Appearance::New
     }
 
     /// Has in the processor's cache what a packet will be compared with, and what it will be written to.
     #[inline(always)]
-    pub fn touch(&self, seen: &Seen<'_>) -> u64 {
-        let set = self.sets.get(place(seen));
+    pub fn touch(&self, trace: &Trace) -> u64 {
+        let set = self.sets.get(usize::from(trace.place));
         set.map_or(0, |set| set.digests[0] ^ set.times[3].as_nanos() as u64 ^ u64::from(set.inputs[3].0))
     }
 
@@ -176,21 +197,21 @@ impl Recent {
                     u64::from(tcp.checksum) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.flags.0);
                 hasher.write_u128(u128::from(place) << 64 | u128::from(rest));
             }
-            _ => write_all(&mut hasher, seen),
+            Body::Udp(udp) => {
+                hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
+                hasher.write(udp.payload);
+            }
+            other => write_all(&mut hasher, other),
         }
         hasher.finish()
     }
 }
 
-/// Every byte that copies share of what is not TCP.
+/// Every byte that copies share of what is neither TCP nor UDP.
 #[inline(never)]
-fn write_all(hasher: &mut impl Hasher, seen: &Seen<'_>) {
-    match seen.body {
-        Body::Tcp(_) => {}
-        Body::Udp(udp) => {
-            hasher.write_u64(u64::from(udp.checksum) << 32 | u64::from(udp.payload_length));
-            hasher.write(udp.payload);
-        }
+fn write_all(hasher: &mut impl Hasher, body: Body<'_>) {
+    match body {
+        Body::Tcp(_) | Body::Udp(_) => {}
         Body::Icmp(icmp) => {
             hasher.write_u16(u16::from_be_bytes([icmp.kind, icmp.code]));
             hasher.write(icmp.body);
@@ -209,7 +230,8 @@ fn write_all(hasher: &mut impl Hasher, seen: &Seen<'_>) {
 impl Set {
     /// What a packet is whose digest stands here; `None` where all that is alike is too long ago.
     #[cold]
-    fn compare(&mut self, digest: u64, look: u32, seen: &Seen<'_>, at: PacketRef) -> Option<Appearance> {
+    fn compare(&mut self, trace: &Trace, at: PacketRef) -> Option<Appearance> {
+        let &Trace { digest, look, repeats, .. } = trace;
         let near = |other: Timestamp| at.time.since(other) <= APART && other.since(at.time) <= APART;
         let known = self.digests.iter().zip(&mut self.times).zip(&self.looks).zip(&self.inputs);
         for (((known, time), before), input) in known {
@@ -219,7 +241,7 @@ impl Set {
             if *input != at.input() {
                 return Some(Appearance::OtherVantage);
             }
-            if *before != look || *time == at.time || !may_repeat(seen) {
+            if *before != look || *time == at.time || !repeats {
                 return Some(Appearance::Duplicate(copied(*before, look)));
             }
             *time = at.time;
@@ -229,12 +251,12 @@ impl Set {
     }
 
     #[inline(always)]
-    fn put(&mut self, way: usize, digest: u64, look: u32, at: PacketRef) {
+    fn put(&mut self, way: usize, trace: &Trace, at: PacketRef) {
         let Self { digests, times, looks, inputs } = self;
         if let (Some(known), Some(time), Some(before), Some(input)) =
             (digests.get_mut(way), times.get_mut(way), looks.get_mut(way), inputs.get_mut(way))
         {
-            (*known, *time, *before, *input) = (digest, at.time, look, at.input());
+            (*known, *time, *before, *input) = (trace.digest, at.time, trace.look, at.input());
         }
     }
 }
@@ -273,6 +295,7 @@ fn copied(before: u32, look: u32) -> Copied {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Whether a sender may send this very packet twice within a few milliseconds.
+#[inline(always)]
 fn may_repeat(seen: &Seen<'_>) -> bool {
     match seen.body {
         Body::Tcp(tcp) => {
@@ -287,8 +310,8 @@ fn may_repeat(seen: &Seen<'_>) -> bool {
 
 /// The set in which a packet is remembered. Which packets are forgotten first must not depend on this run's key.
 #[inline(always)]
-fn place(seen: &Seen<'_>) -> usize {
-    (rough(seen) >> 32) as usize % SETS
+fn place(seen: &Seen<'_>) -> u16 {
+    (rough(seen) >> 32) as u16 % SETS as u16
 }
 
 /// A cheap fixed mix of fields that copies share, to choose where a packet is remembered.

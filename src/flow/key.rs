@@ -202,8 +202,8 @@ impl Place {
         Self { key: pack(cell, transport, ends), from, cell, transport, ends }
     }
 
-    /// The place that the key of a TCP flow was made from.
-    pub(super) fn of_stream(key: Key, from: Half) -> Self {
+    /// The place that the key of a TCP or UDP flow was made from.
+    pub fn of_key(key: Key, from: Half) -> Self {
         let [low_high, low_low, high_high, high_low, rest] = key.0;
         let host = |high: u64, low: u64| {
             Host::Ip(match rest >> FAMILY & 0xf {
@@ -215,7 +215,8 @@ impl Place {
             low: Endpoint { host: host(low_high, low_low), port: Some((rest >> 16) as u16) },
             high: Endpoint { host: host(high_high, high_low), port: Some(rest as u16) },
         };
-        Self { key, from, cell: CellId((rest >> 48) as u16), transport: Transport::Tcp, ends }
+        let transport = if rest >> 40 & 0xf == TCP { Transport::Tcp } else { Transport::Udp };
+        Self { key, from, cell: CellId((rest >> 48) as u16), transport, ends }
     }
 
     /// The endpoint that sent the packet.
@@ -323,11 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_a_stream_tells_its_ends() {
+    fn the_key_of_a_flow_with_ports_tells_its_ends() {
         for (a, b) in [("10.0.0.1", "10.0.0.2"), ("2001:db8::1:2", "fe80::ffff:1")] {
             for (a, b) in [(end(a, 4000), end(b, 502)), (end(b, 65_535), end(a, 1))] {
-                let place = Place::between(CellId(513), Transport::Tcp, a, b);
-                assert_eq!(Place::of_stream(place.key, place.from), place);
+                for transport in [Transport::Tcp, Transport::Udp] {
+                    let place = Place::between(CellId(513), transport, a, b);
+                    assert_eq!(Place::of_key(place.key, place.from), place);
+                }
             }
         }
     }

@@ -158,7 +158,7 @@ impl Lones {
 
     /// The flow that the SYN opened, as if it had been kept as one.
     pub fn flow(&self, lone: &Lone) -> Flow {
-        let place = Place::of_stream(lone.key, lone.from);
+        let place = Place::of_key(lone.key, lone.from);
         let wrapping = usize::from(lone.wrapping).checked_sub(1).and_then(|at| self.wrappings.get(at));
         let Wrapping { vlans, tunnels } = wrapping.cloned().unwrap_or_default();
         let (source, destination) = (place.source(), place.destination());
@@ -211,6 +211,6 @@ impl Lones {
 impl Lone {
     /// Where it belongs.
     pub fn place(&self) -> Place {
-        Place::of_stream(self.key, self.from)
+        Place::of_key(self.key, self.from)
     }
 }

@@ -216,11 +216,12 @@ impl<S: Default + Clone> Table<S> {
         Some(SlotId(number))
     }
 
-    /// Takes in an ordinary packet of a flow whose payload nobody keeps any more (see [`Table::hush`]). `hash` is that of the key.
+    /// Takes in an ordinary packet of a flow whose payload nobody keeps any more (see [`Table::hush`]). `hash` is that of the key, `probably`
+    /// what [`Table::guess`] said of it a few packets ago.
     #[inline(always)]
     pub fn quick(
         &mut self,
-        hash: u64,
+        (hash, probably): (u64, Option<u32>),
         (key, from): (&Key, Half),
         plain: &Plain<'_>,
         at: PacketRef,
@@ -229,7 +230,10 @@ impl<S: Default + Clone> Table<S> {
         if !self.early.is_empty() || self.look_is_due(at.time) {
             return Quick::No;
         }
-        let Some(number) = self.find(hash, key).filter(|number| number & LONE == 0) else { return Quick::No };
+        // A flow that left meanwhile is not armed, and another in its place has another key.
+        let guessed = |&number: &u32| self.hot.get(number as usize).is_some_and(|hot| hot.key == *key);
+        let number = probably.filter(guessed).or_else(|| self.find(hash, key));
+        let Some(number) = number.filter(|number| number & LONE == 0) else { return Quick::No };
         let Some(hot) = self.hot.get_mut(number as usize) else { return Quick::No };
         if !hot.take(from, plain, &Moment { at, original, patience: self.patience }) {
             return Quick::No;

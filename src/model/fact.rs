@@ -81,14 +81,26 @@ impl Facts {
     }
 
     /// Takes over another list, tying what is new to the packet that showed it.
-    pub fn learn(&mut self, news: &Facts, at: PacketRef) {
-        for fact in &news.0 {
-            self.learn_one(fact.key, &fact.value, fact.at.unwrap_or(at));
+    pub fn learn(&mut self, news: Facts, at: PacketRef) {
+        if self.0.is_empty() {
+            self.0 = news.0;
+            for fact in &mut self.0 {
+                fact.at.get_or_insert(at);
+            }
+            return;
+        }
+        for fact in news.0 {
+            self.learn_one(fact.key, fact.value, fact.at.unwrap_or(at));
         }
     }
 
     /// Takes over one fact, tied to the packet that showed it where it is new; whether it was.
-    pub fn learn_one(&mut self, key: &'static str, value: &str, at: PacketRef) -> bool {
+    pub fn learn_one(
+        &mut self,
+        key: &'static str,
+        value: impl AsRef<str> + Into<String>,
+        at: PacketRef,
+    ) -> bool {
         let known = self.0.len();
         self.add(key, value);
         let added = self.0.get_mut(known);

@@ -104,7 +104,7 @@ impl Judgement {
             let mut facts = Facts::new();
             facts.add(ICMP_TYPE, kind.to_string());
             facts.add(ICMP_CODE, code.to_string());
-            classification.facts.learn(&facts, at);
+            classification.facts.learn(facts, at);
         }
     }
 
@@ -364,7 +364,7 @@ impl Judgement {
             }
             self.unasked &= proof.unasked;
         }
-        classification.facts.learn(&proof.facts, at);
+        classification.facts.learn(proof.facts, at);
         classification.proven.get_or_insert(at);
         self.protocol = Some(index);
         self.access =

@@ -13,6 +13,7 @@ use crate::decode::Plain;
 use crate::flow::Appearance;
 use crate::flow::Arrival;
 use crate::flow::ErrorSeen;
+use crate::flow::Half;
 use crate::flow::Key;
 use crate::flow::Leaves;
 use crate::flow::Limits;
@@ -23,6 +24,7 @@ use crate::flow::Recent;
 use crate::flow::Seen;
 use crate::flow::SlotId;
 use crate::flow::Table;
+use crate::flow::Trace;
 use crate::model::CellId;
 use crate::model::Host;
 use crate::model::PacketRef;
@@ -140,7 +142,7 @@ impl Shard {
             self.learnt.view.count(&frame.context.vlans, &frame.context.tunnels, packets);
         }
         let hash = self.table.hash(&place.key);
-        let appearance = self.recent.meet(hash, place.from, &Seen::frame(frame), at);
+        let appearance = self.recent.meet(&self.recent.trace(hash, place.from, &Seen::frame(frame)), at);
         if let Appearance::Duplicate(how) = appearance {
             if tasks.count {
                 self.learnt.copied(how, packets);
@@ -172,10 +174,16 @@ impl Shard {
         self.table.guess(hash)
     }
 
+    /// See [`Recent::trace`].
+    #[inline(always)]
+    pub fn trace(&self, hash: u64, from: Half, plain: &Plain<'_>) -> Trace {
+        self.recent.trace(hash, from, &Seen::plain(plain))
+    }
+
     /// See [`Recent::touch`].
     #[inline(always)]
-    pub fn touch_recent(&self, plain: &Plain<'_>) -> u64 {
-        self.recent.touch(&Seen::plain(plain))
+    pub fn touch_recent(&self, trace: &Trace) -> u64 {
+        self.recent.touch(trace)
     }
 
     /// See [`Table::guess_oldest`].
@@ -194,17 +202,21 @@ impl Shard {
     /// known flow.
     #[inline(always)]
     pub fn take_plain(&mut self, ready: &Ready<'_>) {
-        let &Ready { at, original, ref plain, ref key, from, hash, .. } = ready;
+        let &Ready { at, original, ref plain, ref key, from, hash, ref trace, probably, .. } = ready;
         self.learnt.tally.packets += 1;
         self.learnt.view.count(plain.vlans(), &[], 1);
-        let appearance = self.recent.meet(hash, from, &Seen::plain(plain), at);
+        let appearance = self.recent.meet(trace, at);
         if let Appearance::Duplicate(how) = appearance {
             self.learnt.copied(how, 1);
             return;
         }
         self.learnt.tally.in_flows += 1;
         let copy = appearance == Appearance::OtherVantage;
-        let quick = if copy { Quick::No } else { self.table.quick(hash, (key, from), plain, at, original) };
+        let quick = if copy {
+            Quick::No
+        } else {
+            self.table.quick((hash, probably), (key, from), plain, at, original)
+        };
         match quick {
             Quick::No => self.take_at_length(ready, copy),
             Quick::Counted => {}
@@ -226,11 +238,10 @@ impl Shard {
 
     #[inline(never)]
     fn take_at_length(&mut self, ready: &Ready<'_>, copy: bool) {
-        let &Ready { at, original, hash, cell, .. } = ready;
+        let &Ready { at, original, hash, key, from, .. } = ready;
         let frame = ready.plain.frame();
-        if let Some(place) = Place::of(cell, &frame) {
-            self.count(hash, &place, &Arrival { at, original, pieces: &[], frame: &frame, copy });
-        }
+        let place = Place::of_key(key, from);
+        self.count(hash, &place, &Arrival { at, original, pieces: &[], frame: &frame, copy });
     }
 
     /// What is known now, as if the capture ended here; the shard goes on. Hosts are told to an inventory of the snapshot's own.

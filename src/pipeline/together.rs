@@ -8,7 +8,7 @@ use crate::decode;
 use crate::decode::Plain;
 use crate::flow::Half;
 use crate::flow::Key;
-use crate::model::CellId;
+use crate::flow::Trace;
 use crate::model::Packet;
 use crate::model::PacketRef;
 
@@ -31,10 +31,12 @@ pub struct Ready<'a> {
     pub key: Key,
     /// The end that sent it.
     pub from: Half,
-    /// Its address space.
-    pub cell: CellId,
     /// The hash of its flow's key in its shard.
     pub hash: u64,
+    /// What is probably the number of its flow there.
+    pub probably: Option<u32>,
+    /// What tells copies of it.
+    pub trace: Trace,
     /// Where that is among the shards of this worker.
     place: usize,
 }
@@ -69,7 +71,7 @@ impl Shards<'_> {
         for job in few {
             let _ = ready.try_push(usual(job).and_then(|packet| self.ready(&packet)));
         }
-        self.touch(&ready);
+        self.touch(&mut ready);
         for (job, ready) in few.iter().zip(&ready) {
             match ready {
                 Some(ready) => {
@@ -95,27 +97,31 @@ impl Shards<'_> {
             every if home % every == self.first => home / every,
             _ => return None,
         };
-        let hash = self.own.get(place)?.hash(&key);
-        Some(Ready { at: packet.at, original: packet.original, plain, key, from, cell, hash, place })
+        let shard = self.own.get(place)?;
+        let hash = shard.hash(&key);
+        let trace = shard.trace(hash, from, &plain);
+        let (at, original) = (packet.at, packet.original);
+        Some(Ready { at, original, plain, key, from, hash, probably: None, trace, place })
     }
 
     /// Reads what will be looked for and changed: first what copies are looked for in and where each flow is, then what an ordinary packet of it changes. Of a flow that seems
     /// to be new, the same of the one that makes room for it.
     #[inline(always)]
-    fn touch(&self, ready: &[Option<Ready<'_>>]) {
-        let mut numbers: ArrayVec<(usize, u32), TOGETHER> = ArrayVec::new();
+    fn touch(&self, ready: &mut [Option<Ready<'_>>]) {
         let mut oldest: ArrayVec<(usize, u64), TOGETHER> = ArrayVec::new();
         let mut word = 0;
-        for ready in ready.iter().flatten() {
+        for ready in ready.iter_mut().flatten() {
             let Some(shard) = self.own.get(ready.place) else { continue };
-            word ^= shard.touch_recent(&ready.plain);
-            match shard.guess(ready.hash) {
-                Some(number) => drop(numbers.try_push((ready.place, number))),
-                None => drop(shard.guess_oldest().map(|hash| oldest.try_push((ready.place, hash)))),
+            word ^= shard.touch_recent(&ready.trace);
+            ready.probably = shard.guess(ready.hash);
+            if ready.probably.is_none() {
+                oldest.extend(shard.guess_oldest().map(|hash| (ready.place, hash)));
             }
         }
-        for (place, number) in numbers {
-            word ^= self.own.get(place).map_or(0, |shard| shard.touch(number));
+        for ready in ready.iter().flatten() {
+            if let (Some(number), Some(shard)) = (ready.probably, self.own.get(ready.place)) {
+                word ^= shard.touch(number);
+            }
         }
         for (place, hash) in oldest {
             word ^= self.own.get(place).and_then(|shard| shard.guess(hash)).map_or(0, u64::from);

@@ -1,9 +1,11 @@
 //! Whether an answer would have been seen: who was heard sending to whom, and when.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 
 use crate::model::CellId;
 use crate::model::Host;
@@ -13,6 +15,7 @@ use crate::model::SideRecord;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
+use super::Known;
 use super::View;
 use super::segment;
 use super::spans::Spans;
@@ -82,29 +85,68 @@ pub(super) struct Leaving {
     pub(super) ways: BTreeSet<(MacAddr, Option<MacAddr>)>,
 }
 
-/// What was heard sending to one host, and when.
+/// What was heard sending to each host, and when: first the host, then who sent.
 #[derive(Debug, Default)]
 pub(super) struct Received {
-    pub(super) hosts: BTreeMap<IpAddr, Spans>,
-    pub(super) segments: BTreeMap<IpAddr, Spans>,
+    hosts: Known<(CellId, IpAddr, IpAddr), Spans>,
+    segments: Known<(CellId, IpAddr, IpAddr), Spans>,
     /// The MAC addresses from which it came.
-    pub(super) macs: BTreeMap<MacAddr, Spans>,
+    macs: Known<(CellId, IpAddr, MacAddr), Spans>,
+    /// Every host to which anything was sent.
+    by: HashSet<(CellId, IpAddr), RandomState>,
 }
 
 impl Received {
-    /// All that came from the target's side: from it, its segment, or through the neighbour to which the client hands its packets.
-    fn side_of(&self, server: IpAddr, neighbour: Option<MacAddr>) -> impl Iterator<Item = &Spans> {
-        let by_mac = neighbour.and_then(|mac| self.macs.get(&mac));
-        [self.hosts.get(&server), self.segments.get(&segment(server)), by_mac].into_iter().flatten()
+    /// Takes in what somebody sent to a host in a stretch of time. Routers speak ICMP for themselves: seeing that shows nothing of what they
+    /// forward, so that it counts for its sender alone.
+    pub(super) fn add(
+        &mut self,
+        (cell, host): (CellId, IpAddr),
+        sender: Sender,
+        span: (Timestamp, Timestamp),
+    ) {
+        let Sender { ip, mac, forwarded } = sender;
+        let (since, until) = span;
+        self.by.insert((cell, host));
+        self.hosts.entry((cell, host, ip)).or_default().add(since, until);
+        if forwarded {
+            self.segments.entry((cell, host, segment(ip))).or_default().add(since, until);
+            if let Some(mac) = mac {
+                self.macs.entry((cell, host, mac)).or_default().add(since, until);
+            }
+        }
+    }
+
+    /// Whether anything at all was sent to a host.
+    pub(super) fn is_to(&self, cell: CellId, host: IpAddr) -> bool {
+        self.by.contains(&(cell, host))
+    }
+
+    /// All that came to a client from the target's side: from it, its segment, or through the neighbour to which the client hands its packets.
+    fn side_of(
+        &self,
+        (cell, client): (CellId, IpAddr),
+        server: IpAddr,
+        neighbour: Option<MacAddr>,
+    ) -> impl Iterator<Item = &Spans> {
+        let by_mac = neighbour.and_then(|mac| self.macs.get(&(cell, client, mac)));
+        let by_segment = self.segments.get(&(cell, client, segment(server)));
+        [self.hosts.get(&(cell, client, server)), by_segment, by_mac].into_iter().flatten()
     }
 
     pub(super) fn seal(&mut self) {
-        self.hosts
-            .values_mut()
-            .chain(self.segments.values_mut())
-            .chain(self.macs.values_mut())
-            .for_each(Spans::seal);
+        let of_hosts = self.hosts.values_mut().chain(self.segments.values_mut());
+        of_hosts.chain(self.macs.values_mut()).for_each(Spans::seal);
     }
+}
+
+/// Who sent something to a host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    pub(super) ip: IpAddr,
+    pub(super) mac: Option<MacAddr>,
+    /// Whether it may have been forwarded: TCP or UDP.
+    pub(super) forwarded: bool,
 }
 
 impl View {
@@ -135,8 +177,7 @@ impl View {
             ));
         }
         let (from, until) = tried.around();
-        let received = self.received.get(&key);
-        let side = || received.into_iter().flat_map(|all| all.side_of(server_ip, client_side.neighbour));
+        let side = || self.received.side_of(key, server_ip, client_side.neighbour);
         if side().any(|spans| spans.meets(from, until)) || self.leaves(cell, client_ip, server_ip, tried) {
             return Sight::Clear;
         }
@@ -146,7 +187,7 @@ impl View {
         if let Some(sight) = self.heard_at_other_times(key, before, after, tried) {
             return sight;
         }
-        if !self.received.contains_key(&key) {
+        if !self.received.is_to(cell, client_ip) {
             return Sight::None(format!(
                 "nothing sent to {client} was ever captured, so its answers would not be seen either"
             ));

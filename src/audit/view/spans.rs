@@ -1,10 +1,12 @@
 //! Stretches of time in which something was heard.
 
+use smallvec::SmallVec;
+
 use crate::model::Timestamp;
 
 /// Stretches in any order; they are asked once they are [sealed](Self::seal).
 #[derive(Clone, Debug, Default)]
-pub struct Spans(Vec<(Timestamp, Timestamp)>);
+pub struct Spans(SmallVec<[(Timestamp, Timestamp); 1]>);
 
 impl Spans {
     /// Adds a stretch. One that goes on from the one before it is joined with it at once: most come in order.

@@ -1,0 +1,407 @@
+//! Findings about conversations that nobody documented or that the site forbids: what has one cause is told together.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::model::Addressee;
+use crate::model::ConversationVerdict;
+use crate::model::Evidence;
+use crate::model::Finding;
+use crate::model::FindingKind;
+use crate::model::Outcome;
+use crate::model::Proofs;
+use crate::model::Severity;
+use crate::model::Sweep;
+
+use super::finding::CITED;
+use super::finding::sentence;
+use super::id;
+use super::judge::Judged;
+
+/// Unanswered or refused attempts of one client at this many services are one scan.
+const SCAN: u64 = 16;
+/// Conversations of one client, or with one server, with the same port and protocol that are told together.
+const SPREAD: usize = 4;
+/// Findings about one service; beyond them one stands for the rest. The first are those of the earliest packets, so that a finding stays
+/// what it is while more come.
+const ALIKE: usize = 32;
+/// Of many conversations told together the first packets of so many; the others are alike.
+const CITED_OF_MANY: usize = 6;
+
+/// All of them, in no order.
+pub fn all(judged: &[Judged]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let strange: Vec<&Judged> = judged.iter().filter(|one| kind(one).is_some()).collect();
+    let rest = scans(strange, &mut findings);
+    let (switched_off, mut rest): (Vec<&Judged>, Vec<&Judged>) =
+        rest.into_iter().partition(|one| one.feature.is_some());
+    rest.extend(of_features(switched_off, &mut findings));
+    let mut alike: BTreeMap<_, Vec<Case<'_>>> = BTreeMap::new();
+    for case in cases(rest) {
+        let Some(main) = case.group.first() else { continue };
+        alike.entry((service_of(main), main.spoke, &main.feature, &main.told.reason)).or_default().push(case);
+    }
+    for mut cases in alike.into_values() {
+        if cases.len() > ALIKE + 1 {
+            cases.sort_by_key(|case| case.group.iter().map(|one| one.told.first).min());
+            let rest: Vec<&Judged> = cases.drain(ALIKE..).flat_map(|case| case.group).collect();
+            findings.extend(of_the_rest(&rest));
+        }
+        findings.extend(cases.iter().filter_map(|case| told_together(&case.group, case.title())));
+    }
+    findings
+}
+
+/// Conversations that are one cause.
+struct Case<'a> {
+    group: Vec<&'a Judged>,
+    shape: Shape,
+}
+
+/// What the conversations of a case have in common.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// It is one.
+    Alone,
+    /// The client.
+    OfOne,
+    /// The server, to which nobody says anything.
+    ToOne,
+}
+
+impl Case<'_> {
+    fn title(&self) -> String {
+        let Some(main) = self.group.first() else { return String::new() };
+        let (many, told, what) = (self.group.len(), &main.told, service(main));
+        let judged = judgement(main);
+        match self.shape {
+            Shape::Alone => format!("{} {} {what} to {}, {judged}", told.client, verb(main), told.server),
+            Shape::OfOne => format!("{} talks {what} to {many} machines, {judged}", told.client),
+            Shape::ToOne => {
+                format!("{many} addresses try {what} of {} and say nothing there, {judged}", told.server)
+            }
+        }
+    }
+}
+
+/// Tells those who scan; hands back what is left.
+fn scans<'a>(strange: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a Judged> {
+    // A port that was opened and left without a word was looked at, not used.
+    let (mut rest, looked_at): (Vec<&Judged>, Vec<&Judged>) =
+        strange.into_iter().partition(|one| one.answered && one.spoke);
+    let mut by_client: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for one in looked_at {
+        by_client.entry(one.key.client).or_default().push(one);
+    }
+    for (client, tried) in by_client {
+        let attempts: u64 = tried.iter().map(|one| one.attempts).sum();
+        if attempts < SCAN {
+            rest.extend(tried);
+            continue;
+        }
+        let title = format!(
+            "{} scans: {attempts} attempts at undocumented services, {}",
+            if client == Sweep::MANY {
+                "somebody (too many addresses to tell apart)".to_owned()
+            } else {
+                client.to_string()
+            },
+            match tried.iter().filter(|one| one.answered).count() {
+                0 if tried.iter().all(|one| is_refused(one)) => "all of them refused".to_owned(),
+                0 => "none of them answered".to_owned(),
+                open => format!("{open} of them open, and nothing said there"),
+            }
+        );
+        findings.extend(told_together(&tried, title));
+    }
+    rest
+}
+
+/// Puts together what one client does to several machines, and what several do to one without a word.
+fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
+    let (silent, mut rest): (Vec<&Judged>, Vec<&Judged>) =
+        conversations.into_iter().partition(|one| !one.spoke);
+    let mut cases = Vec::new();
+    let mut to_one: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for one in silent {
+        to_one.entry((kind(one), one.key.server, one.key.transport, one.key.port)).or_default().push(one);
+    }
+    for group in to_one.into_values() {
+        if group.len() >= SPREAD {
+            cases.push(Case { group, shape: Shape::ToOne });
+        } else {
+            rest.extend(group);
+        }
+    }
+    let mut of_one: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for one in rest {
+        of_one.entry((service_of(one), one.key.client)).or_default().push(one);
+    }
+    for group in of_one.into_values() {
+        if group.len() >= SPREAD {
+            cases.push(Case { group, shape: Shape::OfOne });
+        } else {
+            cases.extend(group.into_iter().map(|one| Case { group: vec![one], shape: Shape::Alone }));
+        }
+    }
+    cases
+}
+
+/// Conversations that belong to more cases of one service than are told one by one.
+fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
+    let main = rest.first()?;
+    let (what, how) = (service(main), if main.answered && main.spoke { "talk" } else { "try" });
+    let title = format!("{} more pairs of machines {how} {what}, {}", rest.len(), judgement(main));
+    let mut told = told_together(rest, title)?;
+    let rule = main.told.rule.as_deref().unwrap_or_default();
+    let feature = main.feature.as_deref().unwrap_or_default();
+    told.id = id::short(&[told.kind.name(), "alike", rule, feature, &what, how, &main.told.reason]);
+    Some(told)
+}
+
+/// What one service is to those who tell it from others: kind of finding, transport, port, protocols, and whether it answers.
+fn service_of(one: &Judged) -> impl Ord + use<'_> {
+    (kind(one), one.key.transport, one.key.port, one.told.protocols.as_slice(), one.answered)
+}
+
+/// What somebody does with a service.
+fn verb(one: &Judged) -> &'static str {
+    match (one.answered, one.spoke) {
+        (true, true) => "talks",
+        (true, false) => "opens, and says nothing on,",
+        (false, _) => "tries",
+    }
+}
+
+/// What is wrong about it.
+fn judgement(one: &Judged) -> &'static str {
+    match kind(one) {
+        Some(FindingKind::Forbidden) => "which the site forbids",
+        _ => "and nobody documented it",
+    }
+}
+
+/// One finding for each feature that the site does not name and that several conversations use; hands back those that are alone.
+fn of_features<'a>(judged: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a Judged> {
+    let mut causes: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for one in judged {
+        causes.entry((kind(one), one.feature.clone())).or_default().push(one);
+    }
+    let mut alone = Vec::new();
+    for ((kind, feature), group) in causes {
+        let (Some(kind), Some(feature), Some(main)) = (kind, feature, group.first()) else { continue };
+        if group.len() == 1 {
+            alone.extend(group);
+            continue;
+        }
+        let clients: BTreeSet<&str> = group.iter().map(|one| one.told.client.as_str()).collect();
+        let servers: BTreeSet<&str> = group.iter().map(|one| one.told.server.as_str()).collect();
+        let services: BTreeSet<String> = group.iter().map(|one| service(one)).collect();
+        let title = format!(
+            "{} to {}, documented only with \"{feature}\", which this site does not name: {}",
+            several(&clients, "machines"),
+            several(&servers, "machines"),
+            services.into_iter().take(SPREAD).collect::<Vec<_>>().join("; ")
+        );
+        if let Some(mut told) = told_together(&group, title) {
+            told.id = id::short(&[kind.name(), "feature", main.told.rule.as_deref().unwrap_or(""), &feature]);
+            findings.push(told);
+        }
+    }
+    alone
+}
+
+/// The one, or how many.
+fn several(names: &BTreeSet<&str>, what: &str) -> String {
+    match names.first() {
+        Some(only) if names.len() == 1 => (*only).to_owned(),
+        _ => format!("{} {what}", names.len()),
+    }
+}
+
+fn kind(one: &Judged) -> Option<FindingKind> {
+    match one.told.verdict {
+        ConversationVerdict::Unexpected => Some(FindingKind::Unexpected),
+        ConversationVerdict::Forbidden => Some(FindingKind::Forbidden),
+        _ => None,
+    }
+}
+
+/// `s7comm on tcp/102`.
+fn service(one: &Judged) -> String {
+    let port = one.told.port.map_or(String::new(), |port| format!("/{port}"));
+    let on = format!("{}{port}", one.told.transport);
+    if one.told.protocols.is_empty() && !one.spoke {
+        on
+    } else if one.told.protocols.is_empty() {
+        format!("something unrecognised on {on}")
+    } else {
+        format!("{} on {on}", one.told.protocols.join(", "))
+    }
+}
+
+fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
+    let main = group.first()?;
+    let kind = kind(main)?;
+    let answered = group.iter().any(|one| one.answered);
+    let severity = match (kind, answered) {
+        (FindingKind::Forbidden, true) => Severity::High,
+        (_, true) => Severity::Medium,
+        (_, false) => Severity::Low,
+    };
+    let mut detail = sentence(&main.told.reason);
+    if !main.told.hosts.is_empty() {
+        detail.push_str(&format!(" The server is known as {}.", main.told.hosts.join(", ")));
+    }
+    let flows: u64 = group.iter().map(|one| one.told.flows).sum();
+    let packets: u64 = group.iter().map(|one| one.told.packets).sum();
+    detail.push_str(&format!(
+        " Seen in {flows} flow{} with {packets} packets.",
+        if flows == 1 { "" } else { "s" }
+    ));
+    let advice = match (&main.feature, kind) {
+        (Some(feature), _) => format!("If this site uses it, add \"{feature}\" to the site's features; else find out who switched it on."),
+        (None, FindingKind::Forbidden) => "Find out who started it and stop it, or change the site's rule.".to_owned(),
+        (None, _) => "Find out what it is for: if it belongs here, add an [[allow]] entry with the reason to the site file; else stop it.".to_owned(),
+    };
+    let mut parts: Vec<&str> = vec![kind.name(), main.told.rule.as_deref().unwrap_or("")];
+    parts.extend(group.iter().map(|one| one.told.id.as_str()));
+    let id = if group.len() > SPREAD {
+        // A sweep's servers differ from capture to capture; its client and service do not. The other way round where many try one.
+        let of_one = group.iter().all(|one| one.told.client == main.told.client);
+        let end = if of_one { &main.told.client } else { &main.told.server };
+        id::short(&[kind.name(), "sweep", end, &main.told.transport.to_string()])
+    } else {
+        id::short(&parts)
+    };
+    Some(Finding {
+        id,
+        kind,
+        severity,
+        title,
+        detail,
+        advice,
+        addressee: Addressee::Site,
+        requirements: Vec::new(),
+        conversations: group.iter().map(|one| one.told.id.clone()).collect(),
+        evidence: Proofs::gathered(&cited(group), CITED)?,
+        counts: true,
+    })
+}
+
+/// The packets of several conversations; of each the first where there are many, which then says whose it is.
+fn cited(group: &[&Judged]) -> Vec<Evidence> {
+    if let [only] = group {
+        return only.told.evidence.iter().cloned().collect();
+    }
+    let whose = |one: &Judged| {
+        let told = &one.told;
+        let port = told.port.map_or(String::new(), |port| format!("/{port}"));
+        format!("{} to {} on {}{port}", told.client, told.server, told.transport)
+    };
+    let few = group.len() <= CITED_OF_MANY;
+    let pieces = group.iter().take(CITED_OF_MANY).flat_map(|one| {
+        let first = Evidence {
+            at: one.told.evidence.first().at,
+            note: format!("the first packet of {}", whose(one)),
+        };
+        let rest = one.told.evidence.iter().skip(1).filter(|_| few);
+        let rest =
+            rest.map(|piece| Evidence { at: piece.at, note: format!("{} ({})", piece.note, whose(one)) });
+        std::iter::once(first).chain(rest)
+    });
+    pieces.collect()
+}
+
+/// Whether each try was answered, by a reset.
+fn is_refused(one: &Judged) -> bool {
+    one.told.outcomes.keys().all(|outcome| *outcome == Outcome::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::model::CellId;
+    use crate::model::ConversationKey;
+    use crate::model::Host;
+    use crate::model::InputId;
+    use crate::model::JudgedConversation;
+    use crate::model::PacketRef;
+    use crate::model::Timestamp;
+    use crate::model::Transport;
+
+    /// An answered conversation over Modbus that nobody documented, whose first packet has that number.
+    fn judged(number: u16, client: u16, server: u16) -> Judged {
+        let host = |n: u16| Ipv4Addr::from_bits(0x0a00_0000 | u32::from(n));
+        let (client, server) = (host(client), host(server));
+        let at = PacketRef::new(Timestamp::from_nanos(i64::from(number)), InputId(0), u64::from(number));
+        Judged {
+            told: JudgedConversation {
+                id: format!("{client}-{server}"),
+                cell: None,
+                client: client.to_string(),
+                server: server.to_string(),
+                transport: Transport::Tcp,
+                port: Some(502),
+                protocols: vec!["modbus"],
+                layers: vec!["modbus"],
+                hosts: Vec::new(),
+                flows: 1,
+                packets: 2,
+                bytes: 200,
+                first: at,
+                last: at,
+                outcomes: BTreeMap::from([(Outcome::Established, 1)]),
+                verdict: ConversationVerdict::Unexpected,
+                rule: None,
+                reason: "no rule covers it".to_owned(),
+                evidence: Proofs::new(at, "its first packet"),
+            },
+            key: ConversationKey {
+                cell: CellId(0),
+                client: Host::Ip(client.into()),
+                server: Host::Ip(server.into()),
+                transport: Transport::Tcp,
+                port: Some(502),
+            },
+            feature: None,
+            answered: true,
+            spoke: true,
+            attempts: 1,
+        }
+    }
+
+    fn pairs(count: u16) -> Vec<Judged> {
+        (0..count).map(|n| judged(count - n, n, 1000 + n)).collect()
+    }
+
+    #[test]
+    fn beyond_so_many_findings_of_one_service_one_stands_for_the_rest() {
+        let few = ALIKE as u16 + 1;
+        assert_eq!(all(&pairs(few)).len(), ALIKE + 1, "one more is told by itself");
+        let told = all(&pairs(few + 99));
+        assert_eq!(told.len(), ALIKE + 1);
+        let rest = told.iter().find(|one| one.conversations.len() > 1).unwrap();
+        assert_eq!(rest.title, "100 more pairs of machines talk modbus on tcp/502, and nobody documented it");
+        let conversations: BTreeSet<&String> = told.iter().flat_map(|one| &one.conversations).collect();
+        assert_eq!(conversations.len(), usize::from(few) + 99, "each conversation is in a finding");
+    }
+
+    #[test]
+    fn findings_that_were_told_stay_while_more_conversations_come() {
+        let ids = |judged: &[Judged]| all(judged).into_iter().map(|one| one.id).collect::<BTreeSet<_>>();
+        let mut plant: Vec<Judged> = (1..=50).map(|n| judged(n, n, 1000 + n)).collect();
+        let before = ids(&plant);
+        plant.extend((51..=90).map(|n| judged(n, n, 1000 + n)));
+        assert_eq!(ids(&plant), before);
+    }
+
+    #[test]
+    fn what_one_client_does_to_several_machines_is_one_finding() {
+        let told = all(&(0..5).map(|n| judged(n + 1, 7, 1000 + n)).collect::<Vec<_>>());
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].title, "10.0.0.7 talks modbus on tcp/502 to 5 machines, and nobody documented it");
+    }
+}
