@@ -110,16 +110,9 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     }
     let complete = seen.first.complete && seen.second.complete;
     let mut proof = Proof { client, facts, open: !complete, ..Proof::default() };
-    if halves().any(|half| half.tls)
-        && let Some(inner) =
-            tls::upgrade(seen, [first, second].map(|half| if half.is_some() { HEADER } else { 0 }))
-    {
-        proof.layers = vec!["amqp", "tls"];
-        proof.client = proof.client.or(inner.client);
-        proof.open = inner.open;
-        for fact in inner.facts.iter() {
-            proof.facts.add(fact.key, fact.value.as_str());
-        }
+    if halves().any(|half| half.tls) {
+        let offsets = [first, second].map(|half| if half.is_some() { HEADER } else { 0 });
+        tls::goes_on(&mut proof, ABOUT.name, seen, offsets);
     }
     proof
 }

@@ -26,7 +26,10 @@ static ABOUT: About = About {
     usual: &["tcp/80", "tcp/8080", "tcp/3128"],
     answers: true,
     facts: &[
-        ("http.version", "each version: 1.0, 1.1, 2"),
+        (
+            "http.version",
+            "each version: 1.0, 1.1, 2; of HTTP/2 nothing more is told, its heads are compressed (RFC 7541)",
+        ),
         ("http.method", "each method"),
         ("http.host", "each host asked for, without its port"),
         ("http.user_agent", "each client program as it calls itself"),

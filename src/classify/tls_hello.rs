@@ -27,7 +27,10 @@ pub const FACTS: &[(&str, &str)] = &[
         "version negotiated, from the ServerHello: ssl2, ssl3, 1.0 to 1.3, dtls1.0, dtls1.2, dtls1.3",
     ),
     ("tls.offered", "each version that the client offers; without the extension, the highest"),
-    ("tls.sni", "server name in the ClientHello (the outer one, where ECH hides another)"),
+    (
+        "tls.sni",
+        "server name in the ClientHello, in lower case: names are compared without regard to it (RFC 6066 section 3); the outer one, where ECH hides another",
+    ),
     ("tls.alpn", "application protocol that the server chose in the clear (before TLS 1.3)"),
     ("tls.alpn.offered", "each application protocol that the client offers"),
     ("tls.alert", "the first alert sent in the clear, a fatal one first: level, name and number"),
