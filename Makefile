@@ -1,5 +1,5 @@
 # The two commands to know: `make demo` shows what spanaudit does, `make test` runs everything that must hold.
-.PHONY: help demo test setup build lint scores fuzz bench instructions degradation live-test replay rate soak month events unit
+.PHONY: help demo test setup build lint scores fuzz bench instructions degradation live-test replay rate flood soak month events unit
 
 DEMO := testdata/cases/vlan-tagged-mirror
 BIN := target/release/spanaudit
@@ -19,6 +19,7 @@ help:
 	@echo "make events  events where they are to arrive: rsyslog, files moved aside, a collector that reads nothing (root)"
 	@echo "make unit    the systemd unit under a systemd of its own: notify, watchdog, reload, rights (root)"
 	@echo "make rate    how fast a watched interface is read without a loss, beside tcpdump (root)"
+	@echo "make flood   ten million connections that never come again, and what memory they take (root)"
 	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
 setup:
@@ -70,6 +71,9 @@ replay: build
 
 rate: build
 	python3 tests/live/rate.py $(BIN)
+
+flood: build
+	python3 tests/live/rate.py $(BIN) --flows 10
 
 soak: build
 	python3 tests/live/soak.py $(BIN) $(or $(SECONDS),600)

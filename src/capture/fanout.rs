@@ -9,12 +9,15 @@ use nix::libc::BPF_ABS;
 use nix::libc::BPF_ADD;
 use nix::libc::BPF_ALU;
 use nix::libc::BPF_AND;
+use nix::libc::BPF_JA;
 use nix::libc::BPF_JEQ;
+use nix::libc::BPF_JGE;
 use nix::libc::BPF_JGT;
 use nix::libc::BPF_JMP;
 use nix::libc::BPF_K;
 use nix::libc::BPF_LD;
 use nix::libc::BPF_LDX;
+use nix::libc::BPF_LEN;
 use nix::libc::BPF_MEM;
 use nix::libc::BPF_MISC;
 use nix::libc::BPF_MOD;
@@ -41,6 +44,10 @@ const NETWORK: u32 = 0xfff0_0000;
 const IPV4: u32 = 0x0800;
 const IPV6: u32 = 0x86dd;
 
+/// The shortest frames that hold both addresses: an Ethernet header with two tags, and the header of IPv4 or IPv6.
+const LEAST_IPV4: u32 = 22 + 20;
+const LEAST_IPV6: u32 = 22 + 40;
+
 /// Scratch cells: one address, the other one, and a product on its way.
 const ONE: u32 = 0;
 const OTHER: u32 = 1;
@@ -48,19 +55,58 @@ const PRODUCT: u32 = 2;
 
 /// The program for so many shards and rings. What is neither IPv4 nor IPv6 goes to the first ring, where address resolution is at home.
 pub(super) fn program(shards: u32, rings: u32) -> Vec<sock_filter> {
+    spread(shards, rings, &[plain(BPF_RET | BPF_A, 0)], &[plain(BPF_RET | BPF_K, 0)], &[], &[])
+}
+
+/// A filter that lets in what the program gives to one ring, and of that what another filter lets in: for sockets that share no packets, each
+/// of which sees all. What is too short to have its addresses loaded, on which a filter ends, goes to the first ring.
+pub(super) fn filter(shards: u32, rings: u32, ring: u32, and: &[sock_filter]) -> Vec<sock_filter> {
+    let refuse = plain(BPF_RET | BPF_K, 0);
+    // Where these jumps go is set below.
+    let ours = [jump(ring, 0, 1), plain(BPF_JMP | BPF_JA, 0), refuse];
+    let rest: &[sock_filter] = if ring == 0 { &ours[1..2] } else { &ours[2..] };
+    let long_enough = |least: u32| [plain(BPF_LD | BPF_LEN, 0), at_least(least)];
+    let mut code = spread(shards, rings, &ours, rest, &long_enough(LEAST_IPV4), &long_enough(LEAST_IPV6));
+    let end = code.len();
+    for (at, one) in code.iter_mut().enumerate().filter(|(_, one)| u32::from(one.code) == BPF_JMP | BPF_JA) {
+        one.k = u32::try_from(end - at - 1).unwrap_or(0);
+    }
+    match and {
+        // linux/if_packet.h: any number beyond a packet's length lets all of it in.
+        [] => code.push(plain(BPF_RET | BPF_K, u32::MAX)),
+        _ => code.extend_from_slice(and),
+    }
+    code
+}
+
+/// The code that works out the ring: what it does with it, what it does with all else, and what it asks before it loads addresses.
+fn spread(
+    shards: u32,
+    rings: u32,
+    end: &[sock_filter],
+    rest: &[sock_filter],
+    before_ipv4: &[sock_filter],
+    before_ipv6: &[sock_filter],
+) -> Vec<sock_filter> {
     let mut code = vec![
         plain(BPF_LD | BPF_W | BPF_ABS, PROTOCOL),
-        // Jumps count from the next instruction; that of IPv6 is set below.
+        // Jumps count from the next instruction; those that miss are set below.
         jump(IPV4, 0, 0),
     ];
+    let mut misses = vec![1];
+    misses.extend((!before_ipv4.is_empty()).then(|| code.len() + before_ipv4.len() - 1));
+    code.extend_from_slice(before_ipv4);
     for (at, cell) in [(12, ONE), (16, OTHER)] {
         code.push(plain(BPF_LD | BPF_W | BPF_ABS, NETWORK + at));
         code.push(plain(BPF_ST, cell));
     }
-    mix(&mut code, shards, rings);
-    let ipv4 = code.len() - 2;
+    mix(&mut code, shards, rings, end);
+    let ipv6 = code.len();
+    code.push(plain(BPF_LD | BPF_W | BPF_ABS, PROTOCOL));
     code.push(jump(IPV6, 0, 0));
-    let ask = code.len() - 1;
+    let mut last = vec![ipv6 + 1];
+    last.extend((!before_ipv6.is_empty()).then(|| code.len() + before_ipv6.len() - 1));
+    code.extend_from_slice(before_ipv6);
     for (at, cell) in [(8, ONE), (24, OTHER)] {
         code.push(plain(BPF_LD | BPF_W | BPF_ABS, NETWORK + at));
         for word in 1..4 {
@@ -72,16 +118,16 @@ pub(super) fn program(shards: u32, rings: u32) -> Vec<sock_filter> {
         }
         code.push(plain(BPF_ST, cell));
     }
-    mix(&mut code, shards, rings);
-    let ipv6 = code.len() - ask - 1;
-    code.push(plain(BPF_RET | BPF_K, 0));
-    set_miss(&mut code, 1, ipv4);
-    set_miss(&mut code, ask, ipv6);
+    mix(&mut code, shards, rings, end);
+    let other = code.len();
+    code.extend_from_slice(rest);
+    misses.into_iter().for_each(|at| set_miss(&mut code, at, ipv6 - at - 1));
+    last.into_iter().for_each(|at| set_miss(&mut code, at, other - at - 1));
     code
 }
 
-/// Hashes the two cells and says which ring.
-fn mix(code: &mut Vec<sock_filter>, shards: u32, rings: u32) {
+/// Hashes the two cells to a ring, and ends with what is done with it.
+fn mix(code: &mut Vec<sock_filter>, shards: u32, rings: u32, end: &[sock_filter]) {
     code.extend([
         // The smaller one first.
         plain(BPF_LD | BPF_MEM, ONE),
@@ -105,8 +151,8 @@ fn mix(code: &mut Vec<sock_filter>, shards: u32, rings: u32) {
         // A power of two, as the pipeline's number of shards is.
         plain(BPF_ALU | BPF_AND | BPF_K, shards - 1),
         plain(BPF_ALU | BPF_MOD | BPF_K, rings),
-        plain(BPF_RET | BPF_A, 0),
     ]);
+    code.extend_from_slice(end);
 }
 
 fn plain(code: u32, k: u32) -> sock_filter {
@@ -116,6 +162,11 @@ fn plain(code: u32, k: u32) -> sock_filter {
 
 fn jump(equal: u32, hit: u8, miss: u8) -> sock_filter {
     sock_filter { code: (BPF_JMP | BPF_JEQ | BPF_K) as u16, jt: hit, jf: miss, k: equal }
+}
+
+/// Goes on where the accumulator is no less, else to where misses go.
+fn at_least(least: u32) -> sock_filter {
+    sock_filter { code: (BPF_JMP | BPF_JGE | BPF_K) as u16, jt: 0, jf: 0, k: least }
 }
 
 fn set_miss(code: &mut [sock_filter], at: usize, miss: usize) {
@@ -134,6 +185,8 @@ mod tests {
     use crate::model::pair::of_pair;
 
     /// The kernel's interpreter for what the program uses (net/core/filter.c), over an IP packet of that ethertype.
+    ///
+    /// A frame is said to have an Ethernet header with two tags.
     fn run(code: &[sock_filter], ethertype: u32, packet: &[u8]) -> u32 {
         let (mut a, mut x, mut cells, mut at) = (0_u32, 0_u32, [0_u32; 16], 0);
         loop {
@@ -145,6 +198,11 @@ mod tests {
                     let from = (one.k - NETWORK) as usize;
                     let Some(word) = packet.get(from..from + 4) else { return 0 };
                     a = u32::from_be_bytes(word.try_into().unwrap());
+                }
+                c if c == BPF_LD | BPF_LEN => a = 22 + packet.len() as u32,
+                c if c == BPF_JMP | BPF_JA => at += one.k as usize,
+                c if c == BPF_JMP | BPF_JGE | BPF_K => {
+                    at += usize::from(if a >= one.k { one.jt } else { one.jf });
                 }
                 c if c == BPF_LD | BPF_MEM => a = cells[one.k as usize],
                 c if c == BPF_LDX | BPF_MEM => x = cells[one.k as usize],
@@ -211,5 +269,40 @@ mod tests {
         assert_eq!(run(&code, 0x0806, &[1; 40]), 0);
         // A header that ends too early.
         assert_eq!(run(&code, IPV4, &[0x45; 14]), 0);
+    }
+
+    #[test]
+    fn filters_let_every_packet_in_once_and_where_the_program_sends_it() {
+        // What another filter lets in: packets whose time to live is not 1.
+        let and = [
+            plain(BPF_LD | BPF_W | BPF_ABS, NETWORK + 8),
+            plain(BPF_ALU | BPF_RSH | BPF_K, 24),
+            jump(1, 1, 0),
+            plain(BPF_RET | BPF_K, 262_144),
+            plain(BPF_RET | BPF_K, 0),
+        ];
+        for rings in [2, 3, 8] {
+            let code = program(64, rings);
+            let filters: Vec<_> = (0..rings).map(|ring| filter(64, rings, ring, &[])).collect();
+            let narrow: Vec<_> = (0..rings).map(|ring| filter(64, rings, ring, &and)).collect();
+            for number in 0..600_u32 {
+                let mut packet: Vec<u8> = (0..40).map(|at| (number * 31 + at * at * 7) as u8).collect();
+                packet[8] = (number % 2 + 1) as u8;
+                let ethertype = [IPV4, IPV6, 0x0806][number as usize % 3];
+                let short = number % 5 == 0;
+                packet.truncate(if short { 12 } else { 40 });
+                let home = run(&code, ethertype, &packet);
+                let lets = |filters: &[Vec<sock_filter>]| -> Vec<u32> {
+                    (0..)
+                        .zip(filters)
+                        .filter(|(_, code)| run(code, ethertype, &packet) > 0)
+                        .map(|(ring, _)| ring)
+                        .collect()
+                };
+                assert_eq!(lets(&filters), [home], "{number} of {rings}");
+                let passes = packet[8] != 1;
+                assert_eq!(lets(&narrow), if passes { vec![home] } else { vec![] }, "{number} of {rings}");
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use pcap::Active;
 use pcap::Capture;
 use pcap::Error;
 
+use crate::capture::fanout;
 use crate::capture::socket;
 use crate::capture::source::CaptureError;
 use crate::capture::source::Polled;
@@ -46,10 +47,8 @@ const MOST_AT_ONCE: usize = 4096;
 /// An interface that is listened to.
 pub struct Live {
     capture: Capture<Active>,
-    /// Of several rings the first one keeps another that shares with nobody: one that shares can't be bound to an interface again.
+    /// Each of several rings keeps another that shares with nobody: one that shares can't be bound to an interface again.
     spare: Option<Spare>,
-    /// Whether what came through this ring comes through the first one's now.
-    retired: bool,
     link: LinkType,
     /// The packet handed out by [`Source::poll`], copied out of the ring: it has to outlive the call that found it. Reused for each.
     bytes: Vec<u8>,
@@ -96,13 +95,12 @@ pub fn open_live(options: &LiveOptions) -> Result<Live, CaptureError> {
     let capture = open_capture(options)?;
     let link = link_of(&capture);
     let spare = match options.ring {
-        (0, rings) if rings > 1 && options.patient => Some(Spare::open(options)?),
+        (_, rings) if rings > 1 && options.patient => Some(Spare::open(options)?),
         _ => None,
     };
     Ok(Live {
         capture,
         spare,
-        retired: false,
         link,
         bytes: Vec::new(),
         at: PacketRef::default(),
@@ -123,24 +121,36 @@ struct Spare {
     used: bool,
 }
 
+/// The smallest ring, in bytes.
+const LEAST_BUFFER: u32 = 1 << 20;
 /// What no packet passes: the least there is of any is its link header.
 const NOTHING: &str = "less 0";
 
 impl Spare {
     fn open(options: &LiveOptions) -> Result<Self, CaptureError> {
+        // All of them together are as large as one.
+        let buffer = (options.buffer / options.ring.1.max(1)).max(LEAST_BUFFER);
         let filter = Some(NOTHING.to_owned());
-        Ok(Self { capture: open_capture(&LiveOptions { filter, ..options.clone() })?, used: false })
+        Ok(Self { capture: open_capture(&LiveOptions { filter, buffer, ..options.clone() })?, used: false })
     }
 
-    /// Binds it to an interface, and lets in what is asked for.
+    /// Binds it to an interface, and lets in what the ring had before. A group can't be joined after the first time that its members are
+    /// bound, so it is a filter of its own that leaves what is for other rings.
     fn take_over(&mut self, interface: u32, options: &LiveOptions) -> bool {
-        // What came in before the filter was set is old; a pending error of the interface that went is told once or twice.
+        // A pending error of the interface that went is told once or twice.
         for _ in 0..MOST_ERRORS {
             while self.capture.dispatch(Some(MOST_AT_ONCE), |_| ()).is_ok_and(|count| count > 0) {}
         }
-        let filter = options.filter.as_deref().unwrap_or_default();
-        socket::bind(self.capture.as_raw_fd(), interface, options.promiscuous).is_ok()
-            && self.capture.filter(filter, true).is_ok()
+        // Filters first: once it is bound, not one packet is to come in that is another ring's.
+        let socket = self.capture.as_raw_fd();
+        let (ring, rings) = options.ring;
+        let asked = options.filter.as_deref().unwrap_or_default();
+        self.capture.filter(asked, true).is_ok()
+            && socket::filter_of(socket).is_ok_and(|asked| {
+                let own = fanout::filter(options.shards, rings, ring, &asked);
+                socket::set_filter(socket, &own).is_ok()
+            })
+            && socket::bind(socket, interface, options.promiscuous).is_ok()
     }
 }
 
@@ -157,23 +167,29 @@ impl Live {
             .map(AsRawFd::as_raw_fd)
     }
 
-    /// What is listened to, in words.
-    pub fn about(&self) -> String {
+    /// What is listened to, in words, a line each.
+    pub fn about(&self) -> Vec<String> {
         let LiveOptions { interface, filter, snaplen, buffer, promiscuous, .. } = &self.options;
-        format!(
-            "{interface}: link type {}, {} MB ring, {snaplen} bytes a packet, {}promiscuous, {}, {} time stamps in nanoseconds (of {}){}{}",
-            self.link.0,
-            buffer >> 20,
-            if *promiscuous { "" } else { "not " },
-            filter.as_ref().map_or("no filter".to_owned(), |filter| format!("filter '{filter}'")),
-            self.options.stamps.name(),
-            clocks(&self.capture).into_iter().map(Stamps::name).collect::<Vec<_>>().join(", "),
-            if self.wire.state() == State::Up { "" } else { "; it is DOWN" },
-            match self.wire.addresses() {
-                0 => "",
-                _ => "; it has an IP address, so this machine itself may speak there",
-            },
-        )
+        let state = match self.wire.state() {
+            State::Up => "up",
+            State::Down | State::Gone => "DOWN",
+        };
+        let filter = filter.as_ref().map_or("no filter".to_owned(), |filter| format!("filter '{filter}'"));
+        let promiscuous = if *promiscuous { "" } else { "not " };
+        let clocks: Vec<&str> = clocks(&self.capture).into_iter().map(Stamps::name).collect();
+        let mut lines = vec![
+            format!("{interface}: {state}, link type {}, {promiscuous}promiscuous, {filter}", self.link.0),
+            format!("{interface}: {} MB ring, {snaplen} bytes a packet", buffer >> 20),
+            format!(
+                "{interface}: {} time stamps in nanoseconds (it has: {})",
+                self.options.stamps.name(),
+                clocks.join(", ")
+            ),
+        ];
+        if self.wire.addresses() > 0 {
+            lines.push(format!("{interface}: it has an IP address, so this machine itself may speak there"));
+        }
+        lines
     }
 
     /// Asks the kernel how many packets it lost.
@@ -189,10 +205,6 @@ impl Live {
     pub fn drain_now(&mut self, most: usize, take: &mut dyn FnMut(&Packet<'_>)) -> Polled {
         if self.left == 0 || self.options.stop.load(Ordering::Relaxed) {
             return self.end();
-        }
-        if self.retired {
-            // The first ring tells when the interface goes away once more.
-            return Polled::Idle;
         }
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(most).min(MOST_AT_ONCE);
         let Self { capture, input, last, link, options, .. } = self;
@@ -275,16 +287,12 @@ impl Live {
         }
     }
 
-    /// Listens to another interface. Of several rings the first takes everything from now on, and those of the other threads rest: what is at
-    /// home there is handed on as a copy.
+    /// Listens to another interface.
     fn listen_to(&mut self, interface: u32) -> bool {
         if socket::bind(self.capture.as_raw_fd(), interface, self.options.promiscuous).is_ok() {
             return true;
         }
-        let Some(spare) = &mut self.spare else {
-            self.retired = self.options.ring.0 > 0;
-            return self.retired;
-        };
+        let Some(spare) = &mut self.spare else { return false };
         if spare.used || !spare.take_over(interface, &self.options) {
             return false;
         }
@@ -352,12 +360,14 @@ impl Source for Live {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let (name, times) = (&self.input.name, self.wire.outages());
-        if times > 0 && !self.retired {
+        // All rings of an interface lose it together.
+        let (ring, rings) = self.options.ring;
+        if times > 0 && ring == 0 {
             notes.push(format!("{name} was down or away {times} times: what passed then was not seen"));
         }
-        if self.spare.as_ref().is_some_and(|spare| spare.used) {
+        if ring == 0 && self.spare.as_ref().is_some_and(|spare| spare.used) {
             notes.push(format!(
-                "{name} was taken out and put back: all of it comes through one ring since, until the watch is started anew"
+                "{name} was taken out and put back: it comes through {rings} smaller rings since, until the watch is started anew"
             ));
         }
         notes
@@ -366,7 +376,6 @@ impl Source for Live {
     fn down(&self) -> Vec<String> {
         match self.wire.state() {
             State::Up => Vec::new(),
-            _ if self.retired => Vec::new(),
             State::Down | State::Gone => vec![self.input.name.clone()],
         }
     }

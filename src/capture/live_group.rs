@@ -84,7 +84,7 @@ pub fn open_rings(options: &[LiveOptions], rings: u32, shards: u32) -> Result<Ve
     for interface in options {
         let mut group = None;
         for ring in 0..rings {
-            let live = open_live(&LiveOptions { ring: (ring, rings), ..interface.clone() })?;
+            let live = open_live(&LiveOptions { ring: (ring, rings), shards, ..interface.clone() })?;
             let shared = socket::share(live.descriptor(), group, &program);
             group = Some(shared.map_err(|error| CaptureError::Live {
                 interface: interface.interface.clone(),
@@ -117,7 +117,7 @@ impl LiveGroup {
 
     /// What is listened to, in words: its name, link type and state.
     pub fn about(&self) -> Vec<String> {
-        self.lives.iter().map(Live::about).collect()
+        self.lives.iter().flat_map(Live::about).collect()
     }
 
     /// Takes what is there from every interface and holds it. Says whether there was something, and whether all have ended.

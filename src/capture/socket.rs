@@ -54,12 +54,8 @@ pub fn share(socket: i32, group: Option<u16>, program: &[libc::sock_filter]) -> 
     if let Some(id) = group {
         return Ok(id);
     }
-    let whole = libc::sock_fprog {
-        len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-        filter: program.as_ptr().cast_mut(),
-    };
     // The kernel copies the program, whose length is its own, and writes nothing to it (fanout_set_data_cbpf).
-    set(socket, PACKET_FANOUT_DATA, &whole)?;
+    set(socket, PACKET_FANOUT_DATA, &whole(program)?)?;
     let mut word: u32 = 0;
     let mut length = size_of::<u32>() as libc::socklen_t;
     // SAFETY: both pointers are to live locals, and `length` says how many bytes the first one has.
@@ -75,6 +71,49 @@ pub fn share(socket: i32, group: Option<u16>, program: &[libc::sock_filter]) -> 
     told(done)?;
     // The lower half is the id.
     Ok(word as u16)
+}
+
+/// The filter that a socket has in the kernel; none lets everything in.
+pub fn filter_of(socket: i32) -> io::Result<Vec<libc::sock_filter>> {
+    let mut filter = Vec::new();
+    // First how many instructions there are, then what they are: of this option the length counts instructions (net/core/filter.c, sk_get_filter).
+    let count = get_filter(socket, &mut filter)?;
+    filter.resize(count, libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 });
+    let told = if count > 0 { get_filter(socket, &mut filter)? } else { 0 };
+    filter.truncate(told);
+    Ok(filter)
+}
+
+fn get_filter(socket: i32, room: &mut [libc::sock_filter]) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(room.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel writes no more instructions than `length` says there is room for, none where it is 0; both pointers are to live memory.
+    let done = unsafe {
+        libc::getsockopt(socket, libc::SOL_SOCKET, SO_GET_FILTER, room.as_mut_ptr().cast(), &raw mut length)
+    };
+    told(done)?;
+    Ok(length as usize)
+}
+
+/// Puts a filter in the place of the one that a socket has.
+pub fn set_filter(socket: i32, program: &[libc::sock_filter]) -> io::Result<()> {
+    let whole = whole(program)?;
+    // SAFETY: the pointer is to a whole `sock_fprog` that outlives the call, as does the program, which the kernel copies (sk_attach_filter).
+    let done = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const whole).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    told(done)
+}
+
+/// A program as the kernel takes it. The pointer is to write through as C has it; nothing is written.
+fn whole(program: &[libc::sock_filter]) -> io::Result<libc::sock_fprog> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(libc::sock_fprog { len, filter: program.as_ptr().cast_mut() })
 }
 
 /// Who can put the time on an interface's packets, in the words of pcap-tstamp(7): numbers of PCAP_TSTAMP_*.
@@ -103,6 +142,8 @@ unsafe extern "C" {
 /// linux/if_packet.h: PACKET_FANOUT_CBPF, and PACKET_FANOUT_FLAG_UNIQUEID.
 const FANOUT_BY_PROGRAM: u32 = 6;
 const FANOUT_UNIQUE_ID: u32 = 0x2000;
+/// asm-generic/socket.h: the same number as SO_ATTACH_FILTER, told apart by reading it.
+const SO_GET_FILTER: i32 = libc::SO_ATTACH_FILTER;
 /// linux/if_packet.h.
 const PACKET_FANOUT_DATA: i32 = 22;
 

@@ -1,7 +1,8 @@
 //! `spanaudit watch`: the audit live, for months.
 
+mod places;
+
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,16 +205,10 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
     let (mut sources, mut opened) = arguments.open()?;
     // Everything from here on is opened as the user that the watch runs as, so that it can be opened again.
     let outlets = arguments.outlets()?;
-    if let Some(folder) = &arguments.evidence {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            Problem::new(
-                format!("--evidence {}: {error}", folder.display()),
-                "name a folder that may be made",
-            )
-        })?;
-    }
+    arguments.try_folders()?;
     let store = arguments.store()?;
     let http = arguments.bind()?;
+    opened.lines.extend(arguments.places());
     opened.lines.extend(arguments.confine(&opened.captures)?);
     if arguments.check {
         opened.lines.iter().for_each(|line| screen.line(line));
@@ -300,6 +295,15 @@ impl Arguments {
                 ..capture::LiveOptions::default()
             })
             .collect();
+        if let Some(twice) = (1..)
+            .zip(&self.interface)
+            .find_map(|(at, name)| self.interface.get(at..)?.contains(name).then_some(name))
+        {
+            return Err(Problem::new(
+                format!("-i {twice} is given twice"),
+                "each of its packets would count as a copy of itself",
+            ));
+        }
         let groups = capture::open_rings(&options, self.threads, pipeline::LIVE_SHARDS)?;
         let mut lines = groups.first().map(capture::LiveGroup::about).unwrap_or_default();
         if self.threads > 1 {
@@ -317,24 +321,12 @@ impl Arguments {
         Ok((rings, Opened { lines, captures }))
     }
 
-    fn bind(&self) -> Result<Option<watch::Http>, Problem> {
-        let bind = |listen: &watch::Listen| {
-            watch::Http::bind(listen).map_err(|error| {
-                Problem::new(format!("--http: {error}"), "is another watch using the address?")
-            })
-        };
-        self.http.as_ref().map(bind).transpose()
-    }
-
     /// Gives up what the watch has no use for. A capture that is only read needs no rights to begin with.
     fn confine(&self, captures: &[i32]) -> Result<Vec<String>, Problem> {
         if captures.is_empty() {
             return Ok(Vec::new());
         }
-        let folder = |path: &Path| match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let folder = places::folder;
         let mut needs = watch::Needs { captures: captures.to_vec(), ..watch::Needs::default() };
         needs.read.extend(self.site.file().iter().map(|file| folder(file)));
         needs.read.extend(self.site.ruleset.iter().map(PathBuf::from));
@@ -344,58 +336,13 @@ impl Arguments {
         for to in self.destinations() {
             match to.contains("://") {
                 true => needs.network = true,
-                false if to != "-" => needs.write.push(folder(Path::new(&to))),
+                false if to != "-" => needs.write.push(folder(to.as_ref())),
                 false => {}
             }
         }
         needs.network |= matches!(self.http, Some(watch::Listen::Loopback(_)));
         let told = watch::confine(&needs);
         told.map_err(|why| Problem::new(why, "the kernel has to have seccomp (CONFIG_SECCOMP_FILTER)"))
-    }
-
-    /// Every place where events go.
-    fn outlets(&self) -> Result<Vec<Box<dyn watch::Outlet>>, Problem> {
-        let mut outlets: Vec<Box<dyn watch::Outlet>> = Vec::new();
-        for to in self.destinations() {
-            if to == "-" {
-                outlets.push(Box::new(watch::Stdout));
-            } else if to.contains("://") {
-                let address = to.parse::<watch::Address>().map_err(|why| {
-                    Problem::new(format!("--events {to}: {why}"), "as in syslog://10.0.0.5:514")
-                })?;
-                outlets.push(Box::new(watch::Syslog::new(address, &host_name())));
-            } else {
-                let size = self.events_size.saturating_mul(1 << 20);
-                let journal = watch::Journal::open(Path::new(&to), size, self.events_keep);
-                outlets.push(Box::new(journal.map_err(|error| {
-                    Problem::new(
-                        format!("--events {to}: {error}"),
-                        "name a file in a folder that exists and that you may write to",
-                    )
-                })?));
-            }
-        }
-        Ok(outlets)
-    }
-
-    /// Where events go; where nobody says it and nobody looks on, to standard output.
-    fn destinations(&self) -> Vec<String> {
-        if self.events.is_empty() && !super::screen::is_terminal() {
-            return vec!["-".to_owned()];
-        }
-        self.events.clone()
-    }
-
-    fn store(&self) -> Result<Option<watch::Store>, Problem> {
-        let open = |folder: &PathBuf| {
-            watch::Store::open(folder).map_err(|why| {
-                Problem::new(
-                    format!("--state {}: {why}", folder.display()),
-                    "is another watch using it? A folder that can't be read is to be moved away, not repaired",
-                )
-            })
-        };
-        self.state.as_ref().map(open).transpose()
     }
 
     fn plan(&self, site: &Site) -> watch::Plan {
@@ -465,11 +412,6 @@ fn controls() -> Result<watch::Controls, Problem> {
     flag::register(SIGHUP, Arc::clone(&controls.reload)).map_err(caught)?;
     flag::register(SIGUSR1, Arc::clone(&controls.report)).map_err(caught)?;
     Ok(controls)
-}
-
-/// This machine's name, as the kernel has it: nobody is asked.
-fn host_name() -> String {
-    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }
 
 /// Each of the shards has its share of a bound, of one at least.

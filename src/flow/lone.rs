@@ -141,6 +141,17 @@ impl Lones {
         Some(lone)
     }
 
+    /// Gives back the room of a fuller moment: places at the end that no SYN has.
+    pub fn trim(&mut self) {
+        self.free.sort_unstable();
+        while self.free.last().is_some_and(|&last| last as usize + 1 == self.all.len()) {
+            self.free.pop();
+            self.all.pop();
+        }
+        self.all.shrink_to(2 * self.all.len());
+        self.free.shrink_to(2 * self.free.len());
+    }
+
     /// The oldest, by order of arrival.
     pub fn oldest(&self) -> Option<(u32, &Lone)> {
         Some((self.oldest, self.all.get(self.oldest as usize)?))

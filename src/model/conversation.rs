@@ -1,8 +1,9 @@
 //! A conversation: all flows of one (cell, client, server, transport, server port), client ports folded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::{CellId, FlowRecord, Host, Outcome, PacketRef, Sweep, Transport};
+use super::{CellId, FlowRecord, Host, Outcome, PacketRef, SideRecord, Sweep, Transport};
 
 /// What makes a conversation one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,10 +39,14 @@ pub type WholeFlow = Box<FlowRecord>;
 /// The flows kept whole at each end of a conversation's life; the rest is counted.
 pub const KEPT_EACH_END: usize = 24;
 
+/// From this length on a flow may be a stretch of a connection that goes on: such are told once a day, each as a flow of its own.
+const STRETCH: Duration = Duration::from_secs(12 * 3600);
+
 /// The most names kept of a conversation's server; the first in their order are, whatever the order of arrival.
 pub const MOST_HOSTS: usize = 512;
 
-/// All flows of one conversation, told together. Folding is commutative, so that the order in which flows end does not matter.
+/// All flows of one conversation, told together. Folding is commutative, so that the order in which flows end does not matter; stretches of
+/// one connection are told in their order.
 #[derive(Clone, Debug)]
 pub struct Conversation {
     /// What makes it one.
@@ -136,11 +141,32 @@ impl Conversation {
         self.first = self.first.min(flow.first);
         self.last = self.last.max(flow.last);
         let place = self.attempts.partition_point(|known| known.first <= flow.first);
+        // Of a connection that is polled for months the first day and the latest tell what all between them do.
+        let alike = if is_quiet_stretch(&flow) { self.stretches_of(&flow) } else { [None; 2] };
         self.attempts.insert(place, flow);
+        if let [Some(one), Some(other)] = alike {
+            // The middle one of the three, by where they stand now.
+            let now = |at: usize| at + usize::from(at >= place);
+            let mut three = [now(one), place, now(other)];
+            three.sort_unstable();
+            self.attempts.remove(three[1]);
+        }
         if self.attempts.len() > most {
             // The one in the middle goes: what stays are the earliest and the latest, whatever the order of arrival.
             self.attempts.remove(most / 2);
         }
+    }
+
+    /// Where the quiet stretches of the same connection stand.
+    fn stretches_of(&self, flow: &FlowRecord) -> [Option<usize>; 2] {
+        let same = |known: &FlowRecord| {
+            known.client == flow.client
+                && known.outcome == flow.outcome
+                && known.from_client.syn.first == flow.from_client.syn.first
+                && is_quiet_stretch(known)
+        };
+        let mut places = (0..).zip(&self.attempts).filter(|(_, known)| same(known)).map(|(at, _)| at);
+        [places.next(), places.next()]
     }
 
     /// The flows kept whole, in the order of their first packets.
@@ -151,5 +177,100 @@ impl Conversation {
     /// The same, for what is learnt once all flows have ended.
     pub fn attempts_mut(&mut self) -> impl Iterator<Item = &mut FlowRecord> {
         self.attempts.iter_mut().map(|flow| &mut **flow)
+    }
+}
+
+/// Whether a flow is a long stretch in which both ends spoke and nothing went wrong.
+fn is_quiet_stretch(flow: &FlowRecord) -> bool {
+    let quiet = |side: &SideRecord| {
+        side.payload_packets > 0
+            && side.fin.is_none()
+            && side.reset.is_none()
+            // The latest message may wait for its answer.
+            && side.unacknowledged.count <= 1
+            && side.unanswered.count <= 1
+    };
+    flow.last.time.since(flow.first.time) >= STRETCH
+        && flow.errors.is_empty()
+        && flow.reason.is_none()
+        && quiet(&flow.from_client)
+        && quiet(&flow.from_server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Classification;
+    use crate::model::Endpoint;
+    use crate::model::InputId;
+    use crate::model::RoleBasis;
+    use crate::model::Series;
+    use crate::model::Timestamp;
+
+    const HOUR: i64 = 3_600_000_000_000;
+
+    /// A stretch of the connection that was opened by this packet, from one hour to another.
+    fn stretch(opened: u64, hours: (i64, i64)) -> FlowRecord {
+        let at = |hour: i64| PacketRef::new(Timestamp::from_nanos(hour * HOUR), InputId(0), hour as u64 + 1);
+        let syn = Some(PacketRef::new(Timestamp::MIN, InputId(0), opened));
+        let side = SideRecord { packets: 200, payload_packets: 100, ..SideRecord::default() };
+        let end = |last, port| Endpoint { host: Host::Ip([10, 0, 0, last].into()), port: Some(port) };
+        FlowRecord {
+            transport: Transport::Tcp,
+            cell: CellId(0),
+            client: end(1, 20_000),
+            server: end(2, 502),
+            role_basis: RoleBasis::Handshake,
+            classification: Classification::default(),
+            outcome: Outcome::Established,
+            reason: None,
+            from_client: SideRecord {
+                syn: Series { count: 1, first: syn, last: syn, ..Series::default() },
+                ..side.clone()
+            },
+            from_server: side,
+            errors: Vec::new(),
+            first: at(hours.0),
+            last: at(hours.1),
+            vlans: Vec::new(),
+            tunnels: Vec::new(),
+            hosts: Vec::new(),
+        }
+    }
+
+    fn hours(conversation: &Conversation) -> Vec<i64> {
+        conversation.attempts().map(|flow| flow.first.time.as_nanos() / HOUR).collect()
+    }
+
+    #[test]
+    fn of_a_connection_that_goes_on_for_months_the_first_day_and_the_latest_stay() {
+        let mut conversation = Conversation::new(stretch(1, (0, 24)));
+        for day in 1..100 {
+            conversation.fold(stretch(1, (24 * day, 24 * day + 24)));
+            // Another connection of the same conversation has its own.
+            conversation.fold(stretch(2, (24 * day + 1, 24 * day + 25)));
+        }
+        assert_eq!(hours(&conversation), [0, 25, 24 * 99, 24 * 99 + 1]);
+        assert_eq!(conversation.flows, 199);
+    }
+
+    #[test]
+    fn a_day_on_which_something_went_wrong_stays() {
+        let mut conversation = Conversation::new(stretch(1, (0, 24)));
+        for day in 1..10 {
+            let mut flow = stretch(1, (24 * day, 24 * day + 24));
+            flow.from_server.payload_packets = u64::from(day != 5);
+            conversation.fold(flow);
+        }
+        assert_eq!(hours(&conversation), [0, 120, 216]);
+    }
+
+    #[test]
+    fn short_flows_all_stay_within_the_bound() {
+        let mut conversation = Conversation::new(stretch(1, (0, 1)));
+        for hour in 1..40 {
+            conversation.fold(stretch(1, (hour, hour + 1)));
+        }
+        assert_eq!(conversation.attempts().len(), 40);
     }
 }

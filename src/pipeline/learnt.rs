@@ -197,6 +197,15 @@ impl Learnt {
         self.sweeps.know_only(self.conversations.keys());
     }
 
+    /// Gives back the room of a fuller moment.
+    pub fn trim(&mut self) {
+        self.conversations.shrink_to(2 * self.conversations.len());
+        self.lookups.shrink_to(2 * self.lookups.len());
+        self.endpoints.shrink_to(2 * self.endpoints.len());
+        self.leases.shrink_to(2 * self.leases.len());
+        self.sweeps.trim();
+    }
+
     /// Folds a lone SYN into its client's sweep, where it is part of one.
     pub fn fold_try(&mut self, lone: &Lone, why: Leaves, bounds: &Bounds) -> bool {
         let place = lone.place();
@@ -260,7 +269,7 @@ pub fn fold(
         if let Some(known) = conversations.get_mut(&key) {
             return add(known, record, true, whole);
         }
-        if conversations.len() >= room.conversations.saturating_mul(2 * ANSWERED) {
+        if conversations.len() >= room.conversations.saturating_mul(ANSWERED + 1) {
             *left_out.entry("flows whose conversations were only counted").or_default() += 1;
             return;
         }

@@ -318,6 +318,7 @@ impl Shard {
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
         learnt.sweeps.forget(since);
         learnt.count_whole();
+        learnt.trim();
         self.table.trim();
     }
 

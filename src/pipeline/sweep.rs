@@ -112,6 +112,13 @@ impl Sweeps {
         self.folded.retain(|_, folded| folded.last.time >= since);
     }
 
+    /// Gives back the room of a fuller moment.
+    pub fn trim(&mut self) {
+        self.kept.shrink_to(2 * self.kept.len());
+        self.folded.shrink_to(2 * self.folded.len());
+        self.known.shrink_to(2 * self.known.len());
+    }
+
     /// All that was folded. Sums and sets: the order in which shards are asked makes no difference.
     pub fn add_to(self, told: &mut BTreeMap<(CellId, Option<Host>), Sweep>) {
         // In no order, into a tree.

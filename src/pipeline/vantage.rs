@@ -103,12 +103,19 @@ impl View {
         self.hosts = hosts;
     }
 
-    /// Makes room for hosts and pairs that were not there before, once hosts have left the inventory: `left` are the marks of the others.
+    /// Makes room for hosts and pairs that were not there before, once hosts have left the inventory: `left` are the marks of the others. A pair goes
+    /// with the first of its hosts that was heard in it.
     pub fn forget(&mut self, left: &HashSet<u64, FixedState>) {
         self.told.retain(|mark| left.contains(mark));
+        let is_left = |cell: CellId, host: Host, heard: bool| !heard || left.contains(&mark(&(cell, host)));
+        self.pairs.retain(|&(cell, low, high), seen| {
+            is_left(cell, low, seen.low) && is_left(cell, high, seen.high)
+        });
         if self.pairs.len() >= self.most {
             self.pairs.clear();
         }
+        self.told.shrink_to(2 * self.told.len());
+        self.pairs.shrink_to(2 * self.pairs.len());
     }
 
     /// How often a host was not told of for want of room.

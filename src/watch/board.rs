@@ -61,6 +61,8 @@ pub struct Look {
     pub at: Duration,
     /// How long it took.
     pub took: Duration,
+    /// How long its parts took, in their order.
+    pub laps: Vec<(&'static str, Duration)>,
     /// Looks so far.
     pub number: u64,
     /// Events told so far.
@@ -71,6 +73,8 @@ pub struct Look {
     pub conditions: Vec<&'static str>,
     /// Packets kept as evidence, and those that are cited and could not be kept.
     pub evidence: (u64, u64),
+    /// What is written besides events, and whether that failed the last time.
+    pub failing: [(&'static str, bool); 3],
 }
 
 #[derive(Default)]

@@ -1,14 +1,15 @@
 //! The system calls that the watch may make, once everything is open: an allow list, and what of the allowed is refused all the same (seccomp).
 //!
-//! Two filters are in force. What is on no list gets `ENOSYS`, so that a C library that tries a newer call falls back on the older one that
-//! it knows (as from `clone3` to `clone`): whoever builds with another one is not locked out by a number that nobody thought of. What is
-//! refused by its arguments gets `EPERM`. Nothing is killed: a wrong guess here must not cost a plant its eyes, and an operation that is
-//! refused tells so where it is told of all its errors.
+//! What is on no list gets `ENOSYS`, so that a C library that tries a newer call falls back on the older one that it knows: whoever builds
+//! with another one is not locked out by a number that nobody thought of. What is refused by its arguments gets `EPERM`. Nothing is killed: a
+//! wrong guess here must not cost a plant its eyes, and an operation that is refused tells so where it is told of all its errors. What is
+//! refused is noted in the kernel's log, but for what every C library tries each time that it starts a thread.
+
+mod install;
 
 use std::collections::BTreeMap;
 
 use nix::libc;
-use seccompiler::BpfProgram;
 use seccompiler::SeccompAction;
 use seccompiler::SeccompCmpArgLen;
 use seccompiler::SeccompCmpOp;
@@ -16,26 +17,35 @@ use seccompiler::SeccompCondition;
 use seccompiler::SeccompFilter;
 use seccompiler::SeccompRule;
 
+use install::install;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Failed = Box<dyn std::error::Error>;
 
 /// Restricts this thread, and all that it starts. `captures` are the descriptors of the capture, `network` says that syslog or HTTP on a
 /// loopback address need sockets. Returns how many calls are allowed.
 pub fn restrict(captures: &[i32], network: bool) -> Result<usize, Failed> {
-    let (allowed, refused) = (allowed()?, refused(captures, network)?);
+    let (mut allowed, refused) = (allowed()?, refused(captures, network)?);
     let count = allowed.len();
+    // Of several filters the one that refuses decides (seccomp(2)), so that these stay refused though the list has them.
+    let tried: Rules = TRIED.iter().map(|&call| (call, Vec::new())).collect();
+    allowed.extend(tried.clone());
     let not_known = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
     let not_permitted = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     // The allow list comes last: it has no room for another filter.
-    for (rules, otherwise, matched) in
-        [(refused, SeccompAction::Allow, not_permitted), (allowed, not_known, SeccompAction::Allow)]
-    {
+    for (rules, otherwise, matched, noted) in [
+        (tried, SeccompAction::Allow, not_known.clone(), false),
+        (refused, SeccompAction::Allow, not_permitted, true),
+        (allowed, not_known, SeccompAction::Allow, true),
+    ] {
         let filter = SeccompFilter::new(rules, otherwise, matched, std::env::consts::ARCH.try_into()?)?;
-        let program: BpfProgram = filter.try_into()?;
-        seccompiler::apply_filter(&program)?;
+        install(filter.try_into()?, noted)?;
     }
     Ok(count)
 }
+
+/// What is refused without a note: a C library tries it before the older call that it then takes.
+const TRIED: &[i64] = &[libc::SYS_clone3];
 
 /// Files: what is read, written, moved aside and locked.
 const FILES: &[i64] = &[

@@ -92,10 +92,9 @@ pub fn confine(needs: &Needs) -> Result<Vec<String>, String> {
     });
     let allowed = calls::restrict(&needs.captures, needs.network)
         .map_err(|error| format!("the system call filter can't be set: {error}"))?;
-    told.push(format!(
-        "system calls: {allowed} allowed; no programs, no executable memory, no new packet sockets, nothing sent on a capture{}",
-        if needs.network { "" } else { ", no network" }
-    ));
+    told.push(format!("system calls: {allowed} allowed; no programs, no executable memory"));
+    let network = if needs.network { "" } else { ", no network" };
+    told.push(format!("system calls: no new packet sockets, nothing sent on a capture{network}"));
     Ok(told)
 }
 

@@ -1,5 +1,6 @@
 //! Where looks become reports and events: the thread beside the one that reads packets.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,6 @@ use super::event::About;
 use super::event::Event;
 use super::event::Level;
 use super::exhibits::Exhibits;
-use super::memory::Memory;
 use super::mirror::Ear;
 use super::mirror::Mirror;
 use super::past::Past;
@@ -29,6 +29,12 @@ use super::sink::Sink;
 use super::store;
 use super::store::Store;
 use super::tracker::Tracker;
+
+/// What is written besides events, and may fail.
+const STATE: &str = "state";
+const REPORT: &str = "report";
+const EVIDENCE: &str = "evidence";
+const FALLIBLE: [&str; 3] = [STATE, REPORT, EVIDENCE];
 
 /// What whoever sits at the terminal is to hear.
 #[derive(Clone, Debug)]
@@ -101,7 +107,8 @@ pub struct Setup {
 /// The desk.
 pub struct Desk {
     setup: Setup,
-    memory: Memory,
+    /// The number of the last event.
+    seq: u64,
     tracker: Tracker,
     mirror: Mirror,
     board: Arc<Board>,
@@ -115,24 +122,27 @@ pub struct Desk {
     undelivered: Vec<Arc<Event>>,
     /// How far each outlet has come.
     delivered: Vec<Arc<Counts>>,
-    /// Whether the store took nothing the last time: told once.
-    store_fails: bool,
+    /// What could not be written the last time.
+    failing: BTreeSet<&'static str>,
+    /// Events to be told with the next ones.
+    pending: Vec<Event>,
 }
 
 impl Desk {
     /// Takes up where an earlier run left off, where there is a store.
     pub fn new(mut setup: Setup, board: Arc<Board>) -> Self {
         let memory = setup.store.as_mut().map(Store::recall).unwrap_or_default();
-        let undelivered = setup.store.as_ref().and_then(|store| store.undelivered().ok()).unwrap_or_default();
-        let past = setup.store.as_mut().and_then(|store| store.past(&setup.words).ok()).unwrap_or_default();
-        let kept = setup.store.as_ref().and_then(|store| store.packets().ok()).unwrap_or_default();
+        let undelivered = setup.store.as_mut().map(Store::undelivered).unwrap_or_default();
+        let past = setup.store.as_mut().map(|store| store.past(&setup.words)).unwrap_or_default();
+        let kept = setup.store.as_mut().map(Store::packets).unwrap_or_default();
         let exhibits = Exhibits::restored(kept);
         Self {
             tracker: Tracker::restored(&memory, setup.keep),
             mirror: Mirror::new(setup.silence),
-            memory,
+            seq: memory.seq,
             delivered: setup.sinks.iter().map(Sink::counts).collect(),
-            store_fails: false,
+            failing: BTreeSet::new(),
+            pending: Vec::new(),
             board,
             looks: 0,
             began: false,
@@ -168,10 +178,13 @@ impl Desk {
     }
 
     fn look(&mut self, snapshot: Snapshot, recent: &Recent, ear: &Ear, why: Why) -> Option<Report> {
-        let began = self.board.elapsed();
+        let board = Arc::clone(&self.board);
+        let mut laps = Laps::begin(&board);
         let observed = snapshot.join();
+        laps.end("join");
         let now = observed.vantage.last;
         let mut report = audit::audit(observed, &self.setup.site, self.setup.audit);
+        laps.end("audit");
         let mut events = Vec::new();
         if !self.began {
             self.began = true;
@@ -179,25 +192,32 @@ impl Desk {
         }
         events.extend(self.mirror.look(&report, ear, now));
         events.extend(self.tracker.compare(&report, now, why == Why::Last));
+        laps.end("compare");
         self.past.add_to(&mut report, self.tracker.open_findings(), self.setup.keep);
         self.exhibits.gather(&report, recent);
+        laps.end("evidence");
         if why == Why::Last {
             let detail = format!("the watch ends: {}", report.conclusion.name());
             let about = About::Condition { condition: "stopped", detail: detail.clone() };
             events.push(Event::new(&report.site.name, now, "watch-stopped", Level::Notice, detail, about));
         }
         self.tell(events, Some(&report), now, why == Why::Last);
+        laps.end("tell");
+        self.save_growth(&report, now, why == Why::Last);
+        laps.end("save");
         self.looks += 1;
         let report = Arc::new(report);
         self.board.publish(Look {
             report: Arc::clone(&report),
             at: self.board.elapsed(),
-            took: self.board.elapsed().saturating_sub(began),
+            took: laps.all(),
+            laps: laps.done,
             number: self.looks,
-            events: self.memory.seq,
+            events: self.seq,
             open: self.tracker.open_findings().len() as u64,
             conditions: self.mirror.raised().collect(),
             evidence: self.exhibits.counts(),
+            failing: FALLIBLE.map(|what| (what, self.failing.contains(what))),
         });
         if why != Why::Due {
             self.write(&report);
@@ -207,24 +227,46 @@ impl Desk {
 
     /// Writes the report, and the packets of its findings.
     fn write(&mut self, report: &Report) {
-        if let Some(archive) = &self.setup.archive
-            && let Err(error) = archive.write(report)
-        {
-            let path = archive.path().display();
-            (self.setup.hear)(Word::Trouble(format!("{path}: the report could not be written: {error}")));
+        if let Some(archive) = &self.setup.archive {
+            let error = archive.write(report).err();
+            let why = error.map(|error| format!("{}: {error}", archive.path().display()));
+            self.note(REPORT, why);
         }
-        if let Some(folder) = &self.setup.evidence
-            && let Err(error) = evidence::write_kept(folder, report, &|at| {
+        if let Some(folder) = &self.setup.evidence {
+            let written = evidence::write_kept(folder, report, &|at| {
                 self.exhibits.packet(at).map(|kept| evidence::KeptPacket {
                     link: kept.link,
                     interface: kept.interface,
                     original: kept.original,
                     bytes: &kept.bytes,
                 })
-            })
-        {
-            (self.setup.hear)(Word::Trouble(format!("the evidence could not be written: {error}")));
+            });
+            self.note(EVIDENCE, written.err().map(|error| error.to_string()));
         }
+    }
+
+    /// Notes whether something could be written. When that changes it is told, with the next events: nobody reads a sensor's screen.
+    fn note(&mut self, what: &'static str, why: Option<String>) {
+        let fails = why.is_some();
+        if fails == self.failing.contains(what) {
+            return;
+        }
+        let (event, level, detail) = match why {
+            Some(why) => {
+                self.failing.insert(what);
+                ("write-failed", Level::Error, format!("the {what} could not be written: {why}"))
+            }
+            None => {
+                self.failing.remove(what);
+                ("write-recovered", Level::Notice, format!("the {what} is written again"))
+            }
+        };
+        if fails {
+            (self.setup.hear)(Word::Trouble(detail.clone()));
+        }
+        let about = About::Condition { condition: what, detail: detail.clone() };
+        let now = self.board.figures().last;
+        self.pending.push(Event::new(&self.setup.site.name, now, event, level, detail, about));
     }
 
     /// The first events of a run.
@@ -234,7 +276,7 @@ impl Desk {
             None => "the watch begins".to_owned(),
             Some(earlier) => format!(
                 "the watch goes on where an earlier run left off: {} findings open, last alive at {}; what came between was not seen{}",
-                self.memory.findings.len(),
+                self.tracker.open_findings().len(),
                 crate::report::rfc3339(earlier),
                 self.past.lag().map(|lag| format!(", {lag}")).unwrap_or_default()
             ),
@@ -252,20 +294,21 @@ impl Desk {
 
     /// Numbers events, keeps them where they outlive this run, then hands them out.
     fn tell(&mut self, events: Vec<Event>, report: Option<&Report>, now: Option<Timestamp>, last: bool) {
-        let events: Vec<Arc<Event>> = events
+        let events: Vec<Arc<Event>> = std::mem::take(&mut self.pending)
             .into_iter()
+            .chain(events)
             .map(|mut event| {
-                self.memory.seq += 1;
-                event.seq = self.memory.seq;
+                self.seq += 1;
+                event.seq = self.seq;
                 Arc::new(event)
             })
             .collect();
-        self.tracker.remember(&mut self.memory);
         // First what must not be lost is on disk, then it is told: a crash between the two tells it twice, never not at all.
         let arrived = self.arrived();
         if let Some(store) = &mut self.setup.store {
             let saved = store.save(&store::Snapshot {
-                memory: &self.memory,
+                seq: self.seq,
+                tracker: &self.tracker,
                 exhibits: &self.exhibits,
                 events: &events,
                 arrived,
@@ -273,13 +316,10 @@ impl Desk {
                 now,
                 last,
             });
-            if let Err(error) = &saved
-                && !self.store_fails
-            {
-                let path = store.path().display().to_string();
-                (self.setup.hear)(Word::Trouble(format!("{path}: the state could not be saved: {error}")));
-            }
-            self.store_fails = saved.is_err();
+            let why = saved.err().map(|error| format!("{}: {error}", store.path().display()));
+            let moved = store.moved_aside();
+            self.note(STATE, why);
+            self.note_moved(moved);
         }
         for event in std::mem::take(&mut self.undelivered).into_iter().chain(events) {
             for sink in &self.setup.sinks {
@@ -287,6 +327,32 @@ impl Desk {
             }
             (self.setup.hear)(Word::Event(event));
         }
+    }
+
+    /// What nothing waits for is saved once everything is told.
+    fn save_growth(&mut self, report: &Report, now: Option<Timestamp>, last: bool) {
+        let Some(store) = &mut self.setup.store else { return };
+        if let Err(error) = store.save_growth(report, now, last) {
+            let why = format!("{}: {error}", store.path().display());
+            self.note(STATE, Some(why));
+        }
+    }
+
+    /// What earlier runs left could not be read, and was moved aside.
+    fn note_moved(&mut self, moved: Option<String>) {
+        let Some(why) = moved else { return };
+        let detail = format!("what earlier runs left can't be read, and is begun anew: {why}");
+        (self.setup.hear)(Word::Trouble(detail.clone()));
+        let about = About::Condition { condition: STATE, detail: detail.clone() };
+        let now = self.board.figures().last;
+        self.pending.push(Event::new(
+            &self.setup.site.name,
+            now,
+            "state-unreadable",
+            Level::Error,
+            detail,
+            about,
+        ));
     }
 
     /// The number up to which every outlet has its events.
@@ -304,5 +370,30 @@ impl Desk {
             // What fails here is told again by the next run, which does no harm.
             let _ = store.arrived(arrived);
         }
+    }
+}
+
+/// How long the parts of a look take.
+struct Laps<'a> {
+    board: &'a Board,
+    began: Duration,
+    last: Duration,
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl<'a> Laps<'a> {
+    fn begin(board: &'a Board) -> Self {
+        let now = board.elapsed();
+        Self { board, began: now, last: now, done: Vec::new() }
+    }
+
+    fn end(&mut self, part: &'static str) {
+        let now = self.board.elapsed();
+        self.done.push((part, now.saturating_sub(self.last)));
+        self.last = now;
+    }
+
+    fn all(&self) -> Duration {
+        self.last.saturating_sub(self.began)
     }
 }

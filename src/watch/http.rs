@@ -36,6 +36,15 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Listen {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Loopback(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl std::str::FromStr for Listen {
     type Err = String;
 
@@ -70,8 +79,11 @@ impl Http {
             Listen::Loopback(address) => Server::http(address),
             Listen::Unix(path) => {
                 use std::os::unix::fs::FileTypeExt;
-                // What an earlier run left behind is in the way; anything but a socket is not ours to remove.
+                // What an earlier run left behind is in the way; anything but a socket is not ours to remove, nor one that somebody answers on.
                 if std::fs::symlink_metadata(path).is_ok_and(|about| about.file_type().is_socket()) {
+                    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                        return Err(io::ErrorKind::AddrInUse.into());
+                    }
                     std::fs::remove_file(path)?;
                 }
                 Server::http_unix(path)
@@ -200,6 +212,19 @@ mod tests {
         {
             assert_eq!(is_local(Some(host)), local, "{host}");
         }
+    }
+
+    #[test]
+    fn a_socket_that_somebody_answers_on_is_left_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let listen = Listen::Unix(path.clone());
+        let first = Http::bind(&listen).unwrap();
+        assert_eq!(Http::bind(&listen).err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        drop(first);
+        // One that an earlier run left behind.
+        drop(std::os::unix::net::UnixListener::bind(folder.path().join("left.sock")).unwrap());
+        Http::bind(&Listen::Unix(folder.path().join("left.sock"))).unwrap();
     }
 
     #[test]

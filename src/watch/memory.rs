@@ -33,6 +33,16 @@ pub struct OpenFinding {
     pub carried: bool,
 }
 
+impl OpenFinding {
+    /// Whether nothing but the time when it was last seen is another.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { title, kind, requirements, conversations, seen: _, counts, print, carried } = self;
+        (title, kind, requirements, conversations)
+            == (&other.title, &other.kind, &other.requirements, &other.conversations)
+            && (counts, print, carried) == (&other.counts, &other.print, &other.carried)
+    }
+}
+
 /// Everything that was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {

@@ -124,6 +124,17 @@ impl Page {
         self.count("looks", "Times the traffic was judged", look.number);
         self.count("events", "Events told, those of earlier runs among them", look.events);
         self.seconds("look", "How long the last look took to judge", look.took.as_secs_f64());
+        let parts = Family::<Labels, Float>::default();
+        for (part, took) in &look.laps {
+            parts.get_or_create(&label("part", part)).set(took.as_secs_f64());
+        }
+        let about = "How long the parts of the last look took";
+        self.0.register_with_unit("look_part", about, Unit::Seconds, parts);
+        let failing = gauges();
+        for (what, fails) in look.failing {
+            failing.get_or_create(&label("what", what)).set(i64::from(fails));
+        }
+        self.0.register("write_failing", "Whether the last try to write it failed", failing);
         let age = board.elapsed().saturating_sub(look.at);
         self.seconds("look_age", "Since the last look", age.as_secs_f64());
         self.set("findings_open", "Open findings, those left open by an earlier run among them", look.open);

@@ -33,6 +33,7 @@ use super::desk::Task;
 use super::desk::Why;
 use super::resident::Resident;
 
+use looks::Ease;
 use looks::Looking;
 
 /// Packets between two looks at the clock while they come without pause.
@@ -189,6 +190,7 @@ struct Round<'a> {
     resident: Resident,
     /// The look that is being taken.
     looking: Option<Looking>,
+    ease: Ease,
     figures: Figures,
     steps: Vec<i64>,
     /// Whether the wire was silent when it was last asked.
@@ -235,6 +237,7 @@ impl<'a> Round<'a> {
             time: CaptureTime::default(),
             resident: Resident::open(),
             looking: None,
+            ease: Ease::default(),
             figures: Figures::default(),
             steps: Vec::new(),
             silent: true,
@@ -259,6 +262,7 @@ impl<'a> Round<'a> {
     /// Reads packets where they lie, and sees to everything else between them.
     fn read(&mut self, bench: &mut dyn Bench) -> Result<(), CaptureError> {
         loop {
+            let began = self.clock.elapsed();
             let Self { intake: Intake::Own(source), pipeline, .. } = self else { return Ok(()) };
             let (mut count, mut first, mut last) = (0_u64, None, Timestamp::MIN);
             let polled = source.drain(TURN, &mut |packet| {
@@ -275,7 +279,10 @@ impl<'a> Round<'a> {
             }
             match polled {
                 Polled::Packet => self.silent = false,
-                Polled::Idle => self.silent = true,
+                Polled::Idle => {
+                    self.silent = true;
+                    self.ease.add(now.saturating_sub(began));
+                }
                 Polled::End => return Ok(()),
             }
             if self.upkeep(now, self.silent, bench) {
@@ -293,6 +300,9 @@ impl<'a> Round<'a> {
             let count = going.packets.saturating_sub(self.packets);
             if let Some(last) = going.last.filter(|_| count > 0) {
                 self.heard(last, last, count, now);
+            }
+            if going.silent {
+                self.ease.add(GLANCE);
             }
             self.silent = going.silent && count == 0;
             if going.over || self.upkeep(now, self.silent, bench) {

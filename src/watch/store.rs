@@ -1,8 +1,10 @@
 //! What outlives a run: an embedded store that survives a crash and a power cut at any moment (redb: copy on write, checksummed).
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +33,14 @@ use super::rows::ConversationRow;
 use super::rows::FindingRow;
 use super::rows::Reader;
 use super::rows::RequirementRow;
+use super::tracker::Tracker;
+
+use changes::CONVERSATION;
+use changes::REQUIREMENT;
+use changes::Rows;
+use changes::save_findings;
+use changes::save_standings;
+use changes::save_told;
 
 /// `seq`, `alive`, `counted`: numbers.
 const FIGURES: TableDefinition<'_, &str, i64> = TableDefinition::new("figures");
@@ -52,8 +62,6 @@ const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("
 type PacketRow = (u16, u32, u32, &'static [u8]);
 const PACKETS: TableDefinition<'_, (i64, u64), PacketRow> = TableDefinition::new("packets");
 
-/// The most conversations kept.
-const MOST_CONVERSATIONS: usize = 65_536;
 /// Capture time between two savings of all that grows by itself; what is told as an event is saved with it. Where many conversations
 /// grow, time passes in proportion, so that a busy plant does not wear its disk out: the report says as of when they are.
 const GROWTH: i64 = 5_000_000_000;
@@ -65,13 +73,17 @@ const MOST_EVENTS: u64 = 10_000;
 const CACHE: usize = 16 << 20;
 /// The name of the file within the state folder. The number grows with its shape.
 const FILE: &str = "watch-1.redb";
+/// What is added to it where it can't be read: it is moved aside, for a sensor must not stay blind for the sake of what it remembers.
+const ASIDE: &str = "unreadable.redb";
 /// Capture time between two notes that the watch is alive.
 const ALIVE: i64 = 5_000_000_000;
 
-/// What there is to save.
+/// What is told, and has to be on disk first.
 pub struct Snapshot<'a> {
+    /// The number of the last event.
+    pub seq: u64,
     /// What was told.
-    pub memory: &'a Memory,
+    pub tracker: &'a Tracker,
     /// The packets of open findings.
     pub exhibits: &'a Exhibits,
     /// Events about to be told.
@@ -86,13 +98,16 @@ pub struct Snapshot<'a> {
     pub last: bool,
 }
 
-/// Entries by kind and id: packets of a conversation, the hash of anything else.
-type Entries = BTreeMap<(char, String), u64>;
-
 /// The store.
 pub struct Store {
     path: PathBuf,
-    database: Database,
+    /// `None` after an error, until it is opened anew.
+    database: Option<Database>,
+    may_move: bool,
+    /// Why what was there before could not be read, and where it is now.
+    moved_aside: Option<String>,
+    /// The error that says that the file is not to be read.
+    unreadable: Option<redb::Error>,
     /// What is in it, so that only changes are written.
     saved: Memory,
     alive: Option<Timestamp>,
@@ -100,22 +115,24 @@ pub struct Store {
     last_counted: Option<Timestamp>,
     /// Packets in it.
     packets: BTreeSet<Key>,
-    /// When entries were last saved, how long they may wait for the next time, and what each was then: packets of a conversation, the hash of anything else.
+    /// Entries of reports in it.
+    rows: Rows,
+    /// When counts of conversations were last saved, and how long they may wait for the next time.
     grown: Option<Timestamp>,
     wait: i64,
-    entries: Entries,
 }
 
 impl Store {
-    /// Opens the store in a folder, or makes one there. The error is in words.
-    pub fn open(folder: &Path) -> Result<Self, String> {
+    /// Opens the store in a folder, or makes one there; what can't be read is moved aside, if it `may_move`. The error is in words.
+    pub fn open(folder: &Path, may_move: bool) -> Result<Self, String> {
         std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
         let path = folder.join(FILE);
-        let database =
-            Builder::new().set_cache_size(CACHE).create(&path).map_err(|error| error.to_string())?;
         let mut store = Self {
             path,
-            database,
+            database: None,
+            may_move,
+            moved_aside: None,
+            unreadable: None,
             saved: Memory::default(),
             alive: None,
             last_alive: None,
@@ -123,10 +140,55 @@ impl Store {
             grown: None,
             wait: GROWTH,
             packets: BTreeSet::new(),
-            entries: BTreeMap::new(),
+            rows: Rows::default(),
         };
-        store.read().map_err(|error| error.to_string())?;
+        store.open_anew().map_err(|error| error.to_string())?;
         Ok(store)
+    }
+
+    /// Opens the file where it is not open: after an error the library takes nothing more until that is done. What is not to be read is
+    /// moved aside.
+    fn open_anew(&mut self) -> Result<(), redb::Error> {
+        if self.database.is_some() {
+            return Ok(());
+        }
+        let opened = match self.unreadable.take() {
+            Some(error) => Err(error),
+            None => self.open_file(),
+        };
+        let Err(error) = opened else { return Ok(()) };
+        self.database = None;
+        if !self.may_move || !is_unreadable(&error) {
+            return Err(error);
+        }
+        let aside = self.path.with_extension(ASIDE);
+        std::fs::rename(&self.path, &aside)?;
+        self.moved_aside = Some(format!("{error}; the file is {} now", aside.display()));
+        self.open_file()
+    }
+
+    /// Opens the file and reads what was told, and of what else there is.
+    fn open_file(&mut self) -> Result<(), redb::Error> {
+        self.database = Some(Builder::new().set_cache_size(CACHE).create(&self.path)?);
+        self.packets.clear();
+        self.rows = Rows::default();
+        self.read()?;
+        let read = self.database()?.begin_read()?;
+        for entry in read.open_table(ENTRIES)?.iter()? {
+            let (key, _) = entry?;
+            let (kind, id) = key.value();
+            self.rows.know(kind, id);
+        }
+        Ok(())
+    }
+
+    fn database(&self) -> Result<&Database, redb::Error> {
+        self.database.as_ref().ok_or(redb::Error::DatabaseClosed)
+    }
+
+    /// Why the file that was there could not be read, and where it is now; told once.
+    pub fn moved_aside(&mut self) -> Option<String> {
+        self.moved_aside.take()
     }
 
     /// Its file.
@@ -140,40 +202,55 @@ impl Store {
     }
 
     /// What earlier runs saw. `words` are the names of all protocols.
-    pub fn past(&mut self, words: &[&'static str]) -> Result<Past, redb::Error> {
+    pub fn past(&mut self, words: &[&'static str]) -> Past {
+        let past = self.read_past(words);
+        self.or_nothing(past)
+    }
+
+    /// What could be read; else nothing, and the file is opened anew before it is written to.
+    fn or_nothing<T: Default>(&mut self, read: Result<T, redb::Error>) -> T {
+        read.unwrap_or_else(|error| {
+            self.database = None;
+            self.unreadable = Some(error).filter(is_unreadable);
+            T::default()
+        })
+    }
+
+    fn read_past(&self, words: &[&'static str]) -> Result<Past, redb::Error> {
         let reader = Reader { words, input: InputId::default() };
         let mut past = Past { alive: self.last_alive, counted: self.last_counted, ..Past::default() };
-        let read = self.database.begin_read()?;
+        let read = self.database()?.begin_read()?;
         for entry in read.open_table(ENTRIES)?.iter()? {
             let (key, bytes) = entry?;
             let ((kind, id), bytes) = (key.value(), bytes.value());
             let id = id.to_owned();
             // What an older build wrote and this one can't read is left out: it comes again when it is seen again.
-            let kind = match kind {
-                "c" => {
+            match kind {
+                CONVERSATION => {
                     let row = serde_json::from_slice::<ConversationRow>(bytes).ok();
-                    past.conversations.extend(row.and_then(|row| Some((id.clone(), row.read(&reader)?))));
-                    'c'
+                    past.conversations.extend(row.and_then(|row| Some((id, row.read(&reader)?))));
                 }
-                "r" => {
+                REQUIREMENT => {
                     let row = serde_json::from_slice::<RequirementRow>(bytes).ok();
-                    past.requirements.extend(row.and_then(|row| Some((id.clone(), row.read(&reader)?))));
-                    'r'
+                    past.requirements.extend(row.and_then(|row| Some((id, row.read(&reader)?))));
                 }
                 _ => {
                     let row = serde_json::from_slice::<FindingRow>(bytes).ok();
-                    past.findings.extend(row.and_then(|row| Some((id.clone(), row.read(&reader)?))));
-                    'f'
+                    past.findings.extend(row.and_then(|row| Some((id, row.read(&reader)?))));
                 }
-            };
-            self.entries.insert((kind, id), 0);
+            }
         }
         Ok(past)
     }
 
     /// Events of an earlier run that may not have arrived.
-    pub fn undelivered(&self) -> Result<Vec<Event>, redb::Error> {
-        let read = self.database.begin_read()?;
+    pub fn undelivered(&mut self) -> Vec<Event> {
+        let events = self.read_undelivered();
+        self.or_nothing(events)
+    }
+
+    fn read_undelivered(&self) -> Result<Vec<Event>, redb::Error> {
+        let read = self.database()?.begin_read()?;
         let mut events = Vec::new();
         for row in read.open_table(EVENTS)?.iter()? {
             let (seq, row) = row?;
@@ -192,8 +269,13 @@ impl Store {
     }
 
     /// The packets of findings that an earlier run left open.
-    pub fn packets(&self) -> Result<BTreeMap<Key, Kept>, redb::Error> {
-        let read = self.database.begin_read()?;
+    pub fn packets(&mut self) -> BTreeMap<Key, Kept> {
+        let packets = self.read_packets();
+        self.or_nothing(packets)
+    }
+
+    fn read_packets(&self) -> Result<BTreeMap<Key, Kept>, redb::Error> {
+        let read = self.database()?.begin_read()?;
         let mut packets = BTreeMap::new();
         for row in read.open_table(PACKETS)?.iter()? {
             let (key, row) = row?;
@@ -204,67 +286,50 @@ impl Store {
         Ok(packets)
     }
 
-    /// Writes what changed.
+    /// Writes what changed of what is told. After an error the file is opened anew the next time.
     pub fn save(&mut self, state: &Snapshot<'_>) -> Result<(), redb::Error> {
-        let &Snapshot { memory, exhibits, events, arrived, report, now, last } = state;
-        let since = |before: Option<Timestamp>, span: i64| match (before, now) {
-            (Some(before), Some(now)) => (now.as_nanos() - before.as_nanos()).abs() >= span,
-            (_, now) => now.is_some(),
-        };
-        let grown = last || since(self.grown, self.wait);
-        if events.is_empty() && !since(self.alive, ALIVE) && !last {
+        self.whole(|store| store.try_save(state))
+    }
+
+    /// Does something with the file, which is closed where that fails.
+    fn whole(&mut self, work: impl FnOnce(&mut Self) -> Result<(), redb::Error>) -> Result<(), redb::Error> {
+        let done = self.open_anew().and_then(|()| work(self));
+        let Err(error) = done else { return Ok(()) };
+        self.database = None;
+        if is_unreadable(&error) {
+            let told = redb::Error::Corrupted(error.to_string());
+            self.unreadable = Some(error);
+            return Err(told);
+        }
+        Err(error)
+    }
+
+    fn try_save(&mut self, state: &Snapshot<'_>) -> Result<(), redb::Error> {
+        let &Snapshot { seq, tracker, exhibits, events, arrived, report, now, last } = state;
+        if events.is_empty() && !is_due(self.alive, now, ALIVE) && !last {
             return Ok(());
         }
-        let (mut entries, mut changed) = (BTreeMap::new(), 0);
-        let told = report.filter(|_| grown || !events.is_empty());
-        let write = self.database.begin_write()?;
+        let write = self.database()?.begin_write()?;
         {
             let mut figures = write.open_table(FIGURES)?;
-            figures.insert("seq", i64::try_from(memory.seq).unwrap_or(i64::MAX))?;
+            figures.insert("seq", i64::try_from(seq).unwrap_or(i64::MAX))?;
             if let Some(now) = now {
                 figures.insert("alive", now.as_nanos())?;
             }
-            let mut table = write.open_table(REQUIREMENTS)?;
-            for (id, standing) in &memory.requirements {
-                if self.saved.requirements.get(id) != Some(standing) {
-                    let mechanism = standing.mechanism.as_deref().unwrap_or_default();
-                    table.insert(id.as_str(), (standing.verdict.as_str(), mechanism))?;
-                }
-            }
-            for id in self.saved.requirements.keys().filter(|id| !memory.requirements.contains_key(*id)) {
-                table.remove(id.as_str())?;
-            }
-            let mut table = write.open_table(FINDINGS)?;
-            for (id, open) in &memory.findings {
-                if self.saved.findings.get(id) != Some(open) {
-                    let (requirements, conversations) =
-                        (open.requirements.join("\n"), open.conversations.join("\n"));
-                    table.insert(
-                        id.as_str(),
-                        (
-                            open.title.as_str(),
-                            open.kind.as_str(),
-                            requirements.as_str(),
-                            conversations.as_str(),
-                            open.print.as_str(),
-                            open.seen,
-                            open.counts,
-                        ),
-                    )?;
-                }
-            }
-            for id in self.saved.findings.keys().filter(|id| !memory.findings.contains_key(*id)) {
-                table.remove(id.as_str())?;
-            }
-            let mut table = write.open_table(CONVERSATIONS)?;
-            for id in memory.conversations.difference(&self.saved.conversations) {
-                table.insert(id.as_str(), ())?;
-            }
-            for id in self.saved.conversations.difference(&memory.conversations) {
-                table.remove(id.as_str())?;
-            }
+            let Self { saved, rows, packets, .. } = self;
+            save_standings(
+                &mut saved.requirements,
+                tracker.standings(),
+                &mut write.open_table(REQUIREMENTS)?,
+            )?;
+            save_findings(&mut saved.findings, tracker.open_findings(), &mut write.open_table(FINDINGS)?)?;
+            save_told(
+                &mut saved.conversations,
+                tracker.told_conversations(),
+                &mut write.open_table(CONVERSATIONS)?,
+            )?;
             let mut table = write.open_table(EVENTS)?;
-            let given_up = memory.seq.saturating_sub(MOST_EVENTS);
+            let given_up = seq.saturating_sub(MOST_EVENTS);
             table.retain(|seq, _| seq > arrived.max(given_up))?;
             for event in events {
                 table.insert(
@@ -278,93 +343,59 @@ impl Store {
                     ),
                 )?;
             }
-            if let Some(report) = told {
-                if grown && let Some(now) = now {
-                    figures.insert("counted", now.as_nanos())?;
-                }
-                (entries, changed) = self.save_entries(report, grown, &mut write.open_table(ENTRIES)?)?;
+            if let Some(report) = report {
+                rows.save_told(report, &mut write.open_table(ENTRIES)?)?;
             }
             let mut table = write.open_table(PACKETS)?;
-            for (&key, kept) in exhibits.all().iter().filter(|(key, _)| !self.packets.contains(*key)) {
+            for (&key, kept) in exhibits.all().iter().filter(|(key, _)| !packets.contains(*key)) {
                 table.insert(key, (kept.link.0, kept.interface, kept.original, kept.bytes.as_slice()))?;
             }
-            for &key in self.packets.iter().filter(|key| !exhibits.all().contains_key(*key)) {
+            for &key in packets.iter().filter(|key| !exhibits.all().contains_key(*key)) {
                 table.remove(key)?;
             }
         }
         write.commit()?;
-        if told.is_some() {
-            self.entries = entries;
-        }
-        if told.is_some() && grown {
-            self.grown = now;
-            let times = i64::try_from(changed / GROWN_AT_ONCE + 1).unwrap_or(i64::MAX);
-            self.wait = GROWTH.saturating_mul(times);
-        }
         self.packets = exhibits.all().keys().copied().collect();
-        self.saved.clone_from(memory);
         self.alive = now.or(self.alive);
         Ok(())
     }
 
-    /// Writes the entries of a report that changed, conversations only if `grown`; removes those that are gone. Returns what there is, and
-    /// how many were written.
-    fn save_entries(
-        &self,
+    /// Writes what grows by itself, once it is time: the counts of conversations. Nothing waits for it to be told.
+    pub fn save_growth(
+        &mut self,
         report: &Report,
-        grown: bool,
-        table: &mut redb::Table<'_, (&'static str, &'static str), &'static [u8]>,
-    ) -> Result<(Entries, u64), redb::Error> {
-        let mut entries = BTreeMap::new();
-        let mut written = 0;
-        let mut save = |kind: char, id: &str, state: u64, bytes: &dyn Fn() -> Vec<u8>| {
-            let key = (kind, id.to_owned());
-            let changed = self.entries.get(&key) != Some(&state);
-            entries.insert(key, state);
-            if changed {
-                written += 1;
-                table.insert((kind.encode_utf8(&mut [0; 4]) as &str, id), bytes().as_slice())?;
+        now: Option<Timestamp>,
+        last: bool,
+    ) -> Result<(), redb::Error> {
+        if !last && !is_due(self.grown, now, self.wait) {
+            return Ok(());
+        }
+        self.whole(|store| {
+            let write = store.database()?.begin_write()?;
+            if let Some(now) = now {
+                write.open_table(FIGURES)?.insert("counted", now.as_nanos())?;
             }
-            Ok::<(), redb::Error>(())
-        };
-        let hash = |bytes: &[u8]| foldhash::fast::FixedState::default().hash_one(bytes);
-        for told in &report.requirements {
-            if let Some(row) = RequirementRow::of(told) {
-                // Its counters grow with every flow; only what it says has to be on disk at once.
-                let state = hash(
-                    format!("{} {} {}", told.verdict.name(), told.reason, told.history.len()).as_bytes(),
-                );
-                save('r', &told.id, state, &|| json(&row))?;
-            }
-        }
-        for told in &report.findings {
-            let bytes = json(&FindingRow::of(told));
-            save('f', &told.id, hash(&bytes), &|| bytes.clone())?;
-        }
-        if grown {
-            for told in report.conversations.iter().take(MOST_CONVERSATIONS) {
-                save('c', &told.id, told.packets, &|| json(&ConversationRow::of(told)))?;
-            }
-        } else {
-            let known = self.entries.iter().filter(|((kind, _), _)| *kind == 'c');
-            entries.extend(known.map(|(key, state)| (key.clone(), *state)));
-        }
-        for (kind, id) in self.entries.keys().filter(|key| !entries.contains_key(*key)) {
-            table.remove((kind.encode_utf8(&mut [0; 4]) as &str, id.as_str()))?;
-        }
-        Ok((entries, written))
+            let changed = store.rows.save_growth(report, &mut write.open_table(ENTRIES)?)?;
+            write.commit()?;
+            store.grown = now;
+            let times = i64::try_from(changed / GROWN_AT_ONCE + 1).unwrap_or(i64::MAX);
+            store.wait = GROWTH.saturating_mul(times);
+            Ok(())
+        })
     }
 
     /// Everything has arrived up to this number: nothing of it is told again.
     pub fn arrived(&mut self, seq: u64) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
-        write.open_table(EVENTS)?.retain(|number, _| number > seq)?;
-        write.commit()?;
-        Ok(())
+        self.whole(|store| {
+            let write = store.database()?.begin_write()?;
+            write.open_table(EVENTS)?.retain(|number, _| number > seq)?;
+            write.commit()?;
+            Ok(())
+        })
     }
 
     fn read(&mut self) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
+        let write = self.database()?.begin_write()?;
         {
             // A read of a table that was never made would be an error.
             write.open_table(FIGURES)?;
@@ -376,7 +407,7 @@ impl Store {
             write.open_table(PACKETS)?;
         }
         write.commit()?;
-        let read = self.database.begin_read()?;
+        let read = self.database()?.begin_read()?;
         let figures = read.open_table(FIGURES)?;
         let figure = |name: &str| -> Result<Option<i64>, redb::Error> {
             Ok(figures.get(name)?.map(|value| value.value()))
@@ -419,7 +450,25 @@ impl Store {
     }
 }
 
-/// Every key of a row is a string, so that this does not fail.
-fn json(row: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(row).unwrap_or_default()
+/// Whether so much capture time has passed, whichever way the clock went.
+fn is_due(before: Option<Timestamp>, now: Option<Timestamp>, span: i64) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => (now.as_nanos() - before.as_nanos()).abs() >= span,
+        (_, now) => now.is_some(),
+    }
 }
+
+/// Whether an error says that the file is not what this build writes: anything else may be over the next time.
+fn is_unreadable(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::TableTypeMismatch { .. } => true,
+        // Not a database at all, or one that ends too early.
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -218,7 +218,7 @@ fn run_with_step(
         sinks,
         archive: None,
         evidence: state.map(|folder| folder.join("evidence")),
-        store: state.map(|folder| Store::open(folder).unwrap()),
+        store: state.map(|folder| Store::open(folder, true).unwrap()),
         words: vec!["amqp", "ssh"],
         hear: Box::new(|_| {}),
     };

@@ -1,13 +1,14 @@
 //! From one look at the report to the next: what opened, changed and was resolved. Nothing is told twice.
 //!
-//! A look may catch a flow half way. So what would alarm someone is told only when two looks in a row agree on it, and what was
-//! once decided gives way to what is decided anew, never to "undecided": silence takes nothing back.
+//! A look may catch a flow half way. So what would alarm someone is told only when two looks in a row agree on it, or when all the packets that
+//! it rests on had passed a while before the look: where looks take long, nobody has to wait for another. What was once decided gives way to what is decided anew, never to "undecided": silence takes nothing back.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::ConversationVerdict;
+use crate::model::Evidence;
 use crate::model::Finding;
 use crate::model::FindingKind;
 use crate::model::Report;
@@ -31,6 +32,10 @@ const MOST_FINDINGS: usize = 32;
 
 /// Changed verdicts on optional requirements told one by one at each look; beyond it they are only counted.
 const MOST_VERDICTS: usize = 32;
+
+/// What two ends and everything between them have said of a packet by then they will not take back: longer than a look's shards are seen apart, and
+/// than an answer to anything takes.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// Something seen in one look, to be told if the next one sees it as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +70,14 @@ impl Tracker {
         }
     }
 
-    /// What has to survive a restart.
-    pub fn remember(&self, memory: &mut Memory) {
-        memory.requirements.clone_from(&self.requirements);
-        memory.findings.clone_from(&self.findings);
-        memory.conversations.clone_from(&self.conversations);
+    /// The standing of requirements as it was told.
+    pub fn standings(&self) -> &BTreeMap<String, Standing> {
+        &self.requirements
+    }
+
+    /// Unexpected conversations that were told or counted.
+    pub fn told_conversations(&self) -> &BTreeSet<String> {
+        &self.conversations
     }
 
     /// Findings that are open as it was told.
@@ -83,13 +91,19 @@ impl Tracker {
         let mut say = |event, level, message, about| {
             events.push(Event::new(&report.site.name, now, event, level, message, about));
         };
-        self.compare_requirements(report, last, &mut say);
+        self.compare_requirements(report, now, last, &mut say);
         self.compare_findings(report, now, last, &mut say);
-        self.compare_conversations(report, last, &mut say);
+        self.compare_conversations(report, now, last, &mut say);
         events
     }
 
-    fn compare_requirements(&mut self, report: &Report, last: bool, say: &mut Say<'_>) {
+    fn compare_requirements(
+        &mut self,
+        report: &Report,
+        now: Option<Timestamp>,
+        last: bool,
+        say: &mut Say<'_>,
+    ) {
         let (mut optional, mut more) = (0, 0_u64);
         for told in &report.requirements {
             let Some(standing) = standing(told) else {
@@ -101,7 +115,8 @@ impl Tracker {
                 self.changing.remove(&told.id);
                 continue;
             }
-            let confirmed = self.changing.get(&told.id) == Some(&Pending(standing.clone()));
+            let confirmed = self.changing.get(&told.id) == Some(&Pending(standing.clone()))
+                || has_settled(told.verdict.evidence(), now);
             // Good news needs no second look.
             if !(confirmed || last || standing.verdict == "satisfied") {
                 self.changing.insert(told.id.clone(), Pending(standing));
@@ -180,9 +195,15 @@ impl Tracker {
                     if known.print != print && is_room(told.kind.name()) {
                         say("finding-changed", level(told), told.title.clone(), about());
                     }
-                    *known = open(told, print, now);
+                    let same = known.print == print && known.title == told.title && !known.carried;
+                    if same && known.conversations.iter().eq(told.conversations.iter().take(MOST_REMEMBERED))
+                    {
+                        known.seen = now.unwrap_or_default().as_nanos();
+                    } else {
+                        *known = open(told, print, now);
+                    }
                 }
-                None if last || self.opening.contains(&told.id) => {
+                None if last || self.opening.contains(&told.id) || has_settled(told.evidence.iter(), now) => {
                     if is_room(told.kind.name()) {
                         say("finding-opened", level(told), told.title.clone(), about());
                     }
@@ -230,7 +251,13 @@ impl Tracker {
         }
     }
 
-    fn compare_conversations(&mut self, report: &Report, last: bool, say: &mut Say<'_>) {
+    fn compare_conversations(
+        &mut self,
+        report: &Report,
+        now: Option<Timestamp>,
+        last: bool,
+        say: &mut Say<'_>,
+    ) {
         let unwanted =
             |verdict| matches!(verdict, ConversationVerdict::Unexpected | ConversationVerdict::Forbidden);
         let mut unconfirmed = BTreeSet::new();
@@ -240,7 +267,7 @@ impl Tracker {
             if self.conversations.contains(&told.id) {
                 continue;
             }
-            if !last && !self.unconfirmed.contains(&told.id) {
+            if !last && !self.unconfirmed.contains(&told.id) && !has_settled(told.evidence.iter(), now) {
                 unconfirmed.insert(told.id.clone());
                 continue;
             }
@@ -336,6 +363,12 @@ fn open(told: &Finding, print: String, now: Option<Timestamp>) -> OpenFinding {
 }
 
 type Say<'a> = dyn FnMut(&'static str, Level, String, About) + 'a;
+
+/// Whether there are packets that something rests on, and all of them had passed for a while when the look was taken.
+fn has_settled<'a>(evidence: impl Iterator<Item = &'a Evidence>, now: Option<Timestamp>) -> bool {
+    let latest = evidence.map(|piece| piece.at.time).max();
+    latest.zip(now).is_some_and(|(latest, now)| now.since(latest) >= SETTLED)
+}
 
 /// A verdict that says something; `None` for those that only say that nothing is known.
 fn standing(told: &Requirement) -> Option<Standing> {

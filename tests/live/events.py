@@ -211,13 +211,14 @@ def deaf(bench):
     bench.listen("--events", "syslog+tcp://127.0.0.1:5602", "--events", folder / "beside.jsonl")
     outlet = "syslog 127.0.0.1:5602/tcp"
     sent = 0
-    for _ in range(5):
-        bench.talk(4000, 20_000)
-        sent += 32_000
+    # Each time 200 connections that are new, for more events than fit in between.
+    for turn in range(5):
+        bench.talk(4000 + 200 * turn, 20_000)
+        sent += 8 * bench.talked
     until("a collector that reads nothing is told as failing", 20, lambda: bench.metric("spanaudit_outlet_failing", outlet=outlet))
-    for _ in range(5):
-        bench.talk(4000, 20_000)
-        sent += 32_000
+    for turn in range(5, 10):
+        bench.talk(4000 + 200 * turn, 20_000)
+        sent += 8 * bench.talked
     time.sleep(1.5)
     read, lost = bench.metric("spanaudit_packets_total"), bench.metric("spanaudit_dropped_packets_total")
     if read != sent or lost:

@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -158,15 +157,17 @@ def main():
         if days < 35:
             return 0
         mean = lambda rows, what: sum(row[what] for row in rows) / len(rows)
+        # Other programs make a packet dearer, never cheaper: looks are taken by the clock, and waiting is time for more of them.
+        least = lambda rows, what: min(row[what] for row in rows)
         second, before, last = series[7:14], series[-21:-14], series[-7:]
         failed = False
-        for what, name, then, week, most in (
-            (0, "resident memory", before, "last week but two", 1.05),
-            (1, "state", before, "last week but two", 1.05),
-            (3, "conversations", second, "second week", 1.1),
-            (4, "processor time a packet", second, "second week", 1.25),
+        for what, name, of, then, week, most in (
+            (0, "resident memory", mean, before, "last week but two", 1.03),
+            (1, "state", mean, before, "last week but two", 1.05),
+            (3, "conversations", mean, second, "second week", 1.1),
+            (4, "least processor time a packet", least, second, "second week", 1.25),
         ):
-            growth = mean(last, what) / mean(then, what)
+            growth = of(last, what) / of(then, what)
             print(f"{name}, from the {week} to the last: {growth - 1:+.1%}")
             failed |= growth > most
         if failed:

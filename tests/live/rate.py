@@ -3,7 +3,8 @@
 that rise until a ring overflows or the sender goes no faster. Prints the rates, and the processor time a packet costs each of them. Needs root, iproute2, python3 and
 tcpdump.
 
-With --flows N it sends N million connections instead, and prints what memory they leave behind.
+With --flows N (up to 25) it sends N million connections instead, none twice, and prints what memory they leave behind: no more than the
+shipped unit allows, and no more after all of them than after half.
 
 On a machine with other work run it by chrt -r 1: what is measured is then the program and not its share of the processor.
 
@@ -133,18 +134,32 @@ def race(wire, folder, program, what, need):
 
 
 def fill(wire, folder, program, millions):
-    watch = Watch(wire, folder, program, "--http", f"unix:{folder / 'http.sock'}")
+    """Nothing but connections that never come again, each one that nobody documented, and told as such: what costs most of all."""
+    (folder / "site.toml").write_text(site("flood", "10.0.0.0/8", "10.255.255.250"))
+    (folder / "state").mkdir()
+    watch = Watch(wire, folder, program, "--http", f"unix:{folder / 'http.sock'}", "--state", folder / "state")
     time.sleep(1)
     total = int(millions * 1e6) * 8
-    print("million flows sent  resident MB")
-    for part in range(10):
-        wire.send("flows", total // 10)
+    unit = (pathlib.Path(__file__).resolve().parents[2] / "contrib" / "spanaudit-watch@.service").read_text()
+    bound = int(re.search(r"^MemoryMax=(\d+)G$", unit, re.M)[1]) * 1024
+    series = []
+    print("million flows sent  resident MB  most so far")
+    for part in range(20):
+        wire.send("flows", total // 20)
         status = pathlib.Path(f"/proc/{watch.process.pid}/status").read_text()
-        resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-        print(f"{millions * (part + 1) / 10:18.1f}  {resident / 1024:11.1f}", flush=True)
+        resident, most = (int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1024 for name in ("VmRSS", "VmHWM"))
+        series.append(most)
+        print(f"{millions * (part + 1) / 20:18.1f}  {resident:11.1f}  {most:11.1f}", flush=True)
     packets, dropped = watch.end()
     totals = watch.told["totals"]
     print(f"{packets} packets read, {dropped} lost; {totals['flows']} flows told, {totals['evicted']} of them evicted")
+    print(f"at most {series[-1]:.0f} MB, {series[len(series) // 2]:.0f} after half of them; the unit allows {bound}")
+    if series[-1] > bound:
+        print("FAIL  more than the unit allows", file=sys.stderr)
+        return 1
+    if series[-1] > 1.05 * series[len(series) // 2]:
+        print("FAIL  memory grows", file=sys.stderr)
+        return 1
     return 0
 
 

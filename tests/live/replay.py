@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Replays recordings at speed into a mirror interface that `spanaudit watch` listens to, and audits what `tcpdump` recorded there at the same
 time: both must tell the same, with one ring and with two. Then with a ring far too small: what is lost is accounted for to the packet.
-And not one frame may leave the capture interface. Needs root, iproute2, python3 and tcpdump.
+Then the interface is taken out and put back. And not one frame may leave the capture interface. Needs root, iproute2, curl, python3 and
+tcpdump.
 
 Usage: replay.py PROGRAM [CASE...]        a case is a folder with capture.pcap and site.toml (default: those of testdata/cases)
 """
@@ -113,12 +114,40 @@ def flood(wire, program, folder, case, rings):
     print(f"ok    a ring too small, {rings} ring{'s' * (rings > 1)}: {sent} sent = {read['packets']} read + {read['dropped']} lost")
 
 
+def replugged(wire, program, folder, case, rings):
+    """The interface is taken out and put back twice: every packet after that is read, once, by the ring where it is at home."""
+    socket = folder / "http.sock"
+    process, report = watch(wire, program, folder, case / "site.toml", "--threads", rings, "--http", f"unix:{socket}")
+    command = ["curl", "-s", "--unix-socket", str(socket), "http://localhost/metrics"]
+
+    def metric(name):
+        text = subprocess.run(command, capture_output=True, text=True).stdout
+        return next((int(float(line.split()[1])) for line in text.splitlines() if line.startswith(f"spanaudit_{name} ")), -1)
+
+    sent = 0
+    for turn in range(3):
+        if turn:
+            wire.unplug()
+            wait(lambda: metric("interfaces_down") == 1)
+            wire.plug()
+            wait(lambda: metric("interfaces_down") == 0)
+        sent += wire.send("flows", 40_000, 40_000)["sent"]
+        wait(lambda: metric("packets_total") >= sent)
+        if metric("packets_total") != sent:
+            raise Failed(f"{rings} rings, taken out {turn} times: {sent} sent, {metric('packets_total')} read")
+    copied = metric("copied_packets_total")
+    live = end(process, report)
+    if live["inputs"][0]["dropped"] or copied:
+        raise Failed(f"{rings} rings, taken out twice: {live['inputs'][0]['dropped']} lost, {copied} copied to another ring's thread")
+    print(f"ok    taken out twice, {rings} ring{'s' * (rings > 1)}: {sent} packets sent and read, none by another ring than its own")
+
+
 def main():
     program = pathlib.Path(sys.argv[1]).resolve()
     cases = [pathlib.Path(case).resolve() for case in sys.argv[2:]] or sorted(CASES.iterdir())
     cases = [case for case in cases if (case / "capture.pcap").exists() and (case / "site.toml").exists()]
-    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tcpdump"))):
-        print("replay: needs root, iproute2 and tcpdump; not run")
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tcpdump", "curl"))):
+        print("replay: needs root, iproute2, curl and tcpdump; not run")
         return 0
     folder = pathlib.Path(tempfile.mkdtemp(prefix="spanaudit-replay-"))
     folder.chmod(0o777)
@@ -129,6 +158,8 @@ def main():
                     same(wire, program, folder, case, rings)
             for rings in (1, 2):
                 flood(wire, program, folder, cases[0], rings)
+            for rings in (1, 3):
+                replugged(wire, program, folder, cases[0], rings)
             if wire.received("tx_packets"):
                 raise Failed(f"{wire.received('tx_packets')} frames were sent on the capture interface")
             print("ok    not one frame was sent on the capture interface")

@@ -4,9 +4,10 @@
 Frames lie ready in one buffer and go out by sendmmsg(2), so that Python is no brake: some 500,000 a second on one core.
 
 `plant` is what a plant's wire carries: 2000 connections on which controllers are polled, and a few short ones that come and go.
+`large` is a plant of 65,536 such connections, each a conversation of its own.
 `flows` is the worst of all wires: short connections alone, none of which comes again.
 
-Usage, inside a namespace: wire.py INTERFACE plant|flows|FILE PACKETS [PACKETS_A_SECOND]     0: as fast as it goes
+Usage, inside a namespace: wire.py INTERFACE plant|large|flows|FILE PACKETS [PACKETS_A_SECOND]     0: as fast as it goes
 """
 
 import ctypes
@@ -72,7 +73,7 @@ START = b"\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x0a\x00\x09\x00\x00\x00\x00\x
 def connection(number):
     """The eight packets of one short AMQP connection, of a client and to a server of its own."""
     client = struct.pack("!BBBB", 10, 0, 64 + (number >> 8) % 64, number & 0xFF)
-    server = struct.pack("!BBBB", 10, 0, 255, number % 200)
+    server = struct.pack("!BBBB", 10, 255, 255, number % 200)
     port, one, other = 1024 + number % 60_000, number * 7919, number * 104_729
     there, back = (client, server, (port, 5672)), (server, client, (5672, port))
     hello = b"AMQP\x00\x00\x09\x01"
@@ -90,6 +91,7 @@ def connection(number):
 
 STRIDE = 80
 POLLED = 2000
+LARGE = 65_536
 QUESTION = b"\x00\x01\x00\x00\x00\x06\x01\x03\x00\x00\x00\x01"
 ANSWER = b"\x00\x01\x00\x00\x00\x05\x01\x03\x02\x00\x07"
 
@@ -98,7 +100,7 @@ def polled(number):
     """The three packets that open a connection to a controller, and the two of its first poll."""
     client = struct.pack("!BBBB", 10, 100, 0, number % 50)
     server = struct.pack("!BBBB", 10, 101, number >> 8, number & 0xFF)
-    port = 20_000 + number
+    port = 20_000 + number % 40_000
     there, back = (client, server, (port, 502)), (server, client, (502, port))
     opening = [tcp(*there, 0x02, 0x1FFFF, 0), tcp(*back, 0x12, 0x1FFFF, 0x20000), tcp(*there, 0x10, 0x20000, 0x20000)]
     poll = [tcp(*there, 0x18, 0x20000, 0x20000, QUESTION), tcp(*back, 0x18, 0x20000, 0x20000 + len(QUESTION), ANSWER)]
@@ -131,19 +133,21 @@ class Frames:
 
 
 def others(first, count):
-    """Makes other addresses of so many connections: of the second octets of both ends, whose sum stays, so that every checksum stays right."""
+    """Makes other addresses of so many connections: an octet of one end rises as that of the other falls, so that every checksum stays right.
+    The first 2560 rounds all differ."""
 
     def renew(buffer, round):
-        low = round % 256
-        # In a packet of the client the source's octet rises as the target's falls; in one of the server it is the other way round.
+        # The second octets, then the first ones; of few connections the third ones before those.
+        few = count <= 256
+        octets = [(27, 31, round % 256, 255 - round % 256)]
+        octets += [(28, 32, 64 + round // 256 % 64, 255 - round // 256 % 64)] * few
+        tens = round // (256 * 64 if few else 256) % 10
+        octets += [(26, 30, 10 + tens, 10 - tens)]
         for place, client in enumerate((True, False, True, True, False, True, True, False)):
             start, end = (first + place) * STRIDE, (first + 8 * count) * STRIDE
-            for at, value in zip((27, 31) if client else (31, 27), (low, 255 - low)):
-                buffer[start + at : end : 8 * STRIDE] = bytes([value]) * count
-            # The third octets likewise, once the second ones are used up.
-            high = round // 256 % 64
-            for at, value in zip((28, 32) if client else (32, 28), (64 + high, 255 - high)):
-                if count <= 256:
+            for source, target, rising, falling in octets:
+                # In a packet of the client the source is the client's, in one of the server the target.
+                for at, value in zip((source, target) if client else (target, source), (rising, falling)):
                     buffer[start + at : end : 8 * STRIDE] = bytes([value]) * count
 
     return renew
@@ -179,6 +183,13 @@ def plant():
     fresh = [frame for number in range(new) for frame in connection(number)]
     opening = Frames([frame for first, _ in both for frame in first])
     return [opening, Frames(polls + fresh, [onward(0, POLLED), others(len(polls), new)])]
+
+
+def large():
+    """The opening of very many connections, then polls on them."""
+    both = [polled(number) for number in range(LARGE)]
+    polls = Frames([frame for _, poll in both for frame in poll], [onward(0, LARGE)])
+    return [Frames([frame for first, _ in both for frame in first]), polls]
 
 
 def capture(path):
@@ -238,10 +249,16 @@ class Wire:
     def __enter__(self):
         sh(f"ip netns add {self.name}")
         sh(f"ip netns exec {self.name} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        self.plug()
+        return self
+
+    def plug(self):
         sh(f"ip -n {self.name} link add s0 type veth peer name s1")
         for device in ("s0", "s1"):
             sh(f"ip -n {self.name} link set {device} up")
-        return self
+
+    def unplug(self):
+        sh(f"ip -n {self.name} link del s0")
 
     def __exit__(self, *_):
         sh(f"ip netns del {self.name}", check=False)
@@ -273,7 +290,7 @@ site-manager = ["{manager}"]
 def main():
     interface, what, packets = sys.argv[1], sys.argv[2], int(sys.argv[3])
     rate = float(sys.argv[4]) if len(sys.argv) > 4 else 0
-    series = {"flows": flows, "plant": plant}.get(what, lambda: capture(what))()
+    series = {"flows": flows, "plant": plant, "large": large}.get(what, lambda: capture(what))()
     sent, seconds = send(interface, series, packets or sum(frames.count for frames in series), rate)
     print(json.dumps({"sent": sent, "seconds": seconds}))
 

@@ -38,6 +38,8 @@ pub struct LiveOptions {
     pub patient: bool,
     /// Which of how many rings this one is; `(0, 1)` is the only one.
     pub ring: (u32, u32),
+    /// By how many shards packets are told apart where there are several rings.
+    pub shards: u32,
     /// Whose clock puts the time on packets.
     pub stamps: Stamps,
 }
@@ -90,6 +92,7 @@ impl Default for LiveOptions {
             stop: Arc::default(),
             patient: false,
             ring: (0, 1),
+            shards: 1,
             stamps: Stamps::Host,
         }
     }

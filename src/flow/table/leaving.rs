@@ -86,6 +86,8 @@ impl<S: Default + Clone> Table<S> {
         self.free.retain(|&number| (number as usize) < left);
         self.slots.shrink_to(2 * left);
         self.hot.shrink_to(2 * left);
+        self.free.shrink_to(2 * self.free.len());
+        self.lones.trim();
     }
 
     /// Says what time it is while no packet does: a live wire can be silent. As with packets, it only frees memory.

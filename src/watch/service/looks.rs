@@ -10,8 +10,9 @@ use crate::watch::mirror::Ear;
 use super::Bench;
 use super::Round;
 
-/// A look may hold up packets for this share of the time at most.
+/// A look may hold up packets for this share of the time at most; for that one where half of the time nothing waited to be read.
 const SHARE: u32 = 20;
+const SHARE_AT_EASE: u32 = 4;
 /// While packets come, they have so many times as long as a step of a look before the next one.
 const PACKETS_TO_STEPS: u32 = 3;
 /// On a silent wire steps follow each other for so long.
@@ -35,6 +36,23 @@ pub(super) struct Looking {
     ended: Duration,
 }
 
+/// How much of the time since the last look nothing waited to be read.
+#[derive(Debug, Default)]
+pub(super) struct Ease {
+    idle: Duration,
+}
+
+impl Ease {
+    /// Nothing waited for so long.
+    pub(super) fn add(&mut self, idle: Duration) {
+        self.idle += idle;
+    }
+
+    fn is_there(&self, passed: Duration) -> bool {
+        self.idle >= passed / 2
+    }
+}
+
 impl Looking {
     fn spend(&mut self, began: Duration, ended: Duration) {
         self.step = ended.saturating_sub(began);
@@ -48,7 +66,9 @@ impl Round<'_> {
     /// Between two looks: as planned, unless looks cost too much or nothing happens.
     pub(super) fn pause(&self, now: Duration) -> Duration {
         let judging = self.board.look().map_or(Duration::ZERO, |look| look.took);
-        let least = self.plan.pause.max(self.figures.snapshot_took * SHARE).max(judging * 2);
+        let share =
+            if self.ease.is_there(now.saturating_sub(self.looked_at)) { SHARE_AT_EASE } else { SHARE };
+        let least = self.plan.pause.max(self.figures.snapshot_took * share).max(judging);
         let silent = now.saturating_sub(self.heard_at);
         if silent >= DROWSY && self.packets == self.looked_packets { least.max(SLEEPY) } else { least }
     }
@@ -101,6 +121,7 @@ impl Round<'_> {
         let snapshot = Box::new(self.pipeline.end_look(look));
         bench.give(Task::Look { snapshot, recent: self.pipeline.recent(), ear, why });
         self.looked_at = self.clock.elapsed();
+        self.ease = Ease::default();
         self.looked_packets = packets;
         let step = self.looked_at.saturating_sub(began);
         took += step;

@@ -1,0 +1,89 @@
+//! The store over bad files and failing disks.
+
+use std::fs;
+
+use super::*;
+use crate::watch::event::About;
+
+fn event(seq: u64) -> Arc<Event> {
+    let about = About::Condition { condition: "started", detail: "x".to_owned() };
+    let mut event = Event::new("plant", None, "watch-started", Level::Notice, "x".to_owned(), about);
+    event.seq = seq;
+    Arc::new(event)
+}
+
+fn save(store: &mut Store, seq: u64) -> Result<(), redb::Error> {
+    let (tracker, exhibits) = (Tracker::default(), Exhibits::default());
+    store.save(&Snapshot {
+        seq,
+        tracker: &tracker,
+        exhibits: &exhibits,
+        events: &[event(seq)],
+        arrived: 0,
+        report: None,
+        now: Some(Timestamp::from_nanos(1)),
+        last: false,
+    })
+}
+
+fn told(store: &mut Store) -> Vec<u64> {
+    store.undelivered().iter().map(|event| event.seq).collect()
+}
+
+#[test]
+fn what_is_no_store_is_moved_aside_and_nothing_of_it_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE);
+    fs::write(&file, "not a database").unwrap();
+    // To try a setup out changes nothing.
+    assert!(Store::open(folder.path(), false).is_err());
+    assert_eq!(fs::read(&file).unwrap(), b"not a database");
+    let mut store = Store::open(folder.path(), true).unwrap();
+    let why = store.moved_aside().unwrap();
+    assert!(why.contains("watch-1.unreadable.redb"), "{why}");
+    assert_eq!(fs::read(folder.path().join("watch-1.unreadable.redb")).unwrap(), b"not a database");
+    assert_eq!(store.moved_aside(), None);
+    save(&mut store, 1).unwrap();
+    assert_eq!(told(&mut store), [1]);
+}
+
+/// Pages that are written over are tried with the optimised program (tests/live/live.py): the library's own checks panic in a debug build.
+#[test]
+fn a_store_that_was_cut_off_does_not_keep_a_watch_from_beginning() {
+    let good = tempfile::tempdir().unwrap();
+    let mut store = Store::open(good.path(), true).unwrap();
+    (1..200).for_each(|seq| save(&mut store, seq).unwrap());
+    drop(store);
+    let bytes = fs::read(good.path().join(FILE)).unwrap();
+    let mut other = bytes.clone();
+    other[..4096].fill(0xa5);
+    for spoilt in [&bytes[..0], &bytes[..100], &bytes[..5000], &bytes[..bytes.len() / 2], &other[..]] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), spoilt).unwrap();
+        let mut store = Store::open(folder.path(), true).unwrap();
+        // What can't be read may come to light as late as here; then the next time is the one that succeeds.
+        if save(&mut store, 500).is_err() {
+            save(&mut store, 500).unwrap();
+        }
+        assert!(told(&mut store).contains(&500));
+    }
+}
+
+#[test]
+fn one_that_is_in_use_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let _store = Store::open(folder.path(), true).unwrap();
+    assert!(Store::open(folder.path(), true).is_err());
+    assert!(!folder.path().join("watch-1.unreadable.redb").exists());
+}
+
+#[test]
+fn after_an_error_the_file_is_opened_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path(), true).unwrap();
+    save(&mut store, 1).unwrap();
+    let failed = store.whole(|_| Err(redb::Error::Io(std::io::Error::other("the disk is full"))));
+    assert!(failed.is_err() && store.database.is_none());
+    save(&mut store, 2).unwrap();
+    assert_eq!((told(&mut store), store.moved_aside()), (vec![1, 2], None));
+}
