@@ -19,7 +19,7 @@ help:
 	@echo "make events  events where they are to arrive: rsyslog, files moved aside, a collector that reads nothing (root)"
 	@echo "make unit    the systemd unit under a systemd of its own: notify, watchdog, reload, rights (root)"
 	@echo "make rate    how fast a watched interface is read without a loss, beside tcpdump (root)"
-	@echo "make flood   ten million connections that never come again, and what memory they take (root)"
+	@echo "make flood   ten million connections that never come again, and what memory they take"
 	@echo "make soak    a watched link at full rate for SECONDS (default 600), its memory as a series (root)"
 
 setup:
@@ -73,7 +73,7 @@ rate: build
 	python3 tests/live/rate.py $(BIN)
 
 flood: build
-	python3 tests/live/rate.py $(BIN) --flows 10
+	python3 tests/live/flood.py $(BIN)
 
 soak: build
 	python3 tests/live/soak.py $(BIN) $(or $(SECONDS),600)

@@ -5,6 +5,8 @@ mod changes;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -154,10 +156,10 @@ impl Store {
         }
         let opened = match self.unreadable.take() {
             Some(error) => Err(error),
-            None => self.open_file(),
+            None => guarded(|| self.open_file()),
         };
         let Err(error) = opened else { return Ok(()) };
-        self.database = None;
+        self.close();
         if !self.may_move || !is_unreadable(&error) {
             return Err(error);
         }
@@ -182,6 +184,12 @@ impl Store {
         Ok(())
     }
 
+    fn close(&mut self) {
+        let open = self.database.take();
+        // Closing writes, and so may meet damaged pages as well.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(open)));
+    }
+
     fn database(&self) -> Result<&Database, redb::Error> {
         self.database.as_ref().ok_or(redb::Error::DatabaseClosed)
     }
@@ -203,14 +211,14 @@ impl Store {
 
     /// What earlier runs saw. `words` are the names of all protocols.
     pub fn past(&mut self, words: &[&'static str]) -> Past {
-        let past = self.read_past(words);
+        let past = guarded(|| self.read_past(words));
         self.or_nothing(past)
     }
 
     /// What could be read; else nothing, and the file is opened anew before it is written to.
     fn or_nothing<T: Default>(&mut self, read: Result<T, redb::Error>) -> T {
         read.unwrap_or_else(|error| {
-            self.database = None;
+            self.close();
             self.unreadable = Some(error).filter(is_unreadable);
             T::default()
         })
@@ -245,7 +253,7 @@ impl Store {
 
     /// Events of an earlier run that may not have arrived.
     pub fn undelivered(&mut self) -> Vec<Event> {
-        let events = self.read_undelivered();
+        let events = guarded(|| self.read_undelivered());
         self.or_nothing(events)
     }
 
@@ -270,7 +278,7 @@ impl Store {
 
     /// The packets of findings that an earlier run left open.
     pub fn packets(&mut self) -> BTreeMap<Key, Kept> {
-        let packets = self.read_packets();
+        let packets = guarded(|| self.read_packets());
         self.or_nothing(packets)
     }
 
@@ -293,9 +301,9 @@ impl Store {
 
     /// Does something with the file, which is closed where that fails.
     fn whole(&mut self, work: impl FnOnce(&mut Self) -> Result<(), redb::Error>) -> Result<(), redb::Error> {
-        let done = self.open_anew().and_then(|()| work(self));
+        let done = self.open_anew().and_then(|()| guarded(|| work(self)));
         let Err(error) = done else { return Ok(()) };
-        self.database = None;
+        self.close();
         if is_unreadable(&error) {
             let told = redb::Error::Corrupted(error.to_string());
             self.unreadable = Some(error);
@@ -448,6 +456,13 @@ impl Store {
         self.saved = Memory { seq, requirements, findings, conversations };
         Ok(())
     }
+}
+
+/// Does something with the file. Over damaged pages the library panics, in its release build too (4.6): that must not end a watch each time
+/// that it begins.
+fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages are damaged".to_owned())))
 }
 
 /// Whether so much capture time has passed, whichever way the clock went.

@@ -3,12 +3,9 @@
 that rise until a ring overflows or the sender goes no faster. Prints the rates, and the processor time a packet costs each of them. Needs root, iproute2, python3 and
 tcpdump.
 
-With --flows N (up to 25) it sends N million connections instead, none twice, and prints what memory they leave behind: no more than the
-shipped unit allows, and no more after all of them than after half.
-
 On a machine with other work run it by chrt -r 1: what is measured is then the program and not its share of the processor.
 
-Usage: rate.py PROGRAM [--capture FILE.pcap] [--need RATIO] [--flows MILLIONS]
+Usage: rate.py PROGRAM [--capture FILE.pcap] [--need RATIO]
 """
 
 import argparse
@@ -133,42 +130,11 @@ def race(wire, folder, program, what, need):
     return 0
 
 
-def fill(wire, folder, program, millions):
-    """Nothing but connections that never come again, each one that nobody documented, and told as such: what costs most of all."""
-    (folder / "site.toml").write_text(site("flood", "10.0.0.0/8", "10.255.255.250"))
-    (folder / "state").mkdir()
-    watch = Watch(wire, folder, program, "--http", f"unix:{folder / 'http.sock'}", "--state", folder / "state")
-    time.sleep(1)
-    total = int(millions * 1e6) * 8
-    unit = (pathlib.Path(__file__).resolve().parents[2] / "contrib" / "spanaudit-watch@.service").read_text()
-    bound = int(re.search(r"^MemoryMax=(\d+)G$", unit, re.M)[1]) * 1024
-    series = []
-    print("million flows sent  resident MB  most so far")
-    for part in range(20):
-        wire.send("flows", total // 20)
-        status = pathlib.Path(f"/proc/{watch.process.pid}/status").read_text()
-        resident, most = (int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1024 for name in ("VmRSS", "VmHWM"))
-        series.append(most)
-        print(f"{millions * (part + 1) / 20:18.1f}  {resident:11.1f}  {most:11.1f}", flush=True)
-    packets, dropped = watch.end()
-    totals = watch.told["totals"]
-    print(f"{packets} packets read, {dropped} lost; {totals['flows']} flows told, {totals['evicted']} of them evicted")
-    print(f"at most {series[-1]:.0f} MB, {series[len(series) // 2]:.0f} after half of them; the unit allows {bound}")
-    if series[-1] > bound:
-        print("FAIL  more than the unit allows", file=sys.stderr)
-        return 1
-    if series[-1] > 1.05 * series[len(series) // 2]:
-        print("FAIL  memory grows", file=sys.stderr)
-        return 1
-    return 0
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=pathlib.Path)
     parser.add_argument("--capture", type=pathlib.Path, help="send this recording again and again")
     parser.add_argument("--need", type=float, help="fail below this ratio of the rates")
-    parser.add_argument("--flows", type=float, metavar="MILLIONS")
     arguments = parser.parse_args()
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tcpdump"))):
         print("rate: needs root, iproute2 and tcpdump; not run")
@@ -178,8 +144,6 @@ def main():
     program = arguments.program.resolve()
     try:
         with Wire("rate") as wire:
-            if arguments.flows:
-                return fill(wire, folder, program, arguments.flows)
             what = arguments.capture.resolve() if arguments.capture else "plant"
             return race(wire, folder, program, what, arguments.need)
     finally:

@@ -47,19 +47,32 @@ fn what_is_no_store_is_moved_aside_and_nothing_of_it_is_lost() {
     assert_eq!(told(&mut store), [1]);
 }
 
-/// Pages that are written over are tried with the optimised program (tests/live/live.py): the library's own checks panic in a debug build.
 #[test]
-fn a_store_that_was_cut_off_does_not_keep_a_watch_from_beginning() {
+fn a_store_that_was_cut_off_or_written_over_does_not_keep_a_watch_from_beginning() {
     let good = tempfile::tempdir().unwrap();
     let mut store = Store::open(good.path(), true).unwrap();
     (1..200).for_each(|seq| save(&mut store, seq).unwrap());
     drop(store);
     let bytes = fs::read(good.path().join(FILE)).unwrap();
-    let mut other = bytes.clone();
-    other[..4096].fill(0xa5);
-    for spoilt in [&bytes[..0], &bytes[..100], &bytes[..5000], &bytes[..bytes.len() / 2], &other[..]] {
+    let cut = |length: usize| bytes[..length].to_vec();
+    let over = |from: usize, length: usize| {
+        let mut over = bytes.clone();
+        over[from..from + length].fill(0xa5);
+        over
+    };
+    let spoilt = [
+        cut(0),
+        cut(100),
+        cut(5000),
+        cut(bytes.len() / 2),
+        over(0, 4096),
+        over(4096, 4096),
+        over(4096, bytes.len() - 4096),
+        over(bytes.len() / 2, 4096),
+    ];
+    for bytes in spoilt {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FILE), spoilt).unwrap();
+        fs::write(folder.path().join(FILE), bytes).unwrap();
         let mut store = Store::open(folder.path(), true).unwrap();
         // What can't be read may come to light as late as here; then the next time is the one that succeeds.
         if save(&mut store, 500).is_err() {
