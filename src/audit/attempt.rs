@@ -190,6 +190,9 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
         return state;
     }
     if server.packets == 0 && client.syn.count > 0 && client.payload_packets == 0 {
+        if let Some(why) = unread(flow, &client.syn, view) {
+            return State::Unclear(why);
+        }
         let tried = Tried::of(&client.syn, Transport::Tcp);
         let sight = view.sight(flow.cell, flow.client.host, client, flow.server.host, tried);
         let missing = view.missing(flow);
@@ -235,7 +238,10 @@ fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
             ),
             other => other,
         },
-        Outcome::Unanswered => State::Silent(requests(flow, view)),
+        Outcome::Unanswered => match unread(flow, &flow.from_client.unanswered, view) {
+            Some(why) => State::Unclear(why),
+            None => State::Silent(requests(flow, view)),
+        },
         Outcome::Observed if flow.from_client.packets == 0 => match payload::held_against(flow, want) {
             State::Works(..) => State::Works(
                 Proofs::new(
@@ -267,6 +273,16 @@ fn asks_nothing(flow: &FlowRecord) -> bool {
         let mut seen = flow.classification.facts.all(key).peekable();
         seen.peek().is_some() && seen.all(|kind| kinds.contains(&kind))
     })
+}
+
+/// Why what looks like silence may be none: an error came back, and the snap length cut off which flow it is about.
+fn unread(flow: &FlowRecord, tried: &Series, view: &View) -> Option<String> {
+    let error = view.unread_error(flow.cell, flow.client.host, tried)?;
+    Some(format!(
+        "no answer, but {} is told by ICMP at the time that something is unreachable ({}), and a snap length cut off what: this may be it",
+        flow.client.host,
+        view.packet(error)
+    ))
 }
 
 /// Requests that stayed without an answer, and whether one would have been seen.

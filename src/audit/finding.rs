@@ -12,6 +12,7 @@ use crate::model::Mechanism;
 use crate::model::Proofs;
 use crate::model::Severity;
 use crate::model::Verdict;
+use crate::model::capitalized;
 use crate::rules::Need;
 
 use super::attempt;
@@ -42,22 +43,31 @@ type Concerned<'a> = (&'a Bound, &'a Failure);
 fn of_requirements(bound: &[Bound], strict: bool) -> Vec<Finding> {
     let mut causes: BTreeMap<(u8, Mechanism, &str, &str, &str), Vec<Concerned<'_>>> = BTreeMap::new();
     for one in bound {
-        let Some((kind, failure)) = kind_of(&one.told.verdict) else { continue };
+        let Some((kind, _, failure)) = kind_of(&one.told.verdict) else { continue };
         let told = &one.told;
         causes
-            .entry((kind.rank(), failure.mechanism, &told.target, &told.transport, &told.ports))
+            .entry((
+                kind(cause(failure)).rank(),
+                failure.mechanism,
+                &told.target,
+                &told.transport,
+                &told.ports,
+            ))
             .or_default()
             .push((one, failure));
     }
     causes.into_values().filter_map(|concerned| of_cause(&concerned, strict)).collect()
 }
 
-/// The kind of finding that a verdict makes.
-fn kind_of(verdict: &Verdict) -> Option<(FindingKind, &Failure)> {
+/// The kind of finding, given its cause; how that is said; and what went wrong.
+type Kind<'a> = (fn(Cause) -> FindingKind, &'static str, &'a Failure);
+
+/// What a verdict makes.
+fn kind_of(verdict: &Verdict) -> Option<Kind<'_>> {
     match verdict {
-        Verdict::Blocked(failure) => Some((FindingKind::Blocked(cause(failure)), failure)),
-        Verdict::Failed(failure) => Some((FindingKind::Failed(cause(failure)), failure)),
-        Verdict::Violated(failure) => Some((FindingKind::Violated(cause(failure)), failure)),
+        Verdict::Blocked(failure) => Some((FindingKind::Blocked, "is blocked", failure)),
+        Verdict::Failed(failure) => Some((FindingKind::Failed, "fails", failure)),
+        Verdict::Violated(failure) => Some((FindingKind::Violated, "is not as documented", failure)),
         _ => None,
     }
 }
@@ -78,12 +88,8 @@ fn of_cause(concerned: &[Concerned<'_>], strict: bool) -> Option<Finding> {
     let roles: BTreeSet<&str> = concerned.iter().map(|(one, _)| one.told.from.as_str()).collect();
     let service = format!("{}/{}", told.transport, told.ports);
     let surest = concerned.iter().map(|(_, failure)| failure.grade).min()?;
-    let cause = Cause { mechanism, grade: surest };
-    let (kind, state) = match main.told.verdict {
-        Verdict::Blocked(_) => (FindingKind::Blocked(cause), "is blocked"),
-        Verdict::Failed(_) => (FindingKind::Failed(cause), "fails"),
-        _ => (FindingKind::Violated(cause), "is not as documented"),
-    };
+    let (kind, state, _) = kind_of(&main.told.verdict)?;
+    let kind = kind(Cause { mechanism, grade: surest });
     let severity = match kind {
         FindingKind::Violated(_) if required || forbidden => Severity::Medium,
         _ if required && !matches!(kind, FindingKind::Violated(_)) => Severity::High,
@@ -122,9 +128,7 @@ fn of_cause(concerned: &[Concerned<'_>], strict: bool) -> Option<Finding> {
 
 /// A reason as a sentence of its own.
 pub fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let head: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
-    format!("{head}{}.", chars.as_str().trim_end_matches('.'))
+    format!("{}.", capitalized(text).trim_end_matches('.'))
 }
 
 /// What to do, and whom to ask.

@@ -122,6 +122,12 @@ pub fn at(lookup: &Lookup) -> crate::model::PacketRef {
 fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attempt> {
     let first = *group.first()?;
     let useful = |answer: &Answer| answer.addresses.iter().any(|address| !context.is_sink(*address));
+    // An address that the name server itself calls false is none, unless somebody goes there: then the connection decides.
+    let useful = |answer: &Answer| {
+        useful(answer)
+            && (answer.extended_error.and_then(filtered).is_none()
+                || answer.addresses.iter().any(|address| (context.connected)(*address)))
+    };
     if group.iter().filter_map(|lookup| lookup.answer.as_ref()).any(useful) {
         return None;
     }
@@ -212,7 +218,11 @@ fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
     let evidence = Proofs::new(at(first), format!("the first query for {}", first.name))
         .and(last, format!("the last of {asked} queries, none of them answered"));
     let by = Some(Culprit { who: first.server.to_string(), kind: "dns" });
-    let reason = format!("{asked} lookups of {} at {} went unanswered", first.name, first.server);
+    let mut servers: Vec<String> = group.iter().map(|lookup| lookup.server.to_string()).collect();
+    servers.dedup();
+    servers.sort();
+    servers.dedup();
+    let reason = format!("{asked} lookups of {} at {} went unanswered", first.name, servers.join(" and "));
     State::Fails(
         Fault::Blocked,
         Failure { mechanism: Mechanism::DnsNoAnswer, grade: Grade::C, by, evidence },

@@ -1,6 +1,7 @@
 //! Several machines under one address: whose attempts count, and what a verdict is worth (evidence 3.6: an address may change hands, or be two
 //! machines').
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::model::Failure;
@@ -22,12 +23,12 @@ type Known = BTreeMap<Host, BTreeMap<MacAddr, bool>>;
 ///
 /// Which of two machines the site means is shown by what works. Where nothing works, a failure is told only if it is each machine's own:
 /// `alone` says what attempts come to by themselves.
-pub fn meant(
-    attempts: &[Attempt],
+pub fn meant<'a>(
+    attempts: &'a [Attempt],
     view: &View,
     alone: impl Fn(&[Attempt]) -> Verdict,
-) -> (Vec<Attempt>, Option<String>) {
-    let mut kept = attempts.to_vec();
+) -> (Cow<'a, [Attempt]>, Option<String>) {
+    let mut kept = Cow::Borrowed(attempts);
     let mut told = None;
     for end in [0, 1] {
         let known = machines(&kept, end, view);
@@ -35,7 +36,7 @@ pub fn meant(
             if macs.values().all(|works| !works) && each_fails(&kept, (end, *host), macs, &alone) {
                 continue;
             }
-            for attempt in kept.iter_mut().filter(|attempt| host_of(attempt, end) == Some(*host)) {
+            for attempt in kept.to_mut().iter_mut().filter(|attempt| host_of(attempt, end) == Some(*host)) {
                 let Some(mac) = attempt.machines.get(end).copied().flatten() else { continue };
                 let works = macs.get(&mac).copied().unwrap_or_default();
                 let fails = matches!(

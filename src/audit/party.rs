@@ -94,7 +94,7 @@ fn in_one_cell(
 ) -> Settled {
     let alone = |of: &[Attempt]| timeline::settle(of, who(view, source, target, end), view).verdict;
     let (sorted, others) = machines::meant(attempts, view, alone);
-    let attempts = sorted.as_slice();
+    let attempts = sorted.as_ref();
     let told = |mut settled: Settled| {
         if let Some(others) = &others {
             settled.reason.push_str(&format!("; {others}"));

@@ -17,6 +17,7 @@ use crate::rules::Cadence;
 use crate::rules::Need;
 use crate::rules::ReadingKind;
 use crate::rules::Site;
+use crate::rules::Window;
 
 use super::attempt;
 use super::attempt::Attempt;
@@ -89,6 +90,10 @@ pub fn all(ground: Ground<'_>) -> Vec<Bound> {
         known.conversations.insert(key);
     });
     for known in tries.values_mut() {
+        if !ground.site.windows.is_empty() {
+            let attempts = std::mem::take(&mut known.attempts);
+            known.attempts = attempts.into_iter().map(|attempt| in_window(ground, attempt)).collect();
+        }
         timeline::sort(&mut known.attempts);
     }
     let mut bound = Vec::new();
@@ -130,12 +135,10 @@ fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
             for &at in matched.accepting.iter().chain(&matched.violating) {
                 let Some(entry) = ground.catalogue.get(at) else { continue };
                 for place in places(ground, at, &matched.flow) {
-                    let judged = in_window(ground, judge(ground, &matched.flow, entry));
+                    let judged = judge(ground, &matched.flow, entry);
                     let known = tries.entry(place).or_default();
                     known.attempts.push(judged);
-                    known.attempts.extend(
-                        attempt::later(&matched.flow, ground.view).map(|later| in_window(ground, later)),
-                    );
+                    known.attempts.extend(attempt::later(&matched.flow, ground.view));
                     known.conversations.insert(*key);
                     let flow = &matched.flow;
                     known.last_end = Some((flow.cell, flow.client.host, flow.server.host, flow.server.port));
@@ -157,17 +160,28 @@ pub fn expectation<'a>(entry: &'a Entry<'_>) -> Expectation<'a> {
     Expectation { protocols: &entry.rule.protocol, tls: entry.rule.tls, require: &entry.rule.require }
 }
 
-/// A failure inside a maintenance window is no attempt to judge by.
+/// A failure inside a maintenance window is no attempt to judge by: a session that began long before may end in it.
 fn in_window(ground: Ground<'_>, attempt: Attempt) -> Attempt {
-    let time = attempt.first.time;
-    let window = ground.site.windows.iter().find(|window| window.from <= time && time <= window.until);
-    match (&attempt.state, window) {
-        (State::Fails(..) | State::Silent(_), Some(window)) => Attempt {
+    let failed = match &attempt.state {
+        State::Fails(_, failure, _) => failure.evidence.first().at,
+        State::Silent(silence) => silence.series.first.unwrap_or(attempt.first),
+        State::Stopped(since, _) => *since,
+        _ => return attempt,
+    };
+    let window =
+        ground.site.windows.iter().find(|window| window.from <= failed.time && failed.time <= window.until);
+    match window {
+        Some(window) => Attempt {
             state: State::Unclear(format!("it failed in the maintenance window '{}'", window.reason)),
             ..attempt
         },
-        _ => attempt,
+        None => attempt,
     }
+}
+
+/// The maintenance window in which a packet lies.
+pub fn window_at<'a>(ground: Ground<'a>, at: PacketRef) -> Option<&'a Window> {
+    ground.site.windows.iter().find(|window| window.from <= at.time && at.time <= window.until)
 }
 
 /// Adds the failed lookups of named targets.

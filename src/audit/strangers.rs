@@ -39,7 +39,10 @@ pub fn all(judged: &[Judged]) -> Vec<Finding> {
     let mut alike: BTreeMap<_, Vec<Case<'_>>> = BTreeMap::new();
     for case in cases(rest) {
         let Some(main) = case.group.first() else { continue };
-        alike.entry((service_of(main), main.spoke, &main.feature, &main.told.reason)).or_default().push(case);
+        // What was recognised is the same service on whatever port.
+        let port = main.told.port.filter(|_| main.told.protocols.is_empty());
+        let service = (kind(main), main.key.transport, port, main.told.protocols.as_slice(), main.answered);
+        alike.entry((service, main.spoke, &main.feature, &main.told.reason)).or_default().push(case);
     }
     for mut cases in alike.into_values() {
         if cases.len() > ALIKE + 1 {
@@ -150,12 +153,21 @@ fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
 /// Conversations that belong to more cases of one service than are told one by one.
 fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
     let main = rest.first()?;
-    let (what, how) = (service(main), if main.answered && main.spoke { "talk" } else { "try" });
+    let how = if main.answered && main.spoke { "talk" } else { "try" };
+    let ports: BTreeSet<Option<u16>> = rest.iter().map(|one| one.told.port).collect();
+    let protocols = main.told.protocols.join(", ");
+    let what = match ports.len() {
+        1 => service(main),
+        many => format!("{protocols} on {many} ports of {}", main.told.transport),
+    };
     let title = format!("{} more pairs of machines {how} {what}, {}", rest.len(), judgement(main));
     let mut told = told_together(rest, title)?;
     let rule = main.told.rule.as_deref().unwrap_or_default();
     let feature = main.feature.as_deref().unwrap_or_default();
-    told.id = id::short(&[told.kind.name(), "alike", rule, feature, &what, how, &main.told.reason]);
+    let transport = main.told.transport.to_string();
+    let port = if protocols.is_empty() { what.as_str() } else { "" };
+    let parts = ["alike", rule, feature, &transport, port, &protocols, how, &main.told.reason];
+    told.id = id::short(&[&[told.kind.name()], &parts[..]].concat());
     Some(told)
 }
 
@@ -387,6 +399,17 @@ mod tests {
         assert_eq!(rest.title, "100 more pairs of machines talk modbus on tcp/502, and nobody documented it");
         let conversations: BTreeSet<&String> = told.iter().flat_map(|one| &one.conversations).collect();
         assert_eq!(conversations.len(), usize::from(few) + 99, "each conversation is in a finding");
+    }
+
+    #[test]
+    fn a_protocol_on_many_ports_is_one_service() {
+        let mut plant = pairs(ALIKE as u16 + 10);
+        for (one, port) in plant.iter_mut().zip(5000..) {
+            (one.told.port, one.key.port) = (Some(port), Some(port));
+        }
+        let titles: Vec<String> = all(&plant).into_iter().map(|one| one.title).collect();
+        let rest = "10 more pairs of machines talk modbus on 10 ports of tcp, and nobody documented it";
+        assert!(titles.len() == ALIKE + 1 && titles.iter().any(|title| title == rest), "{titles:#?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::attempt::State;
 use super::cast::Party;
 use super::catalogue::Entry;
 use super::requirement::Ground;
+use super::requirement::window_at;
 use super::timeline;
 
 /// Hearing a source this long without an attempt says something of a continuous flow (evidence 3.6).
@@ -85,6 +86,10 @@ pub fn host_down(
             target.addresses().find_map(|ip| ground.view.asks_in_vain(cell, asker, Host::Ip(ip)))
         })
     })?;
+    // It may be off while it is being worked on; what shows it is the last question, when it should be back.
+    if window_at(ground, down.requests.last.unwrap_or_default()).is_some() {
+        return None;
+    }
     match timeline::host_down(down, &target.label) {
         State::Fails(_, failure, reason) => Some((Verdict::Failed(failure), reason)),
         _ => None,

@@ -5,6 +5,7 @@ mod holders;
 mod loss;
 mod marks;
 mod recordings;
+mod round_trips;
 mod sight;
 mod spans;
 #[cfg(test)]
@@ -35,12 +36,15 @@ use holders::Holders;
 use loss::Losses;
 use marks::Marks;
 use recordings::Recordings;
+use round_trips::RoundTrips;
 use sight::Leaving;
 use sight::Received;
 use sight::Sender;
 use spans::Spans;
 
 pub use loss::Missing;
+pub use marks::FOR_COMPARISON;
+pub use marks::Forged;
 pub use marks::hops;
 pub use marks::maker;
 pub use sight::AROUND;
@@ -52,6 +56,9 @@ const RARELY_UNHEARD: u32 = 4;
 
 /// Requests of address resolution without an answer that show a host to be off: what Linux and Windows send before they give up.
 const ASKED_IN_VAIN: u32 = 3;
+
+/// How long after the last try an ICMP error may still be about it: routers answer at once, but for address resolution in vain, which takes seconds.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 
 /// A machine that does not answer address resolution although answers are visible.
 #[derive(Clone, Copy, Debug)]
@@ -102,9 +109,13 @@ pub struct View {
     answers_of: Known<(CellId, IpAddr, IpAddr), Answers>,
     /// When a client acknowledged what the mirror did not show.
     unseen_answers: Known<(CellId, IpAddr), Spans>,
+    /// Whom ICMP errors reached that can't be read, and the packets from and to which they came.
+    unread: Known<(CellId, IpAddr), Vec<(PacketRef, PacketRef)>>,
     /// Machines that answer nobody's address resolution, by who asks.
     down: Known<(CellId, IpAddr), Vec<Down>>,
     marks: Known<(CellId, IpAddr), Marks>,
+    /// How soon a host answers.
+    round_trips: RoundTrips,
     /// Whether anything of an address, in any cell, had passed no router.
     at_home: Known<IpAddr, bool>,
     /// MAC addresses given for an address by address resolution.
@@ -131,6 +142,7 @@ impl View {
             answers: Known::default(),
             answers_of: Known::default(),
             unseen_answers: Known::default(),
+            unread: observed.vantage.unread_errors.iter().map(|(key, known)| (*key, known.clone())).collect(),
             strays: Known::default(),
             in_vain: Known::default(),
             received: Received::default(),
@@ -143,6 +155,7 @@ impl View {
                 .collect(),
             heard_anywhere: Known::default(),
             marks: Known::default(),
+            round_trips: RoundTrips::default(),
             at_home: Known::default(),
             announced: Known::default(),
             answered: Known::default(),
@@ -201,6 +214,7 @@ impl View {
     fn learn(&mut self, flow: &FlowRecord) {
         self.losses.learn(flow, &self.recordings);
         self.count_answers(flow);
+        self.round_trips.learn(flow);
         self.pair_up(flow);
         let forwarded = matches!(flow.transport, Transport::Tcp | Transport::Udp);
         for role in [Role::Client, Role::Server] {
@@ -225,6 +239,7 @@ impl View {
                     leaving.spans.add(since, until);
                     leaving.ways.insert((mac, side.neighbour));
                 }
+                marks.sample = marks.sample.into_iter().chain(side.first).min();
                 marks.on_link.entry(mac).or_default().add(since, until);
                 if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
                     marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
@@ -308,6 +323,17 @@ impl View {
     pub fn asks_in_vain(&self, cell: CellId, asker: IpAddr, host: Host) -> Option<&Down> {
         self.down(cell, host)?;
         self.down.get(&(cell, host.ip()?))?.iter().find(|down| down.asker == asker)
+    }
+
+    /// The first ICMP error that reached a host while it tried in vain, and of which the snap length left no more than that: silence is not what came
+    /// back then.
+    pub fn unread_error(&self, cell: CellId, client: Host, tried: &Series) -> Option<PacketRef> {
+        let (first, last) = tried.first.zip(tried.last)?;
+        let known = self.unread.get(&(cell, client.ip()?))?;
+        let meant = known
+            .iter()
+            .filter(|(from, until)| *until >= first && from.time.since(last.time) <= ANSWERED_WITHIN);
+        meant.map(|(from, _)| *from).min()
     }
 
     /// Whether anything at all that was sent to a host was captured.

@@ -20,6 +20,7 @@ use crate::capture::walker::Record;
 use crate::capture::walker::Step;
 use crate::capture::walker::Walker;
 use crate::model::LinkType;
+use crate::model::LossyInterface;
 use crate::model::Timestamp;
 
 /// The block types that are read (draft-ietf-opsawg-pcapng section 11.1). That of the section header is a palindrome.
@@ -63,6 +64,8 @@ pub(super) struct Pcapng {
     dropped: Option<u64>,
     /// Losses told by the packets themselves.
     gaps: Option<u64>,
+    /// The interface of sections that are over which lost the largest share, where they had several.
+    lossiest: Option<LossyInterface>,
 }
 
 /// One interface of the current section.
@@ -73,6 +76,8 @@ struct Interface {
     clock: Clock,
     /// The latest statistics; they count from the beginning of the capture.
     dropped: Option<u64>,
+    /// Packets so far.
+    packets: u64,
 }
 
 /// A block's type, its stated length and its length with padding.
@@ -106,6 +111,7 @@ impl Pcapng {
             names: Vec::new(),
             dropped: None,
             gaps: None,
+            lossiest: None,
         };
         Ok(Some((Walker::Pcapng(new), 0)))
     }
@@ -183,6 +189,9 @@ impl Pcapng {
         match found {
             Ok(record) => {
                 self.last = record.time;
+                if let Some(own) = self.interfaces.get_mut(record.interface as usize) {
+                    own.packets += 1;
+                }
                 Step::Packet(Record { size: framing.size, ..record })
             }
             Err(why) => Step::Broken(format!(
@@ -310,6 +319,7 @@ impl Pcapng {
                     snaplen: found.snaplen,
                     clock: Clock::new(found.if_tsresol, offset),
                     dropped: None,
+                    packets: 0,
                 });
             }
             NAME_RESOLUTION => {
@@ -353,6 +363,7 @@ impl Pcapng {
     /// Keeps what the interfaces of a section told, and forgets them.
     fn end_section(&mut self) {
         self.dropped = self.dropped();
+        self.lossiest = self.lossiest();
         self.gaps = None;
         self.interfaces.clear();
     }
@@ -366,6 +377,16 @@ impl Pcapng {
             (Some(before), Some(here)) => Some(before.saturating_add(here)),
             (before, here) => before.or(here),
         }
+    }
+
+    /// See [`Walker::lossiest`].
+    pub(super) fn lossiest(&self) -> Option<LossyInterface> {
+        let here = self.interfaces.iter().zip(0..).filter(|_| self.interfaces.len() > 1);
+        let lossy = here.filter_map(|(interface, number)| {
+            let lost = interface.dropped.filter(|lost| *lost > 0)?;
+            Some(LossyInterface { number, lost, seen: interface.packets })
+        });
+        self.lossiest.into_iter().chain(lossy).reduce(LossyInterface::worse)
     }
 
     /// See [`Walker::names`].

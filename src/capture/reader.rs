@@ -297,7 +297,8 @@ impl Reader {
 
     /// What is known of it so far.
     pub(super) fn known(&self) -> Input {
-        Input { dropped: self.walker.dropped(), ..self.input.clone() }
+        let (dropped, lossiest) = (self.walker.dropped(), self.walker.lossiest());
+        Input { dropped, lossiest, ..self.input.clone() }
     }
 
     /// What is known of it in the end, with its hash where asked for.

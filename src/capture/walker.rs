@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::capture::pcap::Pcap;
 use crate::capture::pcapng::Pcapng;
 use crate::model::LinkType;
+use crate::model::LossyInterface;
 use crate::model::Timestamp;
 
 /// The largest record taken: libpcap's limit for the link types with the largest packets (`MAXIMUM_SNAPLEN` of
@@ -168,6 +169,14 @@ impl Walker {
     pub(super) fn dropped(&self) -> Option<u64> {
         match self {
             Self::Pcapng(pcapng) => pcapng.dropped(),
+            _ => None,
+        }
+    }
+
+    /// Of several interfaces the one that lost the largest share, where any lost something.
+    pub(super) fn lossiest(&self) -> Option<LossyInterface> {
+        match self {
+            Self::Pcapng(pcapng) => pcapng.lossiest(),
             _ => None,
         }
     }

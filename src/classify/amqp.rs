@@ -31,6 +31,10 @@ static ABOUT: About = About {
             "version of the protocol header or of the frames: 0-9-1, 0-9, 0-8, 0-10, 1.0; two where the ends do not agree",
         ),
         ("amqp.start", "'seen' once the server's Connection.Start (0-9-1) or SASL mechanisms (1.0) is"),
+        (
+            "amqp.open",
+            "'seen' once the server's Connection.Open-Ok or anything after it is, or an open (1.0)",
+        ),
         ("amqp.close", "why the connection was closed with an error: code and text"),
     ],
 };
@@ -95,6 +99,9 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     if halves().any(|half| half.start) {
         facts.add("amqp.start", "seen");
     }
+    if halves().any(|half| half.open) {
+        facts.add("amqp.open", "seen");
+    }
     for close in halves().filter_map(|half| half.close.as_deref()) {
         // 200 is the code of an orderly end (0-9-1 section 1.2).
         if !close.starts_with("200 ") {
@@ -103,16 +110,9 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     }
     let complete = seen.first.complete && seen.second.complete;
     let mut proof = Proof { client, facts, open: !complete, ..Proof::default() };
-    if halves().any(|half| half.tls)
-        && let Some(inner) =
-            tls::upgrade(seen, [first, second].map(|half| if half.is_some() { HEADER } else { 0 }))
-    {
-        proof.layers = vec!["amqp", "tls"];
-        proof.client = proof.client.or(inner.client);
-        proof.open = inner.open;
-        for fact in inner.facts.iter() {
-            proof.facts.add(fact.key, fact.value.as_str());
-        }
+    if halves().any(|half| half.tls) {
+        let offsets = [first, second].map(|half| if half.is_some() { HEADER } else { 0 });
+        tls::goes_on(&mut proof, ABOUT.name, seen, offsets);
     }
     proof
 }

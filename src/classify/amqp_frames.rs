@@ -17,6 +17,8 @@ pub(super) struct Half {
     pub(super) is_client: Option<bool>,
     /// Whether the server's start was seen.
     pub(super) start: bool,
+    /// Whether the server let the client in: its open-ok, or anything that only comes after it.
+    pub(super) open: bool,
     /// Why the connection was closed.
     pub(super) close: Option<String>,
 }
@@ -184,6 +186,7 @@ fn method(channel: u16, payload: &[u8], half: &mut Half) -> Option<bool> {
         return Some(false);
     }
     half.is_client = half.is_client.or(from_client);
+    half.open |= (class, method) == (10, 41) || (class != 10 && from_client == Some(false));
     match (class, method) {
         (10, 10) => {
             half.start = true;
@@ -292,8 +295,24 @@ fn told_by(code: u8, body: &[u8], half: &mut Half) {
         _ => {}
     }
     half.start |= code == 0x40;
-    if code == 0x18 && half.close.is_none() {
-        half.close = error(body);
+    half.open |= code == 0x10;
+    if half.close.is_none() {
+        half.close = match code {
+            0x18 => error(body),
+            0x44 => denied(body),
+            _ => None,
+        };
+    }
+}
+
+/// What a SASL outcome other than `ok` says (OASIS 1.0 section 5.3.3.6): a list whose first item is a ubyte.
+fn denied(body: &[u8]) -> Option<String> {
+    let at = body.windows(2).position(|window| window == [0x53, 0x44])?;
+    match body.get(at + 2..)? {
+        [0xc0, _, _, 0x50, code @ 1..=4, ..] | [0xd0, _, _, _, _, _, _, _, _, 0x50, code @ 1..=4, ..] => {
+            Some(format!("sasl outcome {code}"))
+        }
+        _ => None,
     }
 }
 

@@ -47,9 +47,7 @@ impl Protocol for Dns {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         let both = match seen.carrier {
-            Carrier::Udp => {
-                look::both(seen, |side| look::datagrams(side, |bytes| datagram(bytes, Kind::Dns)))
-            }
+            Carrier::Udp => look_at_datagrams(seen, Kind::Dns),
             Carrier::Tcp => look::both(seen, |side| {
                 look::stream(side, |bytes| stream(bytes, side.from_start, side.complete))
             }),
@@ -87,12 +85,28 @@ impl Protocol for Dns {
     }
 }
 
+/// Judges datagrams as messages of one of the kinds that are on the local link.
+pub(super) fn probe_local(seen: &Seen<'_>, kind: Kind, question: &'static str) -> Probe {
+    if seen.carrier != Carrier::Udp {
+        return Probe::No;
+    }
+    match look_at_datagrams(seen, kind) {
+        Ok(both) => Probe::Proven(conclude(seen, &both, question, None)),
+        Err(probe) => probe,
+    }
+}
+
 /// Longest datagram prefix that a side keeps; what is that long may go on.
 const KEPT: usize = 512;
 
-/// A datagram that is a message of this kind.
-pub(super) fn datagram(bytes: &[u8], kind: Kind) -> Option<Message<'_>> {
-    Message::read(bytes, bytes.len() >= KEPT).filter(|message| message.kind() == kind)
+/// The datagrams of both ends that are messages of this kind; of one that was cut, as far as it goes.
+fn look_at_datagrams<'a>(seen: &Seen<'a>, kind: Kind) -> Result<[Option<Vec<Message<'a>>>; 2], Probe> {
+    look::both(seen, |side| {
+        look::datagrams_and_lengths(side, |bytes, length| {
+            let cut = bytes.len() >= KEPT || bytes.len() < length;
+            Message::read(bytes, cut).filter(|message| message.kind() == kind)
+        })
+    })
 }
 
 /// Messages in a stream, each after its length (RFC 1035 section 4.2.2).
@@ -135,7 +149,7 @@ fn may_begin(body: &[u8]) -> bool {
 }
 
 /// Joins both ends' messages: who asks is the client.
-pub(super) fn conclude(
+fn conclude(
     seen: &Seen<'_>,
     both: &[Option<Vec<Message<'_>>>; 2],
     question: &'static str,
@@ -166,6 +180,7 @@ pub(super) fn conclude(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Side;
     use crate::classify::harness;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_messages;
@@ -200,6 +215,17 @@ mod tests {
         let Probe::NeedMore = probe_messages(&Dns, Carrier::Tcp, &[&length, &message[..7]]) else {
             panic!("given up")
         };
+    }
+
+    #[test]
+    fn a_snap_length_cuts_an_answer_behind_its_question() {
+        let answer = hex("1234 8180 0001 0001 0000 0000 03 777777 05 706c616e74 00 0001 0001 c00c 0001 00");
+        let side = |lacks: &'static [u16]| Side { lacks, ..Side::of(&answer, &[32]) };
+        let probe = |first| Dns.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() });
+        assert_eq!(answer.len(), 32);
+        let proof = probe(side(&[11])).proof().unwrap();
+        assert_eq!((proof.client, proof.facts.get("dns.question")), (Some(End::Second), Some("www.plant A")));
+        assert!(probe(side(&[])).proof().is_none());
     }
 
     #[test]

@@ -8,16 +8,15 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 
 use super::bytes::Reader;
+use super::dns_name::HEADER;
+use super::dns_name::Stop;
+use super::dns_name::is_netbios;
+use super::dns_name::name;
+use super::dns_name::skip_name;
 use crate::model::DnsMessage;
 
-/// Bytes of the header (RFC 1035 section 4.1.1).
-const HEADER: usize = 12;
-/// Longest name as text (RFC 1035 section 2.3.4: 255 octets on the wire).
-const LONGEST_NAME: usize = 253;
 /// Questions in one message: mDNS alone asks many at once.
 const MOST_QUESTIONS: u16 = 128;
-/// Pointers followed in one name; each must point further back (section 4.1.4).
-const MOST_POINTERS: usize = 32;
 /// Top bit of a class: answer by unicast in questions, flush the cache in records (RFC 6762 sections 5.4 and 10.2).
 const TOP_BIT: u16 = 0x8000;
 
@@ -27,7 +26,6 @@ mod kind {
     pub const CNAME: u16 = 5;
     pub const PTR: u16 = 12;
     pub const AAAA: u16 = 28;
-    pub const SRV: u16 = 33;
     pub const DNAME: u16 = 39;
     pub const OPT: u16 = 41;
 }
@@ -103,16 +101,18 @@ impl<'a> Message<'a> {
             return None;
         }
         let [questions, records @ ..] = counts;
+        // What a cut leaves of a message is told by its first question.
+        let begun = |message: Self| (cut && message.question.is_some()).then_some(message);
         let mut at = HEADER;
         for _ in 0..questions {
             let name_at = at;
-            let (Some(after), true) = (skip_name(bytes, at), at < bytes.len()) else {
-                return (cut && message.question.is_some()).then_some(message);
+            let after = match skip_name(bytes, at) {
+                Ok(after) => after,
+                Err(Stop::Cut) => return begun(message),
+                Err(Stop::Wrong) => return None,
             };
             let mut reader = Reader::new(bytes.get(after..)?);
-            let (Some(kind), Some(class)) = (reader.be16(), reader.be16()) else {
-                return (cut && message.question.is_some()).then_some(message);
-            };
+            let (Some(kind), Some(class)) = (reader.be16(), reader.be16()) else { return begun(message) };
             let odd = after == name_at + 1 && !is_asked_of_root(kind);
             if odd || !is_kind(kind) || !is_class(class & !TOP_BIT) || is_netbios(bytes, name_at, kind) {
                 return None;
@@ -125,12 +125,12 @@ impl<'a> Message<'a> {
         let total = records.iter().map(|&count| usize::from(count)).sum::<usize>();
         for _ in 0..total {
             match record(bytes, at) {
-                Some(record) if record.is_plausible() && !is_netbios(bytes, at, record.kind) => {
+                Ok(record) if record.is_plausible() && !is_netbios(bytes, at, record.kind) => {
                     message.top_bit |= record.kind != kind::OPT && record.class & TOP_BIT != 0;
                     at = record.end;
                 }
-                Some(_) => return None,
-                None => return (cut && message.question.is_some()).then_some(message),
+                Err(Stop::Cut) => return begun(message),
+                Ok(_) | Err(Stop::Wrong) => return None,
             }
         }
         // An empty shell of a header proves nothing: a refusal without its question has to be paired.
@@ -217,7 +217,7 @@ impl<'a> Message<'a> {
 
     fn question_name(&self) -> Option<&'a [u8]> {
         let (at, _) = self.question?;
-        self.bytes.get(at..skip_name(self.bytes, at)?)
+        self.bytes.get(at..skip_name(self.bytes, at).ok()?)
     }
 
     fn question_ends(&self, suffix: &[u8]) -> bool {
@@ -270,7 +270,7 @@ impl<'a> Message<'a> {
         let mut at = self.answers_at;
         for number in 0..total {
             let in_answer = number < usize::from(answers);
-            let Some(record) = record(self.bytes, at) else {
+            let Ok(record) = record(self.bytes, at) else {
                 statement.whole &= !in_answer;
                 break;
             };
@@ -336,85 +336,16 @@ impl Record<'_> {
 }
 
 /// The record at this place (RFC 1035 section 4.1.3), where all of it is there.
-fn record(bytes: &[u8], at: usize) -> Option<Record<'_>> {
+fn record(bytes: &[u8], at: usize) -> Result<Record<'_>, Stop> {
     let after = skip_name(bytes, at)?;
-    let mut reader = Reader::new(bytes.get(after..)?);
-    let (kind, class, ttl, length) = (reader.be16()?, reader.be16()?, reader.be32()?, reader.be16()?);
-    let data = reader.take(usize::from(length))?;
-    let data_at = after + 10;
-    Some(Record { kind, class, ttl, data, data_at, end: data_at + data.len() })
-}
-
-/// Where the bytes after a name begin (RFC 1035 section 4.1.4).
-fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
-    let start = at;
-    loop {
-        let length = *bytes.get(at)?;
-        match length {
-            0 => return Some(at + 1),
-            1..=63 => at += 1 + usize::from(length),
-            0xc0.. => {
-                let low = *bytes.get(at + 1)?;
-                let target = usize::from(length & 0x3f) << 8 | usize::from(low);
-                // A pointer points back into the message.
-                return (target >= HEADER && target < at).then_some(at + 2);
-            }
-            _ => return None,
-        }
-        if at - start > 255 || at > bytes.len() {
-            return None;
-        }
-    }
-}
-
-/// The name at this place as text: lower case, no final dot, what is not printable escaped (RFC 1035 section 5.1).
-fn name(bytes: &[u8], mut at: usize) -> Option<String> {
-    let mut text = String::new();
-    let mut pointers = 0;
-    loop {
-        let length = *bytes.get(at)?;
-        match length {
-            0 => return Some(text),
-            1..=63 => {
-                let label = bytes.get(at + 1..at + 1 + usize::from(length))?;
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                for &byte in label {
-                    match byte {
-                        b'.' | b'\\' => {
-                            text.push('\\');
-                            text.push(char::from(byte));
-                        }
-                        b'!'..=b'~' => text.push(char::from(byte.to_ascii_lowercase())),
-                        _ => text.push_str(&format!("\\{byte:03}")),
-                    }
-                }
-                if text.len() > LONGEST_NAME {
-                    return None;
-                }
-                at += 1 + usize::from(length);
-            }
-            0xc0.. => {
-                let target = usize::from(length & 0x3f) << 8 | usize::from(*bytes.get(at + 1)?);
-                pointers += 1;
-                if target >= at || pointers > MOST_POINTERS {
-                    return None;
-                }
-                at = target;
-            }
-            _ => return None,
-        }
-    }
-}
-
-/// Whether the name is one that NetBIOS encoded (RFC 1001 section 14.1), asked for by one of its own types NB and NBSTAT.
-fn is_netbios(bytes: &[u8], at: usize, kind: u16) -> bool {
-    matches!(kind, 0x20 | kind::SRV)
-        && bytes.get(at) == Some(&32)
-        && bytes
-            .get(at + 1..at + 33)
-            .is_some_and(|label| label.iter().all(|byte| matches!(byte, b'A'..=b'P')))
+    let fields = || {
+        let mut reader = Reader::new(bytes.get(after..)?);
+        let (kind, class, ttl, length) = (reader.be16()?, reader.be16()?, reader.be32()?, reader.be16()?);
+        let data = reader.take(usize::from(length))?;
+        let data_at = after + 10;
+        Some(Record { kind, class, ttl, data, data_at, end: data_at + data.len() })
+    };
+    fields().ok_or(Stop::Cut)
 }
 
 /// What is asked of the root zone itself: its servers, keys and the like, and what scanners ask. A lone zero byte is too
@@ -513,10 +444,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cut_is_told_by_its_first_question_and_what_is_wrong_is_not() {
+        let two = |second: &str| {
+            let bytes = hex(&format!("1234 0000 0002 0000 0000 0000 01 61 00 0001 0001 {second}"));
+            (Message::read(&bytes, true).is_some(), Message::read(&bytes, false).is_some())
+        };
+        for cut in ["", "03 6161", "01 62 00", "01 62 00 0001 00"] {
+            assert_eq!(two(cut), (true, false), "{cut}");
+        }
+        // No label has this type (RFC 6891 section 5), no pointer points forward, no class is 2.
+        for wrong in ["41 a96d", "c0 ff", "01 62 00 0001 0002"] {
+            assert_eq!(two(wrong), (false, false), "{wrong}");
+        }
+    }
+
+    #[test]
     fn pointers_that_go_round_end() {
         let bytes = hex("1234 0100 0001 0000 0000 0000 c00c 0001 0001");
         assert!(Message::read(&bytes, false).is_none());
-        assert_eq!(name(&hex("01 61 c000"), 0), None);
     }
 
     #[test]

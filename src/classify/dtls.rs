@@ -45,7 +45,7 @@ impl Protocol for Dtls {
         if seen.carrier != Carrier::Udp {
             return Probe::No;
         }
-        let both = match look::both(seen, |side| look::datagrams(side, datagram)) {
+        let both = match look::both(seen, |side| look::datagrams_and_lengths(side, datagram)) {
             Ok(both) => both,
             Err(probe) => return probe,
         };
@@ -98,11 +98,15 @@ struct Found {
 /// Longest prefix of a datagram that is certainly whole.
 const KEPT: usize = 1024;
 
-/// A datagram that is records from its front to its end (RFC 6347 section 4.1).
-fn datagram(bytes: &[u8]) -> Option<Found> {
+/// A datagram that is records from its front to its end (RFC 6347 section 4.1), of `sent` bytes before a snap length cut it.
+fn datagram(bytes: &[u8], sent: usize) -> Option<Found> {
     let mut found = Found::default();
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
+        // Behind a hello of 1.3 its encrypted records may follow at once, with a header of their own that begins 001 (RFC 9147 section 4).
+        if found.handshake && reader.rest().first().is_some_and(|first| first >> 5 == 1) {
+            break;
+        }
         let (kind, version) = (reader.u8()?, reader.be16()?);
         let (epoch, number) = (reader.be16()?, (reader.be16()?, reader.be32()?));
         let length = usize::from(reader.be16()?);
@@ -114,7 +118,8 @@ fn datagram(bytes: &[u8]) -> Option<Found> {
             return None;
         }
         let cut = reader.left() < length;
-        if cut && bytes.len() < KEPT {
+        let (is_snapped, end) = (sent > bytes.len(), reader.position() + length);
+        if cut && !(bytes.len() >= KEPT || is_snapped && end <= sent) {
             return None;
         }
         let body = reader.rest().get(..length).unwrap_or(reader.rest());
@@ -212,6 +217,7 @@ fn message(kind: u8, body: &[u8], whole: bool, found: &mut Found) -> Option<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Side;
     use crate::classify::harness;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_messages;
@@ -235,6 +241,36 @@ mod tests {
             let proof = harness::proof(&Dtls, &flow.seen()).unwrap();
             assert_eq!(proof.facts.get("tls.version"), Some(version.as_str()), "{}", flow.place());
         }
+    }
+
+    #[test]
+    fn a_hello_of_1_3_and_the_encrypted_records_behind_it() {
+        // ServerHello that selects dtls1.3, then a record of epoch 2 with a unified header.
+        let hello = format!("fefd {} 00 1301 00 0006 002b 0002 fefc", "11".repeat(32)).replace(' ', "");
+        let length = hello.len() / 2;
+        let record = format!(
+            "16 fefd 0000 000000000000 {:04x} 02 {length:06x} 0000 000000 {length:06x} {hello}",
+            length + 12
+        );
+        let encrypted = format!("2e 0001 0012 {}", "5a".repeat(18));
+        let Probe::Proven(proof) =
+            probe_messages(&Dtls, Carrier::Udp, &[&hex(&format!("{record} {encrypted}"))])
+        else {
+            panic!("not proven");
+        };
+        assert_eq!((proof.client, proof.facts.get("tls.version")), (Some(End::Second), Some("dtls1.3")));
+        assert!(probe_messages(&Dtls, Carrier::Udp, &[&hex(&encrypted)]).proof().is_none());
+    }
+
+    #[test]
+    fn a_snap_length_cuts_a_record_whose_end_is_known() {
+        let bytes = hex(&format!("17 fefd 0001 000000000007 0040 {}", "5a".repeat(20)));
+        let probe = |lacks: &[u16]| {
+            let first = Side { lacks, ..Side::of(&bytes, &[33]) };
+            Dtls.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() })
+        };
+        assert!(probe(&[44]).proof().is_some());
+        assert!(probe(&[43]).proof().is_none() && probe(&[]).proof().is_none());
     }
 
     #[test]

@@ -162,7 +162,10 @@ fn cut(bytes: &[u8]) -> Cut<Message<'_>> {
         return Cut::Wrong;
     }
     let length = usize::from(length);
-    let Some(data) = rest.get(..length) else { return Cut::Short };
+    let Some(data) = rest.get(..length) else {
+        let head = Message { command: Some(command), session, length, cip: None };
+        return if head_shows(command, session, rest) { Cut::Head(head) } else { Cut::Short };
+    };
     let fits = match command {
         NOP => Some(None),
         LIST_SERVICES | LIST_IDENTITY | LIST_INTERFACES => {
@@ -186,6 +189,18 @@ fn cut(bytes: &[u8]) -> Cut<Message<'_>> {
         Some(cip) => Cut::Whole(Message { command: Some(command), session, length, cip }, HEADER + length),
         None => Cut::Wrong,
     }
+}
+
+/// Whether a message that is cut shows itself by its head: data of a session, for CIP, of which the first item is an address (2-6.3).
+fn head_shows(command: u16, session: u32, rest: &[u8]) -> bool {
+    let mut reader = Reader::new(rest);
+    let handle = reader.le32();
+    let (_timeout, count, kind) = (reader.le16(), reader.le16(), reader.le16());
+    matches!(command, SEND_RR_DATA | SEND_UNIT_DATA)
+        && session != 0
+        && handle == Some(0)
+        && count.is_some_and(|count| (1..=MOST_ITEMS).contains(&count))
+        && matches!(kind, Some(0 | CONNECTED_ADDRESS | SEQUENCED_ADDRESS))
 }
 
 fn is_command(command: u16) -> bool {
@@ -354,6 +369,7 @@ impl Protocol for Enip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Side;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_both;
 
@@ -388,6 +404,23 @@ mod tests {
         );
         let proof = proof(check(Carrier::Tcp, &bytes));
         assert_eq!((proof.client, proof.facts.get("cip.service")), (Some(End::First), Some("read-tag")));
+    }
+
+    #[test]
+    fn a_session_s_data_is_known_by_its_head() {
+        let probe = |bytes: &str, complete| {
+            let bytes = hex(bytes);
+            let ends = [bytes.len() as u16];
+            let first = Side { complete, ..Side::of(&bytes, &ends) };
+            Enip.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default() })
+        };
+        let head = format!("7000 1e00 00010212 {ZEROS} 000000000000 0200 a100 0400 0103");
+        assert!(probe(&head, true).proof().is_some());
+        assert_eq!(probe(&head, false), Probe::NeedMore);
+        let (other_item, no_session) = (head.replace("a100", "a200"), head.replace("00010212", "00000000"));
+        for other in [&head[..head.len() - 20], other_item.as_str(), no_session.as_str()] {
+            assert!(probe(other, true).proof().is_none(), "{other}");
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Walk<T> {
     pub over: bool,
     /// Where the last message ends; where the walk began if there is none.
     pub end: usize,
+    /// Datagrams that are no message.
+    pub strangers: usize,
     /// Datagrams there are, those included that were told before.
     datagrams: usize,
 }
@@ -110,8 +112,13 @@ pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mu
 /// Datagrams are one message each, and a side that begins with a few others is over. A stream is cut from its start, or from where it was
 /// read; where its start was not captured, from the first segment start at which a message fits.
 pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
-    let mut walk =
-        Walk { found: Vec::new(), over: side.complete, end: side.read, datagrams: side.ends.len() };
+    let mut walk = Walk {
+        found: Vec::new(),
+        over: side.complete,
+        end: side.read,
+        strangers: 0,
+        datagrams: side.ends.len(),
+    };
     match carrier {
         Carrier::Tcp => walk_stream(side, cut, &mut walk),
         Carrier::Udp | Carrier::Ethernet(_) => walk_datagrams(side, cut, &mut walk),
@@ -121,17 +128,21 @@ pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> 
 }
 
 fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
-    let mut strangers = 0;
-    let unread = side.unread_datagrams().map(|(datagram, _)| datagram);
-    for datagram in unread.filter(|datagram| !datagram.is_empty()).take(MOST_MESSAGES) {
+    let unread = side.unread_datagrams().filter(|(datagram, _)| !datagram.is_empty());
+    for (datagram, sent) in unread.take(MOST_MESSAGES) {
         match cut(datagram) {
             Cut::Whole(message, length) if length == datagram.len() => {
                 walk.end += length;
                 walk.found.push(Found { message, flush: true, end: walk.end });
             }
-            Cut::Whole(..) | Cut::Head(_) | Cut::Short | Cut::Wrong => strangers += 1,
+            // A snap length cut the rest.
+            Cut::Head(message) if sent > datagram.len() => {
+                walk.end += datagram.len();
+                walk.found.push(Found { message, flush: true, end: walk.end });
+            }
+            Cut::Whole(..) | Cut::Head(_) | Cut::Short | Cut::Wrong => walk.strangers += 1,
         }
-        if walk.found.is_empty() && strangers >= MOST_STRANGERS && side.read == 0 {
+        if walk.found.is_empty() && walk.strangers >= MOST_STRANGERS && side.read == 0 {
             walk.over = true;
             return;
         }

@@ -11,6 +11,7 @@ use super::Side;
 use super::bytes::is_text;
 use super::bytes::line;
 use super::bytes::text;
+use super::reply::reply;
 use super::tls;
 use crate::model::Facts;
 
@@ -147,27 +148,23 @@ impl Talk<'_> {
     fn replies(&self) -> Weight {
         let mut weight = Weight::default();
         for (number, line) in self.lines.iter().enumerate() {
-            let Some(([a, b, c], rest)) = line.split_first_chunk::<3>() else { continue };
-            if !matches!(rest, [] | [b' ' | b'-', ..]) {
-                continue;
-            }
-            let words = rest.get(1..).unwrap_or_default().to_ascii_uppercase();
+            let Some((code, words)) = reply(line) else { continue };
+            let words = words.to_ascii_uppercase();
             let has = |word: &[u8]| words.windows(word.len()).any(|window| window == word);
-            let own = match [*a, *b, *c].as_slice() {
-                b"220" => number == 0 && (has(b"FTP") && !has(b"SMTP")),
-                b"227" => has(b"PASSIVE MODE") && has(b"("),
-                b"229" => has(b"PASSIVE MODE") && has(b"|||"),
-                b"215" => has(b"TYPE:"),
-                b"234" => has(b"TLS") || has(b"SSL"),
-                b"257" => words.starts_with(b"\""),
+            let own = match code {
+                220 => number == 0 && (has(b"FTP") && !has(b"SMTP")),
+                227 => has(b"PASSIVE MODE") && has(b"("),
+                229 => has(b"PASSIVE MODE") && has(b"|||"),
+                215 => has(b"TYPE:"),
+                234 => has(b"TLS") || has(b"SSL"),
+                257 => words.starts_with(b"\""),
                 // What is said around a transfer (RFC 959 section 4.2.2), and the words that most servers end one with.
-                b"125" | b"150" | b"225" | b"425" | b"426" => has(b"DATA CONNECTION"),
-                b"226" => has(b"DATA CONNECTION") || has(b"TRANSFER COMPLETE"),
+                125 | 150 | 225 | 425 | 426 => has(b"DATA CONNECTION"),
+                226 => has(b"DATA CONNECTION") || has(b"TRANSFER COMPLETE"),
                 _ => false,
             };
             weight.own += usize::from(own);
-            weight.shared +=
-                usize::from(matches!([*a, *b, *c].as_slice(), b"331" | b"230" | b"530" | b"332"));
+            weight.shared += usize::from(matches!(code, 331 | 230 | 530 | 332));
         }
         weight
     }
@@ -191,13 +188,7 @@ fn conclude(seen: &Seen<'_>, client: End, asks: &Talk<'_>, answers: &Talk<'_>) -
     let mut proof = Proof { client: Some(client), facts, open, ..Proof::default() };
     if requested || granted {
         let offsets = if client == End::First { [asks.end, answers.end] } else { [answers.end, asks.end] };
-        if let Some(inner) = tls::upgrade(seen, offsets) {
-            proof.layers = vec!["ftp", "tls"];
-            proof.open = inner.open;
-            for fact in inner.facts.iter() {
-                proof.facts.add(fact.key, fact.value.as_str());
-            }
-        }
+        tls::goes_on(&mut proof, ABOUT.name, seen, offsets);
     }
     proof
 }

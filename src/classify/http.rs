@@ -26,7 +26,10 @@ static ABOUT: About = About {
     usual: &["tcp/80", "tcp/8080", "tcp/3128"],
     answers: true,
     facts: &[
-        ("http.version", "each version: 1.0, 1.1, 2"),
+        (
+            "http.version",
+            "each version: 1.0, 1.1, 2; of HTTP/2 nothing more is told, its heads are compressed (RFC 7541)",
+        ),
         ("http.method", "each method"),
         ("http.host", "each host asked for, without its port"),
         ("http.user_agent", "each client program as it calls itself"),
@@ -165,7 +168,15 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2], may_carry: bool) -> Proof 
         .filter(|head| head.status.is_some_and(|status| status >= 200 || status == 101))
         .collect();
     let switched = finals.iter().position(|head| head.status == Some(101) && head.websocket);
-    if let Some(at) = requests.iter().position(|head| head.method.as_deref() == Some("CONNECT")) {
+    // A proxy that wants a login says so to the first request, and grants the next one on the same connection (RFC 9110 section 11.7).
+    let connects = || {
+        let asked = requests.iter().enumerate();
+        asked.filter(|(_, head)| head.method.as_deref() == Some("CONNECT")).map(|(at, _)| at)
+    };
+    let status = |at: usize| finals.get(at).and_then(|head| head.status);
+    let granted = connects().find(|&at| status(at).is_some_and(|status| (200..300).contains(&status)));
+    let latest = || connects().rfind(|&at| status(at).is_some()).or_else(|| connects().next());
+    if let Some(at) = granted.or_else(latest) {
         let inside = tunnel(seen, &mut proof, order, requests.get(at), finals.get(at).copied());
         if let Some(inside) = inside.filter(|_| may_carry) {
             carry(&mut proof, &["http"], &inside);

@@ -20,7 +20,7 @@ pub struct Iec104;
 static ABOUT: About = About {
     name: "iec104",
     title: "IEC 60870-5-104",
-    spec: "IEC 60870-5-104:2006 clauses 5 and 7; type identifications of IEC 60870-5-101:2003 clause 7.2.1",
+    spec: "IEC 60870-5-104:2006 clauses 5 and 7; type identifications of IEC 60870-5-101:2003 clause 7.2.1 and IEC 60870-5-7:2013",
     usual: &["tcp/2404"],
     answers: true,
     facts: &[
@@ -104,8 +104,8 @@ fn step(bytes: &[u8]) -> Step {
         }
         // S format (figure 7).
         (1, CONTROL) if c1 == 1 && c2 == 0 && c3 & 1 == 0 => Step::Whole(whole, WEIGHT_S),
-        // I format (figure 6); an ASDU has at least type, qualifier, cause, address and object address.
-        (0 | 2, 12..) if c3 & 1 == 0 => {
+        // I format (figure 6); an ASDU has at least type, qualifier, cause, address and object address, of one octet each.
+        (0 | 2, 9..) if c3 & 1 == 0 => {
             let asdu = asdu.get(..usize::from(length - CONTROL)).unwrap_or(asdu);
             let Some(weight) = weigh_asdu(asdu, usize::from(length - CONTROL)) else { return Step::Wrong };
             if bytes.len() < whole { Step::Cut(0) } else { Step::Whole(whole, weight) }
@@ -118,8 +118,8 @@ fn step(bytes: &[u8]) -> Step {
 fn weigh_asdu(asdu: &[u8], length: usize) -> Option<u32> {
     let [kind, qualifier, cause, ..] = *asdu else { return Some(0) };
     let objects = usize::from(qualifier & 0x7f);
-    // Causes of transmission 1 to 13, 20 to 41 and 44 to 47; 48 to 63 are for private use (clause 7.2.3).
-    if kind == 0 || !matches!(cause & 0x3f, 1..=13 | 20..=41 | 44..=63) {
+    // Causes of transmission 1 to 13, 20 to 41 and 44 to 47; 14 to 16 authenticate (IEC 60870-5-7); 48 to 63 are for private use (clause 7.2.3).
+    if kind == 0 || !matches!(cause & 0x3f, 1..=16 | 20..=41 | 44..=63) {
         return None;
     }
     let Some((size, _)) = type_of(kind) else { return (kind >= 128).then_some(WEIGHT_I_ODD) };
@@ -158,7 +158,7 @@ fn tell(end: End, apdu: &[u8], proof: &mut Proof) {
     }
     // Monitor direction is from the controlled station; commands are activated (6) or deactivated (8) by the controlling one.
     match (kind, cause & 0x3f) {
-        (1..=40 | 70, _) => client_is(proof, end.other()),
+        (1..=41 | 70, _) => client_is(proof, end.other()),
         (45..=113, 6 | 8) => client_is(proof, end),
         (45..=113, 7 | 9 | 10) => client_is(proof, end.other()),
         _ => {}
@@ -177,7 +177,7 @@ fn access(kind: u8, cause: u8) -> Option<&'static str> {
 }
 
 /// The octets of one information object without its address, where they are fixed, and the standard's name of the type
-/// (IEC 60870-5-101 clause 7.3, IEC 60870-5-104 clause 8).
+/// (IEC 60870-5-101 clause 7.3, IEC 60870-5-104 clause 8; IEC 60870-5-7 for those of secure authentication, in segments of any length).
 fn type_of(kind: u8) -> Option<(Option<usize>, &'static str)> {
     let (size, name) = match kind {
         1 => (1, "M_SP_NA_1"),
@@ -212,6 +212,7 @@ fn type_of(kind: u8) -> Option<(Option<usize>, &'static str)> {
         38 => (10, "M_EP_TD_1"),
         39 => (11, "M_EP_TE_1"),
         40 => (11, "M_EP_TF_1"),
+        41 => (14, "S_IT_TC_1"),
         45 => (1, "C_SC_NA_1"),
         46 => (1, "C_DC_NA_1"),
         47 => (1, "C_RC_NA_1"),
@@ -227,6 +228,19 @@ fn type_of(kind: u8) -> Option<(Option<usize>, &'static str)> {
         63 => (12, "C_SE_TC_1"),
         64 => (11, "C_BO_TA_1"),
         70 => (1, "M_EI_NA_1"),
+        81 => return Some((None, "S_CH_NA_1")),
+        82 => return Some((None, "S_RP_NA_1")),
+        83 => return Some((None, "S_AR_NA_1")),
+        84 => return Some((None, "S_KR_NA_1")),
+        85 => return Some((None, "S_KS_NA_1")),
+        86 => return Some((None, "S_KC_NA_1")),
+        87 => return Some((None, "S_ER_NA_1")),
+        90 => return Some((None, "S_US_NA_1")),
+        91 => return Some((None, "S_UQ_NA_1")),
+        92 => return Some((None, "S_UR_NA_1")),
+        93 => return Some((None, "S_UK_NA_1")),
+        94 => return Some((None, "S_UA_NA_1")),
+        95 => return Some((None, "S_UC_NA_1")),
         100 => (1, "C_IC_NA_1"),
         101 => (1, "C_CI_NA_1"),
         102 => (0, "C_RD_NA_1"),
@@ -288,6 +302,29 @@ mod tests {
         let mut apdu = vec![0x68, 23, 2, 0, 2, 0, 13, 0x82, 20, 0, 1, 0, 1, 0, 0];
         apdu.extend([0; 10]);
         assert_eq!(step(&apdu), Step::Whole(25, WEIGHT_I));
+    }
+
+    #[test]
+    fn other_field_sizes_need_company() {
+        // A cause of one octet, addresses of one and two: single points as IEC 60870-5-101 allows, never the standard's of this one.
+        let odd = [0x68, 11, 2, 0, 0, 0, 1, 1, 3, 7, 1, 0, 1];
+        assert_eq!(step(&odd), Step::Whole(13, WEIGHT_I_ODD));
+        assert_eq!(probe(&odd, &[13]), Probe::NeedMore);
+        let many = [odd; 6].concat();
+        assert!(probe(&many, &[many.len() as u16]).proof().is_some());
+        let confirmed = [&[0x68, 4, 0x0b, 0, 0, 0][..], &odd].concat();
+        assert!(probe(&confirmed, &[6, 19]).proof().is_some());
+    }
+
+    #[test]
+    fn secure_authentication_is_told_by_its_types() {
+        // S_CH_NA_1, a challenge, first and last segment; cause 14.
+        let mut challenge = vec![0x68, 21, 2, 0, 2, 0, 81, 1, 14, 0, 1, 0, 0xc1];
+        challenge.extend([0; 10]);
+        assert_eq!(step(&challenge), Step::Whole(23, WEIGHT_I_ODD));
+        let started = [&STARTDT[..], &challenge].concat();
+        let Probe::Proven(proof) = probe(&started, &[6, 29]) else { panic!() };
+        assert_eq!(proof.facts.get("iec104.type"), Some("S_CH_NA_1"));
     }
 
     #[test]

@@ -350,13 +350,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<(Vec<Message>, usize)>; 2]) -> Proof 
     // With one end heard alone, its own hello after the answer tells as much.
     if (requested && answered.is_none_or(|code| code == 0)) || answered == Some(0) {
         let offsets = both.each_ref().map(|half| half.as_ref().map_or(usize::MAX, |(_, end)| *end));
-        if let Some(inner) = tls::upgrade(seen, offsets) {
-            proof.layers = vec!["ldap", "tls"];
-            proof.open = inner.open;
-            for fact in inner.facts.iter() {
-                proof.facts.add(fact.key, fact.value.as_str());
-            }
-        }
+        tls::goes_on(&mut proof, ABOUT.name, seen, offsets);
     }
     proof
 }

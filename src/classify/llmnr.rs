@@ -1,4 +1,6 @@
 //! LLMNR: the message format of DNS, asking the neighbours for a single-label name.
+//!
+//! Over TCP (RFC 4795 section 2.5), where it is hardly ever met, nothing tells a message from DNS: there it is called that.
 
 use super::About;
 use super::Carrier;
@@ -8,7 +10,6 @@ use super::Seen;
 use super::dns;
 use super::dns_message;
 use super::dns_message::Kind;
-use super::look;
 
 /// The protocol.
 pub struct Llmnr;
@@ -32,13 +33,7 @@ impl Protocol for Llmnr {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        if seen.carrier != Carrier::Udp {
-            return Probe::No;
-        }
-        match look::both(seen, |side| look::datagrams(side, |bytes| dns::datagram(bytes, Kind::Llmnr))) {
-            Ok(both) => Probe::Proven(dns::conclude(seen, &both, "llmnr.question", None)),
-            Err(probe) => probe,
-        }
+        dns::probe_local(seen, Kind::Llmnr, "llmnr.question")
     }
 }
 

@@ -8,7 +8,6 @@ use super::Seen;
 use super::dns;
 use super::dns_message;
 use super::dns_message::Kind;
-use super::look;
 
 /// The protocol.
 pub struct Mdns;
@@ -32,13 +31,7 @@ impl Protocol for Mdns {
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
-        if seen.carrier != Carrier::Udp {
-            return Probe::No;
-        }
-        match look::both(seen, |side| look::datagrams(side, |bytes| dns::datagram(bytes, Kind::Mdns))) {
-            Ok(both) => Probe::Proven(dns::conclude(seen, &both, "mdns.question", None)),
-            Err(probe) => probe,
-        }
+        dns::probe_local(seen, Kind::Mdns, "mdns.question")
     }
 }
 

@@ -77,11 +77,8 @@ fn melsoft(bytes: &[u8]) -> Cut<Message> {
     if !matches!(head[1], 0 | 1) || head[4] != 0 || head[5] != 0x11 || head[6] != 0x11 || length > LONGEST {
         return Cut::Wrong;
     }
-    if rest.len() < length {
-        return Cut::Short;
-    }
     let message = Message { frame: "melsoft", asks: head[0] == 0x57, command: None };
-    Cut::Whole(message, MELSOFT_HEAD + length)
+    if rest.len() < length { Cut::Head(message) } else { Cut::Whole(message, MELSOFT_HEAD + length) }
 }
 
 /// MELSOFT's search for controllers: 5A 00 00 and a kind; the answer has 28 bytes to kind FF and 14 to others.
@@ -144,7 +141,12 @@ fn binary(bytes: &[u8], frame: &'static str, before: usize) -> Cut<Message> {
             return Some(None);
         }
         let own = is_own_station(network, station, module, drop);
-        let mut body = Reader::new(reader.take(length)?);
+        // The route to the station itself shows a frame by its head alone.
+        let whole = reader.left() >= length;
+        if !whole && !own {
+            return None;
+        }
+        let mut body = Reader::new(reader.rest().get(..length).unwrap_or(reader.rest()));
         let command = if asks {
             body.skip(2)?;
             let name = command_name(body.le16()?);
@@ -158,10 +160,11 @@ fn binary(bytes: &[u8], frame: &'static str, before: usize) -> Cut<Message> {
             }
             None
         };
-        Some(Some((Message { frame, asks, command }, before + 7 + length)))
+        Some(Some((Message { frame, asks, command }, whole.then_some(before + 7 + length))))
     };
     match read() {
-        Some(Some((message, length))) => Cut::Whole(message, length),
+        Some(Some((message, Some(length)))) => Cut::Whole(message, length),
+        Some(Some((message, None))) => Cut::Head(message),
         Some(None) => Cut::Wrong,
         None => Cut::Short,
     }
@@ -345,6 +348,7 @@ impl Protocol for Melsec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Side;
     use crate::classify::harness::hex;
     use crate::classify::harness::probe_both;
 
@@ -377,6 +381,20 @@ mod tests {
         }
         assert_eq!(frame(Carrier::Tcp, b"500000FF03FF00000C001001010000"), is("3e-ascii", End::First));
         assert_eq!(frame(Carrier::Tcp, b"D00000FF03FF0000040000"), is("3e-ascii", End::Second));
+    }
+
+    #[test]
+    fn a_snap_length_leaves_the_head() {
+        for bytes in ["d000 00ff ff03 00 0a00 0000 3412", "570100000011110700 00ffff030000fe03000002001c0a"] {
+            let bytes = hex(bytes);
+            let (kept, ends) = (&bytes[..bytes.len() - 1], [bytes.len() as u16 - 1]);
+            let probe = |lacks| {
+                let first = Side { lacks, ..Side::of(kept, &ends) };
+                Melsec.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() })
+            };
+            assert!(probe(&[9]).proof().is_some(), "{bytes:02x?}");
+            assert!(probe(&[]).proof().is_none(), "{bytes:02x?}");
+        }
     }
 
     #[test]

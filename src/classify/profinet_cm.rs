@@ -15,6 +15,7 @@ use super::dce_rpc::Pdu;
 use super::framed::Cut;
 use super::framed::Walk;
 use super::framed::probe;
+use super::rpc_interface::ENDPOINT_MAPPER;
 use crate::model::Facts;
 
 /// Recognises PROFINET IO context management.
@@ -42,7 +43,7 @@ static ABOUT: About = About {
 /// Who is called, where the datagram is PROFINET's.
 pub(super) fn interface_name(pdu: &Pdu<'_>) -> Option<&'static str> {
     let (interface, _) = pdu.called?;
-    if interface.number() == dce_rpc::ENDPOINT_MAPPER {
+    if interface.number() == ENDPOINT_MAPPER {
         let about_profinet = pdu.object.is_some_and(dce_rpc::is_profinet) || names_profinet(pdu.body);
         return about_profinet.then_some("endpoint-mapper");
     }
@@ -92,13 +93,15 @@ fn access(interface: &str, pdu: &Pdu<'_>) -> Option<&'static str> {
     }
 }
 
-/// A datagram and who is called; `None` for the endpoint mapper where nothing names PROFINET, which its answer may yet do.
+/// A datagram and who is called; `None` for the endpoint mapper where nothing names PROFINET, which its answer may yet do. Where the body
+/// is cut, the header has to name it.
 fn cut(bytes: &[u8]) -> Cut<(Pdu<'_>, Option<&'static str>)> {
-    let Some(pdu) = dce_rpc::connectionless(bytes) else { return Cut::Wrong };
+    let Some((pdu, whole)) = dce_rpc::connectionless(bytes) else { return Cut::Wrong };
     let name = interface_name(&pdu);
-    match name.is_some() || dce_rpc::is_mapping(&pdu) {
-        true => Cut::Whole((pdu, name), bytes.len()),
-        false => Cut::Wrong,
+    match (whole, name.is_some(), dce_rpc::is_mapping(&pdu)) {
+        (true, true, _) | (true, _, true) => Cut::Whole((pdu, name), bytes.len()),
+        (false, true, _) => Cut::Head((pdu, name)),
+        _ => Cut::Wrong,
     }
 }
 

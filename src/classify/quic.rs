@@ -48,7 +48,7 @@ impl Protocol for Quic {
             return Probe::No;
         }
         let both = match look::both(seen, |side| {
-            look::datagrams(side, |bytes| long(bytes).or_else(|| google(bytes)))
+            look::datagrams_and_lengths(side, |bytes, sent| long(bytes, sent).or_else(|| google(bytes)))
         }) {
             Ok(both) => both,
             Err(probe) => return probe,
@@ -124,7 +124,7 @@ fn message(handshake: &[u8], kind: u8) -> Option<&[u8]> {
 fn initials(datagram: &[u8]) -> impl Iterator<Item = Sealed<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
-        let packet = long(rest)?;
+        let packet = long(rest, rest.len())?;
         rest = packet.after;
         Some(packet)
     })
@@ -190,8 +190,8 @@ fn is_reserved(version: u32) -> bool {
     version & 0x0f0f_0f0f == 0x0a0a_0a0a
 }
 
-/// A packet with a long header at the front of a datagram (RFC 9000 section 17.2).
-fn long(bytes: &[u8]) -> Option<Packet<'_>> {
+/// A packet with a long header at the front of a datagram (RFC 9000 section 17.2), of `sent` bytes before a snap length cut it.
+fn long(bytes: &[u8], sent: usize) -> Option<Packet<'_>> {
     let mut reader = Reader::new(bytes);
     let first = reader.u8()?;
     if first & 0x80 == 0 {
@@ -243,8 +243,9 @@ fn long(bytes: &[u8]) -> Option<Packet<'_>> {
     };
     let length = varint(&mut reader)?;
     // Packet number and tag at least; a datagram of 2 KiB may have been cut.
-    let fits = length >= 17 && (length <= reader.left() as u64 || (bytes.len() >= 1024 && length < 65_536));
     let number_at = reader.position();
+    let left = sent.saturating_sub(number_at) as u64;
+    let fits = length >= 17 && (length <= left || (bytes.len() >= 1024 && length < 65_536));
     let end = usize::try_from(length).ok().and_then(|length| number_at.checked_add(length));
     let whole = end.and_then(|end| bytes.split_at_checked(end));
     let sealed = whole.filter(|_| kind == 0).map(|(packet, _)| Sealed { version, target, packet, number_at });

@@ -8,6 +8,7 @@ use super::Proof;
 use super::Protocol;
 use super::Seen;
 use super::Side;
+use super::bytes::is_text;
 use super::tpkt;
 use super::weigh;
 use super::weigh::PROOF;
@@ -98,16 +99,17 @@ fn step(bytes: &[u8]) -> Step {
     }
 }
 
-/// The variable part of a request: nothing, a token or cookie ended by CR LF, a negotiation request (2.2.1.1).
+/// The variable part of a request: nothing, a token or cookie ended by CR LF, a negotiation request (2.2.1.1). What a token says is
+/// the affair of those who share the load: it is text.
 fn request(rest: &[u8]) -> Option<u32> {
     let (cookie, negotiation) = match rest.windows(2).position(|pair| pair == b"\r\n") {
-        Some(end) if agrees(rest, COOKIE) => rest.split_at_checked(end + 2)?,
+        Some(end) if rest.get(..end).is_some_and(is_text) => rest.split_at_checked(end + 2)?,
         _ => (&[][..], rest),
     };
     match *negotiation {
         // Any client of ISO transport may ask without parameters.
         [] if cookie.is_empty() => Some(5),
-        [] => Some(PROOF),
+        [] => cookie.starts_with(COOKIE).then_some(PROOF),
         // Type, flags, length 8, requested protocols of which six bits are in use; correlation info may follow (2.2.1.1.2).
         [1, 0..=0x0b, 8, 0, protocols, 0, 0, 0, ..] if protocols <= 0x3f => Some(PROOF),
         _ => None,
@@ -201,6 +203,24 @@ mod tests {
     fn a_cookie_is_proof() {
         let cookie = b"\x03\0\0\x2a\x25\xe0\0\0\0\0\0Cookie: mstshash=pump\r\n\x01\0\x08\0\x03\0\0\0";
         assert_eq!(step(cookie), Step::Whole(cookie.len(), PROOF));
+    }
+
+    #[test]
+    fn a_routing_token_is_any_text() {
+        let request = |token: &str, negotiation: &[u8]| {
+            let rest = [&[0xe0, 0, 0, 0, 0, 0], token.as_bytes(), negotiation].concat();
+            let mut packet = vec![3, 0, 0, rest.len() as u8 + 5, rest.len() as u8];
+            packet.extend(rest);
+            step(&packet)
+        };
+        let negotiation = [1, 0, 8, 0, 3, 0, 0, 0];
+        for token in
+            ["tsv://MS Terminal Services Plugin.1.Pumps\r\n", "Cookie: msts=3640205228.15629.0000\r\n", ""]
+        {
+            assert!(matches!(request(token, &negotiation), Step::Whole(_, PROOF)), "{token}");
+        }
+        assert_eq!(request("any text\r\n", &[]), Step::Wrong);
+        assert_eq!(request("no end", &negotiation), Step::Wrong);
     }
 
     #[test]

@@ -9,11 +9,10 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::line;
 use super::bytes::text;
-use super::candidates::is_at;
+use super::start_line::Grammar;
+use super::start_line::field;
 use super::weigh;
-use super::weigh::PROOF;
 use super::weigh::Step;
-use super::weigh::agrees;
 use super::weigh::client_is;
 
 /// Session initiation.
@@ -34,7 +33,7 @@ impl Protocol for Sip {
     }
 
     fn may_begin(&self, _: Carrier, at: usize, byte: u8) -> bool {
-        is_at(VERSION, at, byte) || METHODS.iter().any(|method| is_at(method.as_bytes(), at, byte))
+        GRAMMAR.may_begin(at, byte)
     }
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
@@ -64,30 +63,12 @@ const METHODS: [&str; 14] = [
     "MESSAGE",
     "UPDATE",
 ];
+const GRAMMAR: Grammar = Grammar { version: VERSION, methods: &METHODS };
 /// Schemes of request URIs.
 const SCHEMES: [&str; 4] = ["sip:", "sips:", "tel:", "urn:"];
 
-/// The longest first line accepted.
-const LONGEST_LINE: usize = 1024;
-
-/// The first line is proof; the rest is left to `tell`.
 fn step(bytes: &[u8]) -> Step {
-    match line(bytes) {
-        Some((first, _)) => {
-            if request(first).is_some() || response(first) {
-                Step::Cut(PROOF)
-            } else {
-                Step::Wrong
-            }
-        }
-        None if bytes.len() <= LONGEST_LINE && may_begin(bytes) => Step::Cut(0),
-        None => Step::Wrong,
-    }
-}
-
-/// Whether an unfinished first line agrees with a method or the version.
-fn may_begin(bytes: &[u8]) -> bool {
-    agrees(bytes, VERSION) || METHODS.iter().any(|method| agrees(bytes, method.as_bytes()))
+    GRAMMAR.step(bytes, |first| request(first).is_some() || response(first))
 }
 
 /// The method of a request line (section 7.1).
@@ -107,7 +88,7 @@ fn response(first: &[u8]) -> bool {
 }
 
 fn tell(end: End, message: &[u8], proof: &mut Proof) {
-    let Some((first, mut rest)) = line(message) else { return };
+    let Some((first, rest)) = line(message) else { return };
     match request(first) {
         Some(method) => {
             client_is(proof, end);
@@ -115,12 +96,8 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
         }
         None => client_is(proof, end.other()),
     }
-    while let Some((header, after)) = line(rest).filter(|(header, _)| !header.is_empty()) {
-        rest = after;
-        if let Some(value) = header.strip_prefix(b"User-Agent: ").or_else(|| header.strip_prefix(b"Server: "))
-        {
-            proof.facts.add("sip.agent", text(value));
-        }
+    if let Some(value) = field(rest, &["user-agent", "server"]) {
+        proof.facts.add("sip.agent", text(value));
     }
 }
 

@@ -14,6 +14,7 @@ use super::bytes::text;
 use super::candidates::is_at;
 use super::look;
 use super::look::Look;
+use super::reply::reply;
 use super::tls;
 use crate::model::Facts;
 
@@ -132,8 +133,13 @@ fn server(bytes: &[u8], complete: bool) -> Look<Half> {
         if matches!(code, 220 | 221 | 421 | 554) && number == 0 && SERVER_WORDS.iter().any(|word| has(word)) {
             return Look::Yes(Half::Server);
         }
-        // Enhanced status codes belong to mail alone (RFC 3463 section 2): class as the reply's, then subject and detail.
-        if is_enhanced(code, words) && matches!(code, 250 | 235 | 354 | 421 | 450..=455 | 530..=555) {
+        // Enhanced status codes belong to mail alone (RFC 3463 section 2): class as the reply's, then subject and detail. A greeting has
+        // none, and may begin with a version.
+        if is_enhanced(code, words) && (code != 220 || number > 0) {
+            return Look::Yes(Half::Server);
+        }
+        // What stands around a mail (RFC 5321 section 4.2.3): how it is to end, and that it was taken.
+        if (code == 354 && has(b"END")) || (code == 250 && (has(b"QUEUED") || upper.starts_with(b"OK ID="))) {
             return Look::Yes(Half::Server);
         }
         let first_word = upper.split(|&byte| byte == b' ' || byte == b'=').next().unwrap_or_default();
@@ -141,8 +147,8 @@ fn server(bytes: &[u8], complete: bool) -> Look<Half> {
         if extensions >= 2 {
             return Look::Yes(Half::Server);
         }
-        // FTP's own answers to a first command (RFC 959 section 5.4).
-        if matches!(code, 331 | 230 | 215 | 211 | 234 | 257 | 227) {
+        // FTP's own answers to a first command (RFC 959 section 5.4), and what is yet to come, which mail never says.
+        if matches!(code, 100..=199 | 331 | 230 | 215 | 211 | 234 | 257 | 227) {
             return Look::No;
         }
         number += 1;
@@ -159,21 +165,6 @@ fn server(bytes: &[u8], complete: bool) -> Look<Half> {
         _ => reply(rest).is_some() && rest.len() < LONGEST_LINE,
     };
     if may_go_on && !complete { Look::More } else { Look::No }
-}
-
-/// Code and words of a reply line: three digits, then a blank or a hyphen (RFC 5321 section 4.2).
-fn reply(line: &[u8]) -> Option<(u16, &[u8])> {
-    let (&[a @ b'2'..=b'5', b @ b'0'..=b'5', c @ b'0'..=b'9'], rest) = line.split_first_chunk()? else {
-        return None;
-    };
-    let code = [a, b, c].iter().fold(0_u16, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    match rest {
-        [] => Some((code, &[])),
-        [b' ' | b'-', words @ ..] if words.iter().all(|&byte| byte >= b' ' || byte == b'\t') => {
-            Some((code, words))
-        }
-        _ => None,
-    }
 }
 
 /// Whether the words begin with an enhanced status code of the reply's class, as `2.1.0 `.
@@ -241,13 +232,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
         if agreed {
             proof.facts.add("smtp.starttls", "granted");
         }
-        if let Some(inner) = tls::upgrade(seen, offsets) {
-            proof.layers = vec!["smtp", "tls"];
-            proof.open = inner.open;
-            for fact in inner.facts.iter() {
-                proof.facts.add(fact.key, fact.value.as_str());
-            }
-        }
+        tls::goes_on(&mut proof, ABOUT.name, seen, offsets);
     }
     proof
 }
@@ -287,6 +272,9 @@ mod tests {
             (b"mail from:<a@b>\r\n", End::First),
             (b"250-host\r\n250-PIPELINING\r\n250 8BITMIME\r\n", End::Second),
             (b"250 2.1.0 Ok\r\n", End::Second),
+            (b"354 Start mail input; end with <CRLF>.<CRLF>\r\n", End::Second),
+            (b"250 OK id=1tGxYz-0004Qw-2B\r\n", End::Second),
+            (b"221 2.0.0 Bye\r\n", End::Second),
         ] {
             let Probe::Proven(proof) = probe_messages(&Smtp, Carrier::Tcp, &[line]) else {
                 panic!("{line:?}")
@@ -303,6 +291,9 @@ mod tests {
             (b"HELP\r\n", b"nothing"),
             (b"EHLO \r\n", b""),
             (b"250\x01\r\n", b""),
+            (b"220 2.0.7 server\r\n", b""),
+            (b"250 CWD command successful.\r\n350 ready for destination\r\n", b""),
+            (b"221 3.0.0 Goodbye\r\n", b""),
         ] {
             let probe = probe_both(&Smtp, Carrier::Tcp, &[stranger], &[answer]);
             assert!(!matches!(probe, Probe::Proven(_)), "{stranger:?}");

@@ -11,6 +11,7 @@ use super::bytes::line;
 use super::bytes::text;
 use super::candidates::is_at;
 use super::look;
+use super::start_line::field;
 use crate::model::Facts;
 
 /// The protocol.
@@ -72,25 +73,14 @@ struct Message<'a> {
 }
 
 fn message(bytes: &[u8]) -> Option<Message<'_>> {
-    let (first, mut rest) = line(bytes)?;
+    let (first, rest) = line(bytes)?;
     let method = match first {
         b"M-SEARCH * HTTP/1.1" | b"M-SEARCH * HTTP/1.0" => "M-SEARCH",
         b"NOTIFY * HTTP/1.1" | b"NOTIFY * HTTP/1.0" => "NOTIFY",
         _ if first.starts_with(b"HTTP/1.1 200") || first.starts_with(b"HTTP/1.0 200") => "response",
         _ => return None,
     };
-    let mut message = Message { method, target: None, server: None };
-    while let Some((field, after)) = line(rest) {
-        let Some(colon) = field.iter().position(|&byte| byte == b':') else { break };
-        let (name, value) = field.split_at_checked(colon)?;
-        let value = value.get(1..).unwrap_or_default().trim_ascii();
-        if name.eq_ignore_ascii_case(b"ST") || name.eq_ignore_ascii_case(b"NT") {
-            message.target = Some(value);
-        } else if name.eq_ignore_ascii_case(b"SERVER") {
-            message.server = Some(value);
-        }
-        rest = after;
-    }
+    let message = Message { method, target: field(rest, &["st", "nt"]), server: field(rest, &["server"]) };
     // A search target, without which an answer is any HTTP.
     (method != "response" || message.target.is_some()).then_some(message)
 }

@@ -61,14 +61,15 @@ impl Protocol for Telnet {
                 if over && talk.options.is_empty() { Look::No } else { Look::Yes(talk) }
             })
         });
-        // One negotiation is three bytes: two are wanted, of one end or one of each.
+        // One negotiation is three bytes: two are wanted, of one end or one of each, or one and a text behind it.
         let count = |look: &Look<Talk>| match look {
             Look::Yes(talk) => talk.options.len(),
             _ => 0,
         };
+        let speaks = |look: &Look<Talk>| matches!(look, Look::Yes(talk) if talk.speaks);
         let [first, second] = &looks;
         let total = count(first) + count(second);
-        if total < 2 {
+        if total < 2 && !(speaks(first) || speaks(second)) {
             let over = |look: &Look<Talk>, complete: bool| complete || *look == Look::No;
             return Probe::unless_over([
                 over(first, seen.first.complete),
@@ -95,8 +96,12 @@ struct Talk {
     is_client: Option<bool>,
     /// Whether the bytes end within a command.
     unfinished: bool,
+    /// Whether a text follows a negotiation.
+    speaks: bool,
 }
 
+/// Characters of a text behind a negotiation: a prompt has as many.
+const SHORTEST_TEXT: usize = 5;
 /// Commands read at the front.
 const MOST_COMMANDS: usize = 32;
 
@@ -134,7 +139,23 @@ fn read(mut bytes: &[u8]) -> Talk {
             _ => break,
         }
     }
+    talk.speaks = !talk.options.is_empty() && is_text(bytes);
     talk
+}
+
+/// A text of the printer's codes (RFC 854), and the escape that terminals need besides. A NUL stands behind CR alone: text of two bytes a
+/// character that begins with its byte order mark would be a negotiation otherwise.
+fn is_text(bytes: &[u8]) -> bool {
+    let mut before = None;
+    bytes.len() >= SHORTEST_TEXT
+        && bytes.iter().all(|&byte| match byte {
+            0 => before.replace(byte) == Some(b'\r'),
+            b' '..=b'~' | 0x07..=0x0d | 0x1b => {
+                before = Some(byte);
+                true
+            }
+            _ => false,
+        })
 }
 
 /// Options that IANA lists.
@@ -168,6 +189,23 @@ mod tests {
             Probe::Proven(_)
         ));
         assert_eq!(probe_messages(&Telnet, Carrier::Tcp, &[&hex("fffd18")]), Probe::NeedMore);
+    }
+
+    #[test]
+    fn one_negotiation_and_a_prompt() {
+        let prompt = b"\xff\xfb\x01\r\nlogin: ";
+        let Probe::Proven(proof) = probe_messages(&Telnet, Carrier::Tcp, &[prompt]) else {
+            panic!("not proven");
+        };
+        assert_eq!(proof.client, Some(End::Second));
+        for weak in [
+            &b"\xff\xfb\x01\r\n"[..],
+            b"\xff\xfb\x01 2\x9c7 and on",
+            b"\r\nlogin: ",
+            b"\xff\xfe1\x007\0 \0o\0k\0",
+        ] {
+            assert!(probe_messages(&Telnet, Carrier::Tcp, &[weak]).proof().is_none(), "{weak:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::Side;
 use super::bytes::Reader;
 use super::look;
 use super::look::Look;
+use super::ssl2;
 use super::tls_hello;
 use super::tls_record;
 use super::tls_record::Records;
@@ -69,8 +70,19 @@ pub fn upgrade(seen: &Seen<'_>, offsets: [usize; 2]) -> Option<Proof> {
     hello.then(|| conclude(seen, both))
 }
 
+/// Adds to the proof of a protocol that its stream goes on in TLS, where it does after these offsets: the layer and the facts.
+pub fn goes_on(proof: &mut Proof, name: &'static str, seen: &Seen<'_>, offsets: [usize; 2]) {
+    let Some(inner) = upgrade(seen, offsets) else { return };
+    proof.layers = vec![name, ABOUT.name];
+    proof.client = proof.client.or(inner.client);
+    proof.open = inner.open;
+    for fact in inner.facts.iter() {
+        proof.facts.add(fact.key, fact.value.as_str());
+    }
+}
+
 /// What one direction showed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Half {
     /// Whether it sent the client's or the server's hello.
     hello: Option<Hello>,
@@ -81,6 +93,8 @@ struct Half {
     application_data: bool,
     /// Any handshake record.
     handshake: bool,
+    /// Whether the first that it says encrypted, right after its hello, is a record of TLS 1.3 that can only be an alert.
+    gives_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +126,9 @@ fn look_at(side: &Side<'_>, offset: usize, exact: bool) -> Look<Half> {
     }
 }
 
+/// An alert as TLS 1.3 encrypts it: two bytes, the type and a tag of 16 (RFC 8446 sections 5.2 and 6). A Finished has 53 at least.
+const SEALED_ALERT: usize = 19;
+
 /// Segment boundaries tried: bounds the work on one-byte segments.
 const MOST_STARTS: usize = 24;
 
@@ -131,8 +148,11 @@ fn scan(side: &Side<'_>, offset: usize) -> Option<Half> {
 
 fn look_from(side: &Side<'_>, start: usize, first_byte: bool) -> Look<Half> {
     let Some(bytes) = side.bytes.get(start..).filter(|bytes| !bytes.is_empty()) else { return Look::More };
-    match ssl2(bytes, side.complete) {
-        Look::Yes(half) => return Look::Yes(half),
+    match ssl2::hello(bytes, side.complete) {
+        Look::Yes((is_client, facts)) => {
+            let hello = Some(if is_client { Hello::Client } else { Hello::Server });
+            return Look::Yes(Half { hello, facts, handshake: true, ..Half::default() });
+        }
         Look::More if !side.complete => return Look::More,
         Look::No | Look::More => {}
     }
@@ -212,16 +232,9 @@ fn handshake(bytes: &[u8]) -> (std::borrow::Cow<'_, [u8]>, Stop) {
 
 /// Reads everything that a direction shows from its first record on.
 fn read(bytes: &[u8]) -> Half {
-    let mut half = Half {
-        hello: None,
-        facts: Facts::new(),
-        fatal: None,
-        warning: None,
-        application_data: false,
-        handshake: false,
-    };
+    let mut half = Half::default();
     let mut plain = Vec::new();
-    let mut encrypted = false;
+    let (mut encrypted, mut only_hello) = (false, true);
     for record in Records::new(bytes) {
         match record.kind {
             tls_record::CHANGE_CIPHER_SPEC => encrypted = true,
@@ -232,6 +245,8 @@ fn read(bytes: &[u8]) -> Half {
                 if !encrypted || again {
                     encrypted = false;
                     plain.extend_from_slice(record.body);
+                } else {
+                    only_hello = false;
                 }
             }
             tls_record::ALERT if record.length == 2 => match (tls_hello::alert(record.body), record.body) {
@@ -239,7 +254,10 @@ fn read(bytes: &[u8]) -> Half {
                 (Some(alert), _) => half.warning = half.warning.or(Some(alert)),
                 (None, _) => {}
             },
-            tls_record::APPLICATION_DATA => half.application_data = true,
+            tls_record::APPLICATION_DATA => {
+                half.gives_up |= only_hello && !half.application_data && record.length == SEALED_ALERT;
+                half.application_data = true;
+            }
             _ => {}
         }
     }
@@ -291,75 +309,6 @@ fn cut_client_hello(body: &[u8], whole: bool, facts: &mut Facts) {
     }
 }
 
-/// A hello of SSL 2.0, or one in its format that offers more (RFC 5246 appendix E.2).
-fn ssl2(bytes: &[u8], complete: bool) -> Look<Half> {
-    /// Message types (draft-hickman-netscape-ssl-00 section 2.5).
-    const CLIENT: u8 = 1;
-    const SERVER: u8 = 4;
-    let mut reader = Reader::new(bytes);
-    let (Some(length), kind) = (reader.be16(), reader.u8()) else {
-        return if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { Look::More } else { Look::No };
-    };
-    // Two-byte header: the top bit set, then the length.
-    if length & 0x8000 == 0 || !matches!(kind, None | Some(CLIENT | SERVER)) {
-        return Look::No;
-    }
-    let length = usize::from(length & 0x7fff);
-    let mut half = Half {
-        hello: None,
-        facts: Facts::new(),
-        fatal: None,
-        warning: None,
-        application_data: false,
-        handshake: true,
-    };
-    if kind == Some(CLIENT) {
-        let (Some(version), Some(suites), Some(session), Some(challenge)) =
-            (reader.be16(), reader.be16(), reader.be16(), reader.be16())
-        else {
-            return Look::More;
-        };
-        let sizes = usize::from(suites) + usize::from(session) + usize::from(challenge);
-        let fits = 9 + sizes == length
-            && suites >= 3
-            && suites % 3 == 0
-            && matches!(session, 0 | 16)
-            && (16..=32).contains(&challenge)
-            && matches!(version, 0x0002 | 0x0300..=0x0303);
-        if !fits {
-            return Look::No;
-        }
-        if reader.left() < sizes && !complete {
-            return Look::More;
-        }
-        half.hello = Some(Hello::Client);
-        tls_hello::client_extensions(Some(version), &[], &mut half.facts);
-        return Look::Yes(half);
-    }
-    let (Some(hit), Some(kind), Some(version), Some(certificate), Some(suites), Some(id)) =
-        (reader.u8(), reader.u8(), reader.be16(), reader.be16(), reader.be16(), reader.be16())
-    else {
-        return Look::More;
-    };
-    let sizes = usize::from(certificate) + usize::from(suites) + usize::from(id);
-    if 11 + sizes != length
-        || hit > 1
-        || kind > 1
-        || version != 2
-        || suites % 3 != 0
-        || !(16..=32).contains(&id)
-    {
-        return Look::No;
-    }
-    half.hello = Some(Hello::Server);
-    half.facts.add("tls.server_hello", "seen");
-    half.facts.add("tls.version", "ssl2");
-    if let Some(der) = reader.take(usize::from(certificate)).filter(|der| !der.is_empty()) {
-        tls_hello::certificate_der(der, &mut half.facts);
-    }
-    Look::Yes(half)
-}
-
 /// Joins what both directions showed.
 fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
     let [first, second] = &both;
@@ -385,6 +334,9 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2]) -> Proof {
         }
         if client.is_some() && half.application_data {
             proof.facts.add("tls.application_data", of(end));
+        }
+        if client == Some(end) && half.hello.is_some() && half.gives_up {
+            proof.facts.add("tls.gives_up", of(end));
         }
     }
     let worst = |pick: fn(&Half) -> Option<&String>| {
@@ -465,6 +417,30 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_ends_the_handshake_with_a_sealed_alert_gives_up() {
+        let hello = hex(&format!("16 0301 002d 01 000029 0303 {} 00 0002 1301 01 00", "11".repeat(32)));
+        let sealed = |length: u8| [&[23, 3, 3, 0, length][..], &vec![0xd1; usize::from(length)]].concat();
+        let server = [hex("14 0303 0001 01"), sealed(122), sealed(69)].concat();
+        let gives_up = |client: &[&[u8]]| {
+            let Probe::Proven(proof) = probe_both(&Tls, Carrier::Tcp, client, &[&server]) else {
+                panic!("not proven")
+            };
+            proof.facts.get("tls.gives_up").map(str::to_owned)
+        };
+        let change = hex("14 0303 0001 01");
+        assert_eq!(gives_up(&[&hello, &change, &sealed(19)]).as_deref(), Some("client"));
+        assert_eq!(gives_up(&[&hello, &sealed(19)]).as_deref(), Some("client"), "without a change of cipher");
+        assert_eq!(gives_up(&[&hello, &change, &sealed(53), &sealed(19)]), None, "it finished first");
+        let before_13 = hex("16 0303 0028 9a9a");
+        let finished = [&before_13[..], &[0x9a; 38]].concat();
+        assert_eq!(
+            gives_up(&[&hello, &change, &finished, &sealed(19)]),
+            None,
+            "TLS 1.2 finishes in the open"
+        );
+    }
+
+    #[test]
     fn a_hello_over_many_records_and_segments() {
         let hello = hex(&format!("01 000029 0303 {} 00 0002 1301 01 00", "22".repeat(32)));
         let records: Vec<Vec<u8>> =
@@ -474,20 +450,6 @@ mod tests {
             assert_eq!(probe_messages(&Tls, Carrier::Tcp, &segments[..count]), Probe::NeedMore);
         }
         assert!(matches!(probe_messages(&Tls, Carrier::Tcp, &segments), Probe::Proven(_)));
-    }
-
-    #[test]
-    fn ssl2_hellos() {
-        let client = hex(&format!("80 1c 01 0002 0003 0000 0010 010080 {}", "33".repeat(16)));
-        let Probe::Proven(proof) = probe_messages(&Tls, Carrier::Tcp, &[&client]) else {
-            panic!("not proven")
-        };
-        assert_eq!(proof.facts.get("tls.offered"), Some("ssl2"));
-        let server = hex(&format!("80 1e 04 00 00 0002 0000 0003 0010 010080 {}", "44".repeat(16)));
-        let Probe::Proven(proof) = probe_messages(&Tls, Carrier::Tcp, &[&server]) else {
-            panic!("not proven")
-        };
-        assert_eq!((proof.client, proof.facts.get("tls.version")), (Some(End::Second), Some("ssl2")));
     }
 
     #[test]

@@ -164,6 +164,8 @@ pub struct Tcp<'a> {
     pub payload: &'a [u8],
     /// Payload length on the wire: more than `payload` holds where the snap length cut it. Ethernet padding is not payload.
     pub payload_length: u32,
+    /// Of an acknowledgement without payload: the first block that it acknowledges selectively, from its first sequence number to behind its last.
+    pub selective: Option<(u32, u32)>,
 }
 
 /// A UDP datagram.

@@ -33,6 +33,12 @@ const FRAGMENT_BITS: u8 = 0x3f;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
+/// TCP flags (RFC 9293 section 3.1).
+const SYN_RST_ACK: u8 = 0x16;
+const ACK: u8 = 0x10;
+/// How the options of a segment begin that has timestamps alone (RFC 7323 appendix A).
+const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
+
 /// A usual packet: what an ordinary packet of a known flow is counted by, without the making of a [`Frame`]. Fields are read where they lie
 /// when they are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +157,7 @@ impl<'a> Plain<'a> {
                 checksum: u16::from_be_bytes([h[16], h[17]]),
                 payload,
                 payload_length,
+                selective: None,
             }),
             Carried::Udp(h) => Body::Udp(Udp {
                 source,
@@ -188,9 +195,14 @@ impl<'a> Plain<'a> {
 
 #[inline(always)]
 fn tcp(part: Part<'_>) -> Option<(Carried<'_>, &[u8], u32)> {
-    let (h, _) = part.bytes.split_first_chunk::<20>()?;
+    let (h, behind) = part.bytes.split_first_chunk::<20>()?;
     let length = u32::from(h[12] >> 4) * 4;
     if length < 20 || length > part.length {
+        return None;
+    }
+    // An acknowledgement with more than timestamps may be a selective one.
+    let acknowledges = length == part.length && h[13] & SYN_RST_ACK == ACK;
+    if acknowledges && length > 20 && (length != 32 || !behind.starts_with(&TIMESTAMPS)) {
         return None;
     }
     let payload = part.bytes.get(length as usize..).unwrap_or_default();

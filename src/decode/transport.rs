@@ -40,19 +40,41 @@ fn tcp(network: Network, part: Part<'_>) -> Result<Step<'_>, Undecodable> {
     if length < 20 || length > part.length as usize {
         return Err(Undecodable::Bad(Header::Tcp));
     }
+    let options = rest.bytes.get(..length - 20).unwrap_or(rest.bytes);
     let payload = rest.skip(length - 20);
+    let flags = TcpFlags(h[13]);
+    let may_select = payload.length == 0 && flags.ack() && !flags.syn() && !flags.rst();
     let body = Body::Tcp(Tcp {
         source: u16::from_be_bytes([h[0], h[1]]),
         destination: u16::from_be_bytes([h[2], h[3]]),
         sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
         acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-        flags: TcpFlags(h[13]),
+        flags,
         window: u16::from_be_bytes([h[14], h[15]]),
         checksum: u16::from_be_bytes([h[16], h[17]]),
         payload: payload.bytes,
         payload_length: payload.length,
+        selective: if may_select { selective(options) } else { None },
     });
     Ok(Step::Done(Some(network), body))
+}
+
+/// The first block of a selective acknowledgement (RFC 2018 section 3).
+fn selective(mut options: &[u8]) -> Option<(u32, u32)> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const SACK: u8 = 5;
+    loop {
+        options = match *options {
+            [NO_OPERATION, ref after @ ..] => after,
+            [SACK, length, a, b, c, d, e, f, g, h, ..] if length >= 10 => {
+                return Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+            }
+            [] | [END, ..] => return None,
+            [_, length, ..] if length >= 2 => options.get(usize::from(length)..)?,
+            _ => return None,
+        };
+    }
 }
 
 fn udp(network: Network, part: Part<'_>) -> Result<Step<'_>, Undecodable> {

@@ -32,8 +32,29 @@ const FIREWALL_LOG: (&str, &str) = (
 const LISTENS: (&str, &str) =
     (SERVER, "Did something listen on {service} {when}, and does the machine filter by itself?");
 
-/// What a mechanism rests on; `None` for a word that this program does not know (a newer report).
-pub fn ground(mechanism: &str) -> Option<Ground> {
+/// What a mechanism rests on, given the reason told with it; `None` for a word that this program does not know (a newer report).
+pub fn ground(mechanism: &str, reason: &str) -> Option<Ground> {
+    let of_mtu = mechanism == Mechanism::Unreachable.name() && reason.starts_with("a path-MTU black hole");
+    if of_mtu { Some(black_hole()) } else { of(mechanism) }
+}
+
+/// A way that takes no segments of full size.
+fn black_hole() -> Ground {
+    Ground {
+        means: "What is acknowledged is what arrived. The receiver acknowledges, selectively (RFC 2018), a short segment that was sent after several long ones, and the long ones are repeated without end: packets of that size do not fit through the way, and whoever throws them away does not say so (RFC 2923 section 2.1).",
+        opposite: &[
+            "one long segment that is acknowledged",
+            "an ICMP message to the sender that says which size fits (type 3 code 4, in IPv6 type 2)",
+        ],
+        doubts: &[Doubt::Loss, Doubt::Copies, Doubt::Overlap],
+        ask: &[
+            (ROUTING, "Which MTU does the way from {source} to {target} have, tunnels included?"),
+            (FIREWALL, "Are ICMP messages of type 3 code 4 (in IPv6 type 2) let through to the sender?"),
+        ],
+    }
+}
+
+fn of(mechanism: &str) -> Option<Ground> {
     use Doubt as D;
     use Mechanism as M;
     let known = Mechanism::ALL.iter().find(|known| known.name() == mechanism)?;
@@ -92,8 +113,10 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             ask: &[FIREWALL_LOG],
         },
         M::ResetByMiddlebox => Ground {
-            means: "The reset carries the address of {target}, but not its marks: what a machine sends itself comes from one network card and over one number of hops. Something in between made it.",
-            opposite: &["a reset with the MAC address and time to live of the other packets of {target}"],
+            means: "The reset carries the address of {target}, but not its marks: what a machine sends itself comes from one network card, over one number of hops, and takes the time of the way. Something in between made it.",
+            opposite: &[
+                "a reset with the MAC address and time to live of the other packets of {target}, and no sooner than they come",
+            ],
             doubts: &[D::Marks, D::Virtual, D::Balancer, D::Overlap],
             ask: &[FIREWALL_LOG],
         },
@@ -131,7 +154,8 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             means: "The connection opened, so the port is let through. What did not pass is the TLS handshake: either its bytes were repeated and never acknowledged, or a reset that is not the peer's answered them. A filter that looks at the contents (the server's name, the application) acts at this point.",
             opposite: &[
                 "an acknowledgement of the ClientHello, or a ServerHello that the client acknowledges",
-                "small segments passing and full-size ones not (that would be a path-MTU black hole)",
+                "a reset with the marks of the peer itself",
+                "short segments passing and several of full size not (that would be a path-MTU black hole: unreachable)",
             ],
             doubts: &[D::Audible, D::Loss, D::BlackHole, D::End, D::Crash, D::Copies],
             ask: &[
@@ -155,7 +179,7 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             ],
         },
         M::TlsAlert => Ground {
-            means: "A fatal alert ends the TLS handshake, and its code says why (RFC 8446 section 6). The two ends reached each other, so no port is blocked.",
+            means: "A fatal alert ends the TLS handshake, and its code says why (RFC 8446 section 6); in TLS 1.3 it may be encrypted, and then its length alone tells that it is one. The two ends reached each other, so no port is blocked.",
             opposite: &["application data after the handshake"],
             doubts: &[D::Intercepted, D::Payload],
             ask: &[(
@@ -164,7 +188,7 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             )],
         },
         M::Closed => Ground {
-            means: "The connection opened and the server itself closed or reset it at the first request, without a word. The two ends reached each other, so no port is blocked.",
+            means: "The connection opened, and whoever answers there closed or reset it at once, at the first request or at the login, or said no. The two ends reached each other, so no port is blocked.",
             opposite: &[
                 "an answer to the request",
                 "a reset that is provably not the server's (it would then be cut)",
@@ -172,7 +196,7 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             doubts: &[D::Balancer, D::Payload],
             ask: &[(
                 SERVER,
-                "Why does the service on {service} close connections of {source} at the first request {when}? An access list, or a crash?",
+                "Why does the service on {service} close connections of {source} {when}? An access list, a login, or a crash?",
             )],
         },
         M::NoReply => Ground {
@@ -206,14 +230,17 @@ pub fn ground(mechanism: &str) -> Option<Ground> {
             "The name server could not answer (RFC 1035 section 4.1.1, code 2), and no connection followed.",
         ),
         M::DnsFiltered => names(
-            "The name server says itself that the answer is blocked, censored, filtered or prohibited (RFC 8914, codes 15 to 18).",
+            "The name server says itself that the answer is blocked, censored, filtered or prohibited (RFC 8914, codes 4 and 15 to 18).",
         ),
         M::DnsSinkhole => names(
             "The name server answers with an address that leads nowhere or that can't be this public name's, and no connection that works followed.",
         ),
-        M::DnsNoAnswer => {
-            names("Lookups of the name were repeated and nobody answered them, and no connection followed.")
-        }
+        M::DnsNoAnswer => Ground {
+            doubts: &[D::Cached, D::EncryptedDns, D::Loss, D::End, D::Guessed],
+            ..names(
+                "Lookups of the name were repeated and nobody answered them with an address, and no connection followed.",
+            )
+        },
         M::ProxyDenied => Ground {
             means: "The proxy or portal answered in HTTP that it does not let the request pass (RFC 9110 section 15.5, RFC 7725, RFC 6585 section 6).",
             opposite: &["a status of success from the same proxy for the same target"],
@@ -294,10 +321,14 @@ mod tests {
     #[test]
     fn every_mechanism_is_explained() {
         for mechanism in Mechanism::ALL {
-            let Some(known) = ground(mechanism.name()) else { panic!("{} has no words", mechanism.name()) };
+            let Some(known) = ground(mechanism.name(), "") else {
+                panic!("{} has no words", mechanism.name())
+            };
             assert!(known.means.ends_with('.'), "{}", mechanism.name());
             assert!(!known.opposite.is_empty() && !known.doubts.is_empty() && !known.ask.is_empty());
         }
-        assert!(ground("gremlins").is_none());
+        assert!(ground("gremlins", "").is_none());
+        let hole = ground("unreachable", "a path-MTU black hole: ...").unwrap();
+        assert!(hole.means.contains("RFC 2923"));
     }
 }

@@ -35,7 +35,7 @@ pub fn explain(archive: &Archive, told: &ArchivedRequirement) -> Explanation {
         archive.conversations.iter().filter(|one| told.conversations.contains(&one.id)).collect();
     let case = Case { archive, told, tried: &tried };
     let around = around(told, &tried);
-    let ground = told.mechanism.as_deref().and_then(mechanism::ground);
+    let ground = told.mechanism.as_deref().and_then(|word| mechanism::ground(word, &told.reason));
     let mut steps = vec![documented(archive, told)];
     steps.extend(played(archive, told));
     steps.push(audible(&case));
@@ -142,7 +142,9 @@ fn audible(case: &Case<'_>) -> Step {
                 ..spot_at(&heard.first)
             });
             packets.push(Spot { note: format!("the last packet of {}", heard.host), ..spot_at(&heard.last) });
-            format!("{} packets of {name}", heard.packets)
+            let stands =
+                if heard.host == name { String::new() } else { format!(", which stands for {name}") };
+            format!("{} packets of {}{stands}", heard.packets, heard.host)
         }
         None => format!("nothing of {name}"),
     };

@@ -1,5 +1,6 @@
 //! What steps are made of: packets with their filters, sentences, and commands that check them.
 
+use crate::model::capitalized;
 use crate::report::Archive;
 use crate::report::ArchivedEvidence;
 use crate::report::ArchivedPacket;
@@ -69,10 +70,7 @@ pub fn spot_at(at: &ArchivedPacket) -> Spot {
 }
 
 pub fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let head: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
-    let rest = chars.as_str().trim_end_matches('.');
-    if head.is_empty() { head } else { format!("{head}{rest}.") }
+    if text.is_empty() { String::new() } else { format!("{}.", capitalized(text).trim_end_matches('.')) }
 }
 
 pub fn flows(n: u64) -> String {

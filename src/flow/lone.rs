@@ -190,6 +190,7 @@ impl Lones {
             checksum: 0,
             payload: &[],
             payload_length: 0,
+            selective: None,
         };
         let context = Context { ethernet: lone.ethernet, vlans, tunnels };
         let frame = Frame { context, network, body: Body::Tcp(segment) };

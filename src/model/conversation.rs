@@ -226,7 +226,7 @@ mod tests {
             reason: None,
             from_client: SideRecord {
                 syn: Series { count: 1, first: syn, last: syn, ..Series::default() },
-                ..side.clone()
+                ..side
             },
             from_server: side,
             errors: Vec::new(),

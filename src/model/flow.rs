@@ -208,10 +208,16 @@ pub struct SideRecord {
     /// TCP: the oldest segment with payload that was never acknowledged, and its repetitions; where there is none, the keep-alives that
     /// nothing of the other end followed. Where no packet of the server was captured: the segment that its client repeats last, saying nothing new.
     pub unacknowledged: Series,
+    /// TCP: bytes in that segment.
+    pub unacknowledged_length: u32,
+    /// TCP: where the other end says, selectively (RFC 2018), that of what was sent after it only shorter segments came.
+    pub passed: Option<PacketRef>,
     /// TCP: payload packets sent again.
     pub retransmissions: u32,
     /// TCP: FIN.
     pub fin: Option<PacketRef>,
+    /// TCP: whether that acknowledges the other end's FIN, which then came first, whatever the order of capture.
+    pub fin_answers: bool,
     /// TCP: the first reset sent in this end's name.
     pub reset: Option<Reset>,
     /// UDP: datagrams that look like requests awaiting an answer: sent while none had come since.

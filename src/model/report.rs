@@ -1,6 +1,7 @@
 //! A finished audit, as every report format tells it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::{CellId, Evidence, Grade, Host, Input, Mechanism, Outcome, PacketRef, Proofs};
 use super::{Tally, Timestamp, Transport, Verdict};
@@ -112,6 +113,9 @@ pub struct Vantage {
     pub overlapping: Vec<String>,
     /// Every unicast host that sent something, and how much.
     pub heard: BTreeMap<(CellId, Host), Heard>,
+    /// Whom ICMP errors reached that say "unreachable" and whose quoted packet is cut off, so that it is not known which flow they are about: from
+    /// when to when.
+    pub unread_errors: BTreeMap<(CellId, IpAddr), Vec<(PacketRef, PacketRef)>>,
     /// What bounds on memory and age cost: what was left out, forgotten or folded together, in words, and how often.
     pub left_out: BTreeMap<&'static str, u64>,
     /// In plain words, what this means for the verdicts.

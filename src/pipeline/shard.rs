@@ -1,6 +1,7 @@
 //! One logical shard: its flow table, what its flows prove to be, and what it learns. Which worker runs it changes nothing.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -152,6 +153,12 @@ impl Shard {
         let copy = appearance == Appearance::OtherVantage;
         if tasks.tie && !copy {
             self.tie(cell, frame, at);
+        }
+        if tasks.count
+            && !copy
+            && let Some(to) = cut_error(cell, frame)
+        {
+            self.learnt.view.hear_unread(cell, to, at);
         }
         if tasks.resolve && !copy {
             self.learnt.resolver.take(cell, frame, at);
@@ -397,6 +404,13 @@ impl Shard {
         };
         self.table.quote(&quoted, &seen);
     }
+}
+
+/// Whom an ICMP error reaches that says "unreachable" and whose quote does not reach to the ports of the packet that it is about.
+fn cut_error(cell: CellId, frame: &Frame<'_>) -> Option<IpAddr> {
+    let (Body::Icmp(icmp), Some(network)) = (&frame.body, &frame.network) else { return None };
+    let read = icmp.quote.as_ref().is_some_and(|quote| Place::of_quote(cell, quote).is_some());
+    (icmp.kind == if icmp.v6 { 1 } else { 3 } && !read).then_some(network.destination)
 }
 
 /// Why a decoded frame still can't be in a flow: nothing in it names two ends.

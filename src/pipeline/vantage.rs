@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use dashmap::DashMap;
@@ -20,11 +22,17 @@ use crate::model::CellId;
 use crate::model::Copies;
 use crate::model::Heard;
 use crate::model::Host;
+use crate::model::PacketRef;
 use crate::model::Transport;
 use crate::model::Vantage;
 
 /// The most ways of wrapping that one shard counts apart.
 const MOST_WRAPPINGS: usize = 1024;
+
+/// The most stretches of time in which a shard remembers that errors came which can't be read.
+const MOST_STRETCHES: usize = 4096;
+/// Errors this close together are one stretch: shorter than the shortest repetition of a SYN (RFC 6298).
+const ONE_STRETCH: Duration = Duration::from_secs(1);
 
 /// Every unicast host that was heard, shared by all workers. Only sums, minima and maxima go in, so the order of arrival does not matter.
 pub type Hosts = Arc<DashMap<(CellId, Host), Heard, FixedState>>;
@@ -62,6 +70,10 @@ pub struct View {
     latest: usize,
     unseen_bytes: u64,
     acknowledged_bytes: u64,
+    /// ICMP errors whose quote is cut off, by whom they reach, in stretches.
+    unread: HashMap<(CellId, IpAddr), Vec<(PacketRef, PacketRef)>, RandomState>,
+    /// How many stretches these are.
+    stretches: usize,
     /// Copies that were set aside.
     pub copies: Copies,
 }
@@ -80,6 +92,8 @@ impl View {
             latest: 0,
             unseen_bytes: 0,
             acknowledged_bytes: 0,
+            unread: HashMap::default(),
+            stretches: 0,
             copies: Copies::default(),
         }
     }
@@ -141,6 +155,20 @@ impl View {
         }
     }
 
+    /// Takes in an ICMP error whose quoted packet is cut off. Once there is no more room for stretches, the last ones of each host grow, and hosts
+    /// without any are left out and counted.
+    pub fn hear_unread(&mut self, cell: CellId, to: IpAddr, at: PacketRef) {
+        let full = self.stretches >= MOST_STRETCHES;
+        match self.unread.get_mut(&(cell, to)).and_then(|known| known.last_mut()) {
+            Some((_, last)) if full || at.time.since(last.time) <= ONE_STRETCH => *last = at.max(*last),
+            None if full => self.turned_away += 1,
+            _ => {
+                self.unread.entry((cell, to)).or_default().push((at, at));
+                self.stretches += 1;
+            }
+        }
+    }
+
     /// Takes in a flow that ended.
     pub fn take(&mut self, flow: &Flow) {
         for half in [Half::Low, Half::High] {
@@ -199,6 +227,9 @@ impl View {
         vantage.unseen_bytes += self.unseen_bytes;
         vantage.acknowledged_bytes += self.acknowledged_bytes;
         vantage.copies.add(self.copies);
+        for (key, stretches) in self.unread {
+            vantage.unread_errors.entry(key).or_default().extend(stretches);
+        }
         for seen in self.pairs.values().filter(|seen| seen.due) {
             vantage.pairs += 1;
             vantage.one_sided_pairs += u64::from(seen.low != seen.high);

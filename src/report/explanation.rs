@@ -11,11 +11,11 @@ use super::Style;
 use super::json_writer::write_page;
 use super::page::Page;
 use super::page::Paint;
-use super::prose::capitalized;
 use super::table::Cell;
 use super::table::Column;
 use super::table::Table;
 use super::time;
+use crate::model::capitalized;
 
 /// The name and version of an explanation's shape.
 pub const EXPLANATION_SCHEMA: &str = "spanaudit.explanation/1";

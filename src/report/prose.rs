@@ -57,15 +57,6 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// A sentence's first letter in upper case.
-pub fn capitalized(text: &str) -> String {
-    let mut rest = text.chars();
-    match rest.next() {
-        Some(first) => first.to_uppercase().chain(rest).collect(),
-        None => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +77,5 @@ mod tests {
         assert_eq!(percent(0.00001), "under 0.01 %");
         assert_eq!(percent(0.9999), "over 99 %");
         assert_eq!(percent(0.25), "25 %");
-        assert_eq!(capitalized("élan"), "Élan");
     }
 }

@@ -24,6 +24,7 @@ fn input() -> Input {
         last: Some(at(1_273, 368_000).time),
         cut_packets: 2,
         dropped: None,
+        lossiest: None,
         time_reversals: 0,
         stopped: Some(Stop {
             after: Some(at(1_273, 368_000)),
@@ -59,6 +60,7 @@ fn vantage() -> Vantage {
         ]),
         overlapping: vec!["10.1.2.10".into()],
         heard: BTreeMap::from([((CellId(0), ip("10.1.2.10")), heard(400, at(1, 0), at(1_200, 300_000)))]),
+        unread_errors: BTreeMap::new(),
         left_out: BTreeMap::from([("older name lookups left out", 12)]),
         notes: vec![
             "One pair of hosts was heard in one direction only: what it says is capped at undecided.".into(),

@@ -207,6 +207,48 @@ fn check_documentation(path: &str, wanted: &str) {
     );
 }
 
+/// What is not told of a protocol although its specification has it, and why: for whoever misses it.
+const BOUNDS: &[(&str, &str)] = &[
+    (
+        "ads",
+        "a snap length that leaves fewer than 38 bytes of a segment hides the AMS header, and with it the proof",
+    ),
+    (
+        "bacnet",
+        "secure BVLL messages (function 0x0c), which no device is known to send, and BACnet/SC, which is TLS to a listener",
+    ),
+    (
+        "dtls",
+        "1.3 and connection ids (RFC 9146) from the middle of a conversation: their headers hold no version and no length that could be checked",
+    ),
+    (
+        "http",
+        "HTTP/2 beyond its version: method, host and status are compressed against a table that both ends build up (RFC 7541)",
+    ),
+    (
+        "iec104",
+        "field sizes of IEC 60870-5-101 are known only with a U frame or several messages beside them",
+    ),
+    ("kerberos", "tickets inside other protocols (LDAP, SMB, DCE/RPC) are those protocols' affair"),
+    ("llmnr", "over TCP it is told as DNS: no byte differs"),
+    (
+        "modbus",
+        "one message of function 8 with more than a word to send back is any bytes: another one or its answer is wanted",
+    ),
+    ("mqtt", "topics of an UNSUBSCRIBE"),
+    ("quic", "ALPN that a server chose: its extensions are encrypted with keys that are not in the packets"),
+    ("rdp", "answers of the UDP transport alone: the request for it proves"),
+    ("sv", "of many streams between the same two addresses those in the first frames"),
+    (
+        "telnet",
+        "one negotiation and nothing else: three bytes are little; with a second one, or a text behind it, it is proved",
+    ),
+    (
+        "tls",
+        "certificate and chosen ALPN of TLS 1.3, which are encrypted; more than eight names of one certificate",
+    ),
+];
+
 fn protocol_page() -> String {
     let cell = |text: &str| text.replace('|', "\\|");
     let mut page = format!(
@@ -231,6 +273,11 @@ fn protocol_page() -> String {
         if told.insert(key) {
             page.push_str(&format!("| `{key}` | {} |\n", cell(meaning)));
         }
+    }
+    page.push_str("\n## Bounds\n\nWhat is not told although the specification has it.\n\n| protocol | what |\n|---|---|\n");
+    for (name, bound) in BOUNDS {
+        assert!(protocols().contains(name), "no protocol is called {name}");
+        page.push_str(&format!("| `{name}` | {} |\n", cell(bound)));
     }
     page
 }

@@ -62,6 +62,7 @@ fn each_step_tells_the_next() {
             "plant-protocols",
             "nothing-happens",
             "openings-missed",
+            "cameras-and-refusals",
         ];
         if anybody.contains(&name.as_str()) {
             assert!(offered.is_empty() && report.contains("--ruleset ID"), "{name}: {report}");

@@ -13,6 +13,8 @@ use crate::model::Reset;
 use crate::model::Role;
 use crate::model::SideRecord;
 
+use crate::audit::view::FOR_COMPARISON;
+use crate::audit::view::Forged;
 use crate::audit::view::Sight;
 use crate::audit::view::Tried;
 use crate::audit::view::View;
@@ -30,7 +32,7 @@ const COPIES_OF_ONE: u32 = 3;
 const COPIES_OF_LATER: u32 = 5;
 const LATER_SPAN: Duration = Duration::from_secs(3);
 /// A segment at least this long may have met a path-MTU black hole instead of a filter (Ethernet's 1500 less headers and a tunnel).
-const FULL_SIZE: u64 = 1300;
+const FULL_SIZE: u32 = 1300;
 
 /// Opened, then the first data stalls or is answered by a reset or a close.
 pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
@@ -48,6 +50,9 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
         .filter(|_| client.payload_packets > 0 && (server.payload_packets == 0 || is_unheard(flow)))
     {
         return Some(reset_after_request(flow, reset, mechanism, view));
+    }
+    if let Some(state) = ended_at_once(flow, view) {
+        return Some(state);
     }
     for (role, stalled) in [(Role::Client, client), (Role::Server, server)] {
         if let Some(state) = stall(flow, role, stalled, mechanism, view) {
@@ -82,6 +87,68 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
     None
 }
 
+/// Reset or closed in the server's name as soon as it was open, before either end said anything. Later than that it may be a connection that its
+/// client opened in advance and had no use for.
+fn ended_at_once(flow: &FlowRecord, view: &View) -> Option<State> {
+    const AT_ONCE: Duration = Duration::from_secs(1);
+    const EARLY: Duration = Duration::from_millis(1);
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    let opened = server.syn.first.filter(|_| client.syn.count > 0)?;
+    let said = [client, server].iter().any(|side| side.payload_packets > 0 || side.unseen_acknowledged > 0);
+    let ended = server.reset.map(|reset| reset.at).or(server.fin)?;
+    // Mirrors stamp an answer up to a millisecond before its cause; of two FINs the acknowledgements tell which came first.
+    let by_client = match (server.reset, client.fin.or(client.reset.map(|reset| reset.at))) {
+        (_, None) => false,
+        (Some(_), Some(at)) => at.time <= ended.time.plus(EARLY),
+        (None, Some(_)) => server.fin_answers || !client.fin_answers,
+    };
+    if said || by_client || ended.time.since(opened.time) > AT_ONCE {
+        return None;
+    }
+    if let Some(why) = view.loss_explains(view.missing(flow), 1) {
+        return Some(State::Unclear(why));
+    }
+    let word = if server.reset.is_some() { "resets" } else { "closes" };
+    let evidence = Proofs::new(ended, format!("the connection is ended in the name of {}", flow.server.host))
+        .and(opened, "it had just opened");
+    Some(match server.reset {
+        Some(reset) if let Some(forged) = view.forged(flow.cell, flow.server.host, &reset) => {
+            let by = Some(Culprit { who: forged.maker.to_string(), kind: "firewall" });
+            let reason = format!(
+                "the connection opens and is reset at once by a reset that is not the server's: {}",
+                forged.why
+            );
+            let evidence = evidence.and_maybe(forged.own, FOR_COMPARISON);
+            let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::B, by, evidence };
+            State::Fails(Fault::Blocked, failure, reason)
+        }
+        Some(reset) if came_another_way(flow, &reset) => State::Unclear(format!(
+            "the connection opens and is reset at once, by another way than what else {} sends: the server or something in between",
+            flow.server.host
+        )),
+        _ => {
+            let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
+            let reason =
+                format!("{} accepts the connection and {word} it before anything is said", flow.server.host);
+            let failure = Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence };
+            State::Fails(Fault::Failed, failure, reason)
+        }
+    })
+}
+
+/// Whether a reset in the server's name differs from its other packets. Behind a router neither a MAC nor a time to live proves anything by itself,
+/// and neither do they let the server be blamed.
+fn came_another_way(flow: &FlowRecord, reset: &Reset) -> bool {
+    let server = &flow.from_server;
+    server.mac.is_none()
+        || reset.mac.zip(server.mac).is_some_and(|(one, other)| one != other)
+        || server.ttl.is_some_and(|ttl| {
+            // A copy taken behind the next router counts one hop more.
+            let (usual, here) = (hops(ttl), hops(reset.ttl));
+            here < usual || here > usual + 1
+        })
+}
+
 /// Whether the server spoke first, and nothing that the client said then was ever acknowledged or answered: a banner alone is no success.
 pub(super) fn is_unheard(flow: &FlowRecord) -> bool {
     let (client, server) = (&flow.from_client, &flow.from_server);
@@ -98,23 +165,26 @@ fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, v
         Proofs::new(reset.at, format!("reset in the name of {} answers the {request}", flow.server.host))
             .and_maybe(flow.from_client.first_payload, "what the client sent");
     match view.forged(flow.cell, flow.server.host, reset) {
-        Some((why, mac)) => {
-            let by = Some(Culprit { who: mac.to_string(), kind: "firewall" });
+        Some(Forged { why, maker, own }) => {
+            let by = Some(Culprit { who: maker.to_string(), kind: "firewall" });
+            let evidence = evidence.and_maybe(own, FOR_COMPARISON);
             let reason = format!(
                 "the connection opens, then the {request} is answered by a reset that is not the server's: {why}"
             );
             State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::B, by, evidence }, reason)
         }
-        // Behind a router neither a MAC nor a time to live proves anything by itself, and neither do they let the server be blamed.
-        None if flow.from_server.mac.is_none()
-            || reset.mac.zip(flow.from_server.mac).is_some_and(|(one, other)| one != other)
-            || flow.from_server.ttl.is_some_and(|ttl| hops(ttl) > hops(reset.ttl)) =>
+        None if flow.from_client.payload_packets == 1
+            && let Some(why) = view.too_soon(flow, flow.from_client.first_payload, reset) =>
         {
-            State::Unclear(format!(
-                "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
-                flow.server.host
-            ))
+            let reason = format!(
+                "the connection opens, then the {request} is answered by a reset that is not the server's: {why}"
+            );
+            State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::B, by: None, evidence }, reason)
         }
+        None if came_another_way(flow, reset) => State::Unclear(format!(
+            "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
+            flow.server.host
+        )),
         None => {
             let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
             let reason =
@@ -123,6 +193,30 @@ fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, v
             State::Fails(Fault::Failed, failure, reason)
         }
     }
+}
+
+/// A way that takes no segments of full size, and on which nobody says so (RFC 2923 section 2.1): the other end acknowledges shorter ones that were
+/// sent after several long ones, and those are repeated in vain.
+fn black_hole(flow: &FlowRecord, role: Role) -> Option<State> {
+    let side = flow.side(role);
+    let said = side.passed.filter(|_| side.unacknowledged.count >= COPIES_OF_ONE)?;
+    let (sender, receiver) = match role {
+        Role::Client => (flow.client.host, flow.server.host),
+        Role::Server => (flow.server.host, flow.client.host),
+    };
+    let (count, length) = (side.unacknowledged.count, side.unacknowledged_length);
+    let first = side.unacknowledged.first.unwrap_or(flow.first);
+    let evidence = Proofs::new(
+        first,
+        format!("a segment of {length} bytes, sent {count} times by {sender} and never acknowledged"),
+    )
+    .and(said, format!("{receiver} acknowledges (SACK) a shorter one that was sent after it"))
+    .and_maybe(side.unacknowledged.last, "its last repetition");
+    let reason = format!(
+        "a path-MTU black hole: segments of {length} bytes from {sender} do not reach {receiver}, shorter ones do, and no ICMP message says that they are too big"
+    );
+    let failure = Failure { mechanism: Mechanism::Unreachable, grade: Grade::C, by: None, evidence };
+    Some(State::Fails(Fault::Failed, failure, reason))
 }
 
 /// One side's data repeated and never acknowledged.
@@ -153,6 +247,9 @@ fn stall(
     if let Some(why) = view.loss_explains(view.missing(flow), series.count) {
         return Some(State::Unclear(why));
     }
+    if let Some(state) = black_hole(flow, role) {
+        return Some(state);
+    }
     let tried = Tried::of(&series, flow.transport);
     if role == Role::Server && flow.from_client.last.is_none_or(|last| last.time < tried.between.0) {
         // A client that is not heard may acknowledge all the same.
@@ -181,7 +278,7 @@ fn stall(
     )
     .and(last, "its last repetition")
     .and_maybe(flow.from_server.syn.first, "the connection had opened");
-    let full_size = side.payload_bytes >= FULL_SIZE;
+    let full_size = side.unacknowledged_length >= FULL_SIZE;
     let doubt =
         if full_size { " (or full-size packets are lost on the way: a path-MTU black hole)" } else { "" };
     let mut reason = format!("the connection opens, then the {what} never reaches {receiver}{doubt}");
@@ -196,10 +293,10 @@ pub(super) fn torn(flow: &FlowRecord, view: &View) -> Option<State> {
     [(flow.server.host, &flow.from_server), (flow.client.host, &flow.from_client)].into_iter().find_map(
         |(host, side)| {
             let reset = side.reset.as_ref().filter(|_| !closed)?;
-            let (why, mac) = view.forged(flow.cell, host, reset)?;
-            let evidence = Proofs::new(reset.at, format!("reset in the name of {host}, made by {mac}"))
-                .and_maybe(side.last_payload, "the last that it said itself");
-            let by = Some(Culprit { who: mac.to_string(), kind: "firewall" });
+            let Forged { why, maker, .. } = view.forged(flow.cell, host, reset)?;
+            let evidence = Proofs::new(reset.at, format!("reset in the name of {host}, made by {maker}"))
+                .and_maybe(side.last_payload, "for comparison: the last that it said itself");
+            let by = Some(Culprit { who: maker.to_string(), kind: "firewall" });
             let reason = format!("the session worked, then a reset ends it that is not {host}'s: {why}");
             let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::B, by, evidence };
             Some(State::Fails(Fault::Blocked, failure, reason))
@@ -283,12 +380,16 @@ pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
         let other = flow.side(role.other());
         // Whoever still says something in this session is not cut off from it.
         let silent_since = other.last.is_none_or(|heard| heard.time <= first.time);
+        let silent_since = silent_since || side.passed.is_some();
         let dead = series.count >= COPIES_OF_LATER && series.span() >= LATER_SPAN && silent_since;
         if !dead
             || !view.is_settled(&series, COPIES_OF_LATER)
             || view.loss_explains(view.missing(flow), series.count).is_some()
         {
             continue;
+        }
+        if let Some(state) = black_hole(flow, role) {
+            return Some(state);
         }
         let (sender, receiver) = match role {
             Role::Client => (flow.client.host, flow.server.host),

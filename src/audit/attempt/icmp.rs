@@ -73,6 +73,28 @@ fn port_closed(flow: &FlowRecord, error: &IcmpError) -> State {
 
 /// ICMP errors about routing or a dead host.
 pub(super) fn routing(flow: &FlowRecord) -> Option<State> {
+    unreachable(flow).or_else(|| looping(flow))
+}
+
+/// Packets that go round until their time to live is used up (RFC 792 type 11 code 0, RFC 4443 type 3 code 0): more than one of the same flow, since
+/// a single one is what tracing a route brings about.
+fn looping(flow: &FlowRecord) -> Option<State> {
+    let exceeded = |error: &&IcmpError| {
+        error.fits && error.code == 0 && error.kind == if error.from.is_ipv6() { 3 } else { 11 }
+    };
+    let mut errors = flow.errors.iter().filter(exceeded);
+    let (first, second) = (errors.next()?, errors.next()?);
+    let from = first.from;
+    let evidence = Proofs::new(first.at, format!("ICMP time exceeded from {from}"))
+        .and(second.at, "and once more, for a repetition")
+        .and_maybe(flow.side(first.quotes).first, "the packet it quotes belongs to this attempt");
+    let by = Some(Culprit { who: from.to_string(), kind: "host" });
+    let reason = format!("{from} answers with ICMP time exceeded, again and again: a routing loop");
+    let failure = Failure { mechanism: Mechanism::Unreachable, grade: Grade::C, by, evidence };
+    Some(State::Fails(Fault::Failed, failure, reason))
+}
+
+fn unreachable(flow: &FlowRecord) -> Option<State> {
     flow.errors.iter().filter(|error| error.fits).find_map(|error| {
         let Unreachable::Route(what) = meaning(error) else { return None };
         let evidence = Proofs::new(error.at, format!("ICMP {what} from {}", error.from))
@@ -96,7 +118,7 @@ enum Unreachable {
     Other,
 }
 
-/// RFC 792 and RFC 1812 section 5.2.7.1 (type 3), RFC 4443 section 3.1 (type 1).
+/// RFC 792, RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1 (type 3), RFC 4443 section 3.1 and RFC 6550 section 20.18 (type 1).
 fn meaning(error: &IcmpError) -> Unreachable {
     let v6 = error.from.is_ipv6();
     if error.kind != if v6 { 1 } else { 3 } {
@@ -115,9 +137,16 @@ fn meaning(error: &IcmpError) -> Unreachable {
         (true, 0) => Unreachable::Route("no route to destination (1/0)"),
         (true, 3) => Unreachable::Route("address unreachable (1/3)"),
         (true, 6) => Unreachable::Route("reject route to destination (1/6)"),
+        (false, 5) => Unreachable::Route("source route failed (3/5)"),
+        (false, 6) => Unreachable::Route("destination network unknown (3/6)"),
+        (false, 7) => Unreachable::Route("destination host unknown (3/7)"),
+        (false, 8) => Unreachable::Route("source host isolated (3/8)"),
         (false, 11) => Unreachable::Route("network unreachable for this type of service (3/11)"),
         (false, 12) => Unreachable::Route("host unreachable for this type of service (3/12)"),
+        (false, 14) => Unreachable::Route("host precedence violation (3/14)"),
+        (false, 15) => Unreachable::Route("precedence cutoff in effect (3/15)"),
         (true, 2) => Unreachable::Route("beyond the scope of the source address (1/2)"),
+        (true, 7) => Unreachable::Route("error in the source routing header (1/7)"),
         _ => Unreachable::Other,
     }
 }

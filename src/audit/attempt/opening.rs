@@ -8,6 +8,8 @@ use crate::model::Mechanism;
 use crate::model::Proofs;
 use crate::model::Reset;
 
+use crate::audit::view::FOR_COMPARISON;
+use crate::audit::view::Forged;
 use crate::audit::view::View;
 
 use super::Fault;
@@ -23,10 +25,20 @@ pub(super) fn refused(flow: &FlowRecord, reset: &Reset, view: &View) -> State {
         Proofs::new(reset.at, format!("reset in the name of {} answers the SYN", flow.server.host))
             .and_maybe(flow.from_client.syn.first, "the SYN");
     match view.forged(flow.cell, flow.server.host, reset) {
-        Some((why, mac)) => {
-            let by = Some(Culprit { who: mac.to_string(), kind: "firewall" });
+        Some(Forged { why, maker, own }) => {
+            let by = Some(Culprit { who: maker.to_string(), kind: "firewall" });
+            let evidence = evidence.and_maybe(own, FOR_COMPARISON);
             let reason = format!("the SYN is answered by a reset that is not the server's: {why}");
             let failure = Failure { mechanism: Mechanism::ResetByMiddlebox, grade: Grade::B, by, evidence };
+            State::Fails(Fault::Blocked, failure, reason)
+        }
+        // Of repeated SYNs it is not known which one was answered.
+        None if flow.from_client.syn.count == 1
+            && let Some(why) = view.too_soon(flow, flow.from_client.syn.first, reset) =>
+        {
+            let reason = format!("the SYN is answered by a reset that is not the server's: {why}");
+            let failure =
+                Failure { mechanism: Mechanism::ResetByMiddlebox, grade: Grade::B, by: None, evidence };
             State::Fails(Fault::Blocked, failure, reason)
         }
         None => {

@@ -23,16 +23,19 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     /// Alerts that say "not this version or strength" (RFC 8446 section 6.2): 40, 70, 71, 86.
     const MISMATCH: [&str; 4] = ["(40)", "(70)", "(71)", "(86)"];
     let facts = &flow.classification.facts;
-    let alert = facts.iter().find(|fact| fact.key == "tls.alert" && fact.value.starts_with("fatal"))?;
-    if facts.all("tls.application_data").next().is_some() {
+    let Some(alert) = facts.iter().find(|fact| fact.key == "tls.alert" && fact.value.starts_with("fatal"))
+    else {
+        return given_up(flow);
+    };
+    let from = facts.get("tls.alert.from").unwrap_or("server");
+    // The server's encrypted handshake of TLS 1.3 looks like application data: an alert in the clear counts as long as its sender encrypts nothing.
+    let in_13 = facts.get("tls.version") == Some("1.3");
+    if facts.all("tls.application_data").any(|end| !in_13 || end == from) {
         return None;
     }
     let at = alert.at.unwrap_or(flow.last);
     let words = alert.value.trim_start_matches("fatal ");
-    let who = match facts.get("tls.alert.from") {
-        Some("client") => flow.client.host,
-        _ => flow.server.host,
-    };
+    let who = if from == "client" { flow.client.host } else { flow.server.host };
     let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the fatal alert {words}"))
         .and_maybe(facts.fact("tls.client_hello").and_then(|fact| fact.at), "the ClientHello");
     // Once a ServerHello chose both, the same numbers speak of something else: a certificate that is missing, say.
@@ -48,6 +51,24 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     let by =
         Some(Culprit { who: who.to_string(), kind: if who == flow.server.host { "server" } else { "host" } });
     Some(State::Fails(fault, Failure { mechanism, grade: Grade::C, by, evidence }, reason))
+}
+
+/// A client that ends the handshake of TLS 1.3 by an alert that is encrypted, and never finishes.
+fn given_up(flow: &FlowRecord) -> Option<State> {
+    let facts = &flow.classification.facts;
+    let alert = facts.fact("tls.gives_up")?;
+    let who = flow.client.host;
+    let evidence = Proofs::new(
+        alert.at.unwrap_or(flow.last),
+        format!("{who} ends the TLS handshake with an encrypted alert instead of finishing it"),
+    )
+    .and_maybe(facts.fact("tls.client_hello").and_then(|fact| fact.at), "the ClientHello");
+    let by = Some(Culprit { who: who.to_string(), kind: "host" });
+    let reason = format!(
+        "the TLS handshake fails: {who} ends it with an alert instead of finishing; it is encrypted, so its code is not shown (a certificate that {who} does not trust is the usual cause)"
+    );
+    let failure = Failure { mechanism: Mechanism::TlsAlert, grade: Grade::C, by, evidence };
+    Some(State::Fails(Fault::Failed, failure, reason))
 }
 
 /// A ClientHello answered by bytes that are no TLS: a portal, a proxy or another service took the connection.

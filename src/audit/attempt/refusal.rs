@@ -16,8 +16,8 @@ const AMQP_HEADER: u64 = 8;
 /// An alert in the clear: five bytes of record header and two of alert (RFC 8446 sections 5.1 and 6).
 const TLS_ALERT: u64 = 7;
 /// Reply codes of a broker that does not let a client in (0-9-1 section 1.2): ACCESS_REFUSED, NOT_ALLOWED; the error condition
-/// of 1.0 (section 2.8.15).
-const AMQP_NOT_LET_IN: [&str; 3] = ["403 ", "530 ", "amqp:unauthorized-access"];
+/// of 1.0 (section 2.8.15), and its login's outcome where that is none of `ok` (section 5.3.3.6).
+const AMQP_NOT_LET_IN: [&str; 4] = ["403 ", "530 ", "amqp:unauthorized-access", "sasl "];
 /// Answers that only proxies and portals give (RFC 9110 section 15.5.8, RFC 6585 section 6), and one that says that a law or a policy
 /// forbids (RFC 7725).
 const PORTAL: [(&str, Grade); 3] = [("407", Grade::A), ("511", Grade::A), ("451", Grade::B)];
@@ -41,8 +41,9 @@ fn amqp(flow: &FlowRecord) -> Option<State> {
             reason,
         )
     };
+    let opening = facts.get("amqp.start").is_some() && facts.get("amqp.open").is_none();
     if let Some(close) = facts.fact("amqp.close")
-        && AMQP_NOT_LET_IN.iter().any(|code| close.value.starts_with(code))
+        && (opening || AMQP_NOT_LET_IN.iter().any(|code| close.value.starts_with(code)))
     {
         let evidence =
             Proofs::new(close.at.unwrap_or(flow.last), format!("Connection.Close: {}", close.value))
@@ -55,6 +56,28 @@ fn amqp(flow: &FlowRecord) -> Option<State> {
     }
     let said = flow.from_server.payload_bytes.saturating_add(flow.from_server.unseen_acknowledged);
     let ended = flow.from_server.fin.or(flow.from_server.reset.map(|reset| reset.at));
+    // A broker that refuses a login may just end the connection (0-9-1 section 2.2.4): it began, and that was all.
+    let only_began =
+        opening && flow.from_server.payload_packets == 1 && flow.from_server.unseen_acknowledged == 0;
+    let own_reset = flow.from_server.reset.is_none_or(|reset| reset.mac == flow.from_server.mac);
+    if let Some(ended) = ended.filter(|at| {
+        own_reset
+            && only_began
+            && flow.from_client.payload_packets > 1
+            && flow.from_client.fin.is_none_or(|fin| *at < fin)
+    }) {
+        let evidence = Proofs::new(ended, format!("{server} ends the connection"))
+            .and_maybe(
+                flow.from_server.first_payload,
+                "the only thing that it said: how it wants to be logged in to",
+            )
+            .and_maybe(flow.from_client.last_payload, "the client's answer to it");
+        let reason = format!(
+            "the broker {server} is reached and ends the connection when {} logs in: it does not accept the login",
+            flow.client.host
+        );
+        return Some(failed(evidence, reason));
+    }
     let opened_here =
         matches!(flow.outcome, Outcome::Established | Outcome::Cut) || flow.from_client.syn.count > 0;
     let refuses_header = flow.classification.protocol == Some("amqp")

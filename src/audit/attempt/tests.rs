@@ -3,6 +3,7 @@
 use crate::audit::testing::*;
 use crate::model::FlowRecord;
 use crate::model::Host;
+use crate::model::IcmpError;
 use crate::model::MacAddr;
 use crate::model::Observed;
 use crate::model::Outcome;
@@ -93,9 +94,11 @@ fn a_reset_to_the_syn_is_the_servers_unless_provably_not() {
 
 #[test]
 fn icmp_about_routing_is_no_block() {
-    let mut flow = syns(&[0, 1000, 3000]);
-    flow.errors = vec![error(1, FIREWALL, 1)];
-    assert_eq!(verdict(flow), "failed unreachable C");
+    for code in [0, 1, 2, 5, 6, 7, 8, 11, 12, 14, 15] {
+        let mut flow = syns(&[0, 1000, 3000]);
+        flow.errors = vec![error(1, FIREWALL, code)];
+        assert_eq!(verdict(flow), "failed unreachable C", "code {code}");
+    }
 }
 
 #[test]
@@ -156,8 +159,19 @@ fn a_cut_needs_a_mirror_that_shows_answers() {
 #[test]
 fn full_size_segments_may_have_met_a_path_mtu_black_hole() {
     let mut flow = asked(0, &[10, 210, 630]);
-    flow.from_client.payload_bytes = 1400;
-    assert_eq!(verdict(flow), "blocked cut C");
+    flow.from_client.unacknowledged_length = 1400;
+    assert_eq!(verdict(flow.clone()), "blocked cut C");
+    flow.from_client.unacknowledged_length = 900;
+    assert_eq!(verdict(flow), "blocked cut B", "however much it says in all");
+}
+
+#[test]
+fn shorter_segments_that_pass_tell_a_black_hole() {
+    let mut flow = asked(0, &[10, 210, 630]);
+    flow.from_client.unacknowledged_length = 1400;
+    assert_eq!(verdict(flow.clone()), "blocked cut C");
+    flow.from_client.passed = Some(at(3));
+    assert_eq!(verdict(flow), "failed unreachable C");
 }
 
 #[test]
@@ -196,6 +210,18 @@ fn fatal_alerts_before_application_data_speak_by_their_code() {
     assert_eq!(with("fatal unknown_ca(48)", false), "failed tls-alert C");
     assert_eq!(with("warning close_notify(0)", false), "works");
     assert_eq!(with("fatal unknown_ca(48)", true), "works");
+    // In TLS 1.3 the server's encrypted handshake looks like application data.
+    let mut ended = answered(0, "tls");
+    states(&mut ended, "tls.version", "1.3");
+    states(&mut ended, "tls.application_data", "server");
+    states(&mut ended, "tls.alert", "fatal unknown_ca(48)");
+    states(&mut ended, "tls.alert.from", "client");
+    assert_eq!(verdict(ended.clone()), "failed tls-alert C");
+    states(&mut ended, "tls.application_data", "client");
+    assert_eq!(verdict(ended), "works", "whoever encrypts sends no alert in the clear");
+    let mut gives_up = answered(0, "tls");
+    states(&mut gives_up, "tls.gives_up", "client");
+    assert_eq!(verdict(gives_up), "failed tls-alert C");
 }
 
 #[test]
@@ -246,6 +272,13 @@ fn brokers_and_portals_say_no_over_connections_that_work() {
     assert_eq!(verdict(refused.clone()), "failed closed C", "a header and nothing more");
     refused.from_server.payload_bytes = 500;
     assert_eq!(verdict(refused.clone()), "works");
+    states(&mut refused, "amqp.close", "320 CONNECTION_FORCED");
+    assert_eq!(verdict(refused.clone()), "works", "it may have worked for long");
+    states(&mut refused, "amqp.start", "seen");
+    assert_eq!(verdict(refused.clone()), "failed closed C", "it was never let in");
+    states(&mut refused, "amqp.open", "seen");
+    assert_eq!(verdict(refused), "works");
+    let mut refused = answered(0, "amqp");
     states(&mut refused, "amqp.close", "403 ACCESS_REFUSED - login refused");
     assert_eq!(verdict(refused), "failed closed C");
     for (status, expected) in [
@@ -330,9 +363,12 @@ fn a_policy_may_end_a_session() {
 
 #[test]
 fn only_unreachable_means_unreachable() {
-    for (kind, code) in [(5, 1), (11, 0), (3, 4), (3, 5)] {
+    for (kind, code) in [(5, 1), (11, 0), (3, 4)] {
         let mut flow = syns(&[0, 1000, 3000]);
-        flow.errors = vec![crate::model::IcmpError { kind, ..error(1, FIREWALL, code) }];
+        flow.errors = vec![IcmpError { kind, ..error(1, FIREWALL, code) }];
         assert_eq!(verdict(flow), "silent", "type {kind} code {code}");
     }
+    let mut looping = syns(&[0, 1000, 3000]);
+    looping.errors = [1, 1001].map(|time| IcmpError { kind: 11, ..error(time, FIREWALL, 0) }).to_vec();
+    assert_eq!(verdict(looping), "failed unreachable C", "a routing loop");
 }

@@ -14,6 +14,7 @@ use crate::model::PacketRef;
 use crate::model::Vantage;
 
 use super::View;
+use super::recordings::Dropped;
 use super::recordings::Recordings;
 
 /// Share of lost packets above which loss may explain a verdict away (evidence 3.6: loss to the power of the missing packets above 1 %).
@@ -91,8 +92,8 @@ enum By {
     Mirror,
     /// All that was acknowledged.
     Whole,
-    /// The word of the machine that captured.
-    Statistics(usize),
+    /// The word of the machine that captured, of a recording as a whole or of one interface.
+    Statistics(usize, Option<u32>),
 }
 
 impl Missing {
@@ -215,8 +216,8 @@ impl View {
     }
 
     fn by_statistics(&self, recording: usize) -> Option<Missing> {
-        let (lost, seen) = self.recordings.dropped(recording)?;
-        Some(Missing { lost, of: lost.saturating_add(seen), by: By::Statistics(recording) })
+        let Dropped { lost, seen, interface } = self.recordings.dropped(recording)?;
+        Some(Missing { lost, of: lost.saturating_add(seen), by: By::Statistics(recording, interface) })
     }
 
     /// In words: how much, and by which numbers.
@@ -235,11 +236,15 @@ impl View {
                     "the capture misses about {percent:.1} % of the traffic ({lost} of {of} acknowledged bytes)"
                 )
             }
-            By::Statistics(recording) => {
+            By::Statistics(recording, interface) => {
                 let whose = if self.recordings.count() > 1 {
                     format!("the machine that recorded {}", self.recordings.name(recording))
                 } else {
                     "the capturing machine".to_owned()
+                };
+                let whose = match interface {
+                    Some(number) => format!("interface {number} of {whose}"),
+                    None => whose,
                 };
                 format!(
                     "{whose} lost about {percent:.1} % of the packets ({lost} of {of}, by its own statistics)"

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::model::CellId;
 use crate::model::Host;
 use crate::model::MacAddr;
+use crate::model::PacketRef;
 use crate::model::Reset;
 use crate::model::SideRecord;
 
@@ -23,6 +24,22 @@ pub(super) struct Marks {
     /// The same by VLAN, to tell cloned cells.
     pub(super) on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
     pub(super) reset_ttls: Vec<u8>,
+    /// A packet that it made itself, to hold others against.
+    pub(super) sample: Option<PacketRef>,
+}
+
+/// What is said of a packet that shows the host's own marks.
+pub const FOR_COMPARISON: &str = "for comparison: a packet that it made itself";
+
+/// A reset that is provably not that of the host whose name it bears.
+#[derive(Clone, Debug)]
+pub struct Forged {
+    /// Why, in plain words.
+    pub why: String,
+    /// Who made it, or handed it on.
+    pub maker: MacAddr,
+    /// A packet that the host made itself, for comparison.
+    pub own: Option<PacketRef>,
 }
 
 impl View {
@@ -54,7 +71,7 @@ impl View {
     ///
     /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
     /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
-    pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<(String, MacAddr)> {
+    pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<Forged> {
         let marks = self.marks.get(&(cell, host.ip()?))?;
         let mac = reset.mac?;
         if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac))
@@ -70,19 +87,18 @@ impl View {
             && !virtual_router
         {
             let own = marks.on_link.keys().map(MacAddr::to_string).collect::<Vec<_>>().join(", ");
-            return Some((format!("it was made by {mac}, everything else of {host} by {own}"), mac));
+            let why = format!("it was made by {mac}, everything else of {host} by {own}");
+            return Some(Forged { why, maker: mac, own: marks.sample });
         }
         let usual = &marks.reset_ttls;
         if usual.len() >= RESET_BASELINE && usual.iter().all(|ttl| hops(*ttl) != hops(reset.ttl)) {
-            return Some((
-                format!(
-                    "the reset arrived {} hops away, {} other resets of {host} at {}",
-                    hops(reset.ttl),
-                    usual.len(),
-                    usual.first().map_or(0, |ttl| hops(*ttl))
-                ),
-                mac,
-            ));
+            let why = format!(
+                "the reset arrived {} hops away, {} other resets of {host} at {}",
+                hops(reset.ttl),
+                usual.len(),
+                usual.first().map_or(0, |ttl| hops(*ttl))
+            );
+            return Some(Forged { why, maker: mac, own: marks.sample });
         }
         None
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::Input;
+use crate::model::LossyInterface;
 use crate::model::Observed;
 use crate::model::PacketRef;
 use crate::model::Timestamp;
@@ -12,6 +13,17 @@ use crate::model::Timestamp;
 const PAUSE: Duration = Duration::from_secs(60);
 /// How far the files of a ring buffer overlap at most: mirrors stamp packets up to a millisecond out of their order.
 const OVERLAP: Duration = Duration::from_millis(1);
+
+/// What was lost by the word of the capturing machine: of all, or of its worst interface.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropped {
+    /// Packets lost.
+    pub lost: u64,
+    /// Packets delivered.
+    pub seen: u64,
+    /// The interface, where it is that of one of several.
+    pub interface: Option<u32>,
+}
 
 /// The recordings of a run.
 #[derive(Debug, Default)]
@@ -25,7 +37,7 @@ pub struct Recordings {
     /// The stretch that each input belongs to: its latest time, and the time of its last packet (another where the clock was set back).
     ends: Vec<(Timestamp, Timestamp)>,
     /// Packets that the capturing machine lost, by its own word, and those that it delivered.
-    dropped: Vec<Option<(u64, u64)>>,
+    dropped: Vec<Option<Dropped>>,
     /// Whether a snap length cut packets of it.
     cut: Vec<bool>,
 }
@@ -61,7 +73,16 @@ impl Recordings {
         let dropped = known.iter().map(|files| {
             let lost = of(files).iter().filter_map(|input| input.dropped).reduce(u64::saturating_add)?;
             let seen = of(files).iter().fold(0, |sum: u64, input| sum.saturating_add(input.packets));
-            Some((lost, seen)).filter(|(lost, _)| *lost > 0)
+            let all = Dropped { lost, seen, interface: None };
+            let lossiest = of(files).iter().filter_map(|input| input.lossiest).reduce(LossyInterface::worse);
+            // Of what is missing it is not known by which interface it would have come.
+            let worst = lossiest.filter(|one| one.worse(LossyInterface { number: 0, lost, seen }) == *one);
+            let told = worst.map_or(all, |one| Dropped {
+                lost: one.lost,
+                seen: one.seen,
+                interface: Some(one.number),
+            });
+            Some(told).filter(|told| told.lost > 0)
         });
         let dropped = dropped.collect();
         let cut = known.iter().map(|files| of(files).iter().any(|input| input.cut_packets > 0)).collect();
@@ -86,8 +107,8 @@ impl Recordings {
         if at.time > end { latest } else { end }
     }
 
-    /// Packets that the machine which made a recording lost, by its own word, and those that it delivered.
-    pub fn dropped(&self, recording: usize) -> Option<(u64, u64)> {
+    /// What the machine which made a recording says that it lost.
+    pub fn dropped(&self, recording: usize) -> Option<Dropped> {
         self.dropped.get(recording).copied().flatten()
     }
 
@@ -281,6 +302,17 @@ mod tests {
         assert_eq!(ring.count(), 1);
         assert_eq!(ring.end(at(0, 599)), at(0, 600).time);
         assert_eq!(ring.end(at(1, 1000)), at(0, 1500).time);
+    }
+
+    #[test]
+    fn of_several_interfaces_the_worst_counts() {
+        let lossy = |number, lost, seen| Some(LossyInterface { number, lost, seen });
+        let told = |lossiest| {
+            let one = Input { packets: 1_000, dropped: Some(20), lossiest, ..input("tap.pcapng", 0, 60) };
+            recordings(vec![one]).dropped(0).unwrap()
+        };
+        assert_eq!(told(lossy(1, 20, 80)), Dropped { lost: 20, seen: 80, interface: Some(1) });
+        assert_eq!(told(None), Dropped { lost: 20, seen: 1_000, interface: None });
     }
 
     #[test]

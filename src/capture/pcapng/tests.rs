@@ -81,6 +81,9 @@ fn losses_from_statistics_and_packets() {
         // The later statistics of an interface hold; interfaces and sections add up.
         let file = statistics(statistics(statistics(file, 0, 3, 1), 1, 10, 0), 0, 5, 1);
         assert_eq!(read(&file.bytes).unwrap().1.dropped, Some(16));
+        // Interface 0 lost six and delivered one, interface 1 lost ten and delivered none.
+        let worst = read(&file.bytes).unwrap().1.lossiest.map(|one| (one.number, one.lost, one.seen));
+        assert_eq!(worst, Some((1, 10, 0)));
         let file = file.section().interface(1, 0).block(6, |body| {
             let body = body.u32(0).u32(0).u32(1).u32(2).u32(2).padded(&[1, 2]).option(2, &[0; 4]);
             body.u16(4).u16(8).u64(7).u32(0)

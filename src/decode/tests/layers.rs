@@ -1,6 +1,8 @@
 //! One packet of each layer, and what each contradiction is called.
 
 use super::build::*;
+use crate::decode::Body;
+use crate::decode::decode;
 use crate::model::LinkType;
 
 const ETHERNET: LinkType = LinkType::ETHERNET;
@@ -240,4 +242,27 @@ fn link_types() {
     check(LinkType::NFLOG, &with("02000000 0008 0001 08000003 0020 0009", &v4), four);
     check(LinkType::NFLOG, &hex("02000000 0200 0900"), "bad-nflog");
     check(LinkType(240), &join(&[&[0; 4], &sample(), &[9; 4]]), "0a>0b 10.0.0.1>10.0.0.2 tcp 1024>502 18 12");
+}
+
+#[test]
+fn a_selective_acknowledgement_tells_its_first_block() {
+    let block = |options: &str, payload: &[u8]| {
+        let options = hex(options);
+        let offset = 0x50 + options.len() as u8 * 4;
+        let head =
+            [&hex("0400 01f6 00000001 00000002")[..], &[offset, 0x10], &hex("1000 abcd 0000")].concat();
+        let bytes = ethernet(0x0800, &ipv4(6, &join(&[&head, &options, payload])));
+        match decode(&packet(LinkType::ETHERNET, &bytes)).unwrap().body {
+            Body::Tcp(tcp) => tcp.selective,
+            _ => None,
+        }
+    };
+    const BLOCK: &str = "0101 050a 00000064 000000c8";
+    const TIMES: &str = "0101 080a 00000001 00000002";
+    assert_eq!(block(BLOCK, &[]), Some((100, 200)));
+    assert_eq!(block(&format!("{TIMES} {BLOCK}"), &[]), Some((100, 200)));
+    assert_eq!(block(BLOCK, b"x"), None, "data is told by its own sequence numbers");
+    for none in ["", TIMES, "05ff 0000", "0200 0000", "0000 050a 00000064 000000c8"] {
+        assert_eq!(block(none, &[]), None, "{none}");
+    }
 }

@@ -23,7 +23,7 @@ use crate::model::Role;
 use crate::model::RoleBasis;
 use crate::model::Timestamp;
 
-/// Plays lines `TIME SENDER FLAGS SEQ ACK LENGTH [w0]` (time in ms, sender `c` or `s`) and tells the flows in the order in which they ended.
+/// Plays lines `TIME SENDER FLAGS SEQ ACK LENGTH [w0] [sackFROM-TO]` (time in ms, sender `c` or `s`) and tells the flows in the order in which they ended.
 fn play(script: &str) -> Vec<FlowRecord> {
     play_within(script, Limits::default())
 }
@@ -69,6 +69,10 @@ fn play_within(script: &str, limits: Limits) -> Vec<FlowRecord> {
                 checksum: 0,
                 payload: &zeros[..length as usize],
                 payload_length: length,
+                selective: rest.iter().find_map(|word| {
+                    let (from, to) = word.strip_prefix("sack")?.split_once('-')?;
+                    Some((from.parse().unwrap(), to.parse().unwrap()))
+                }),
             }),
         };
         let time = Timestamp::from_nanos(time.parse::<i64>().unwrap() * 1_000_000);
@@ -360,4 +364,35 @@ proptest::proptest! {
         let packets: u64 = told.iter().map(FlowRecord::packets).sum();
         proptest::prop_assert_eq!(packets, segments.len() as u64);
     }
+}
+
+#[test]
+fn what_arrives_beyond_a_gap_is_told_where_only_short_segments_do() {
+    let lost = |said: &str| {
+        let script = format!(
+            "{HANDSHAKE} 10 c A 101 901 1400\n 10 c A 1501 901 1400\n 10 c A 2901 901 200\n 11 s A 901 101 0 {said}\n 300 c A 101 901 1400\n 900 c A 101 901 1400"
+        );
+        let told = one(&script).from_client;
+        (told.unacknowledged.count, told.unacknowledged_length, told.passed.map(|at| at.number()))
+    };
+    assert_eq!(lost("sack2901-3101"), (3, 1400, Some(7)));
+    assert_eq!(lost(""), (3, 1400, None));
+    assert_eq!(lost("sack1501-3101"), (3, 1400, None), "one of full size is there");
+    // What is acknowledged in the end was late.
+    let mended = format!(
+        "{HANDSHAKE} 10 c A 101 901 1400\n 10 c A 1501 901 1400\n 10 c A 2901 901 200\n 11 s A 901 101 0 sack2901-3101\n 300 c A 101 901 1400\n 301 s A 901 3101 0"
+    );
+    assert_eq!(one(&mended).from_client.passed, None);
+}
+
+#[test]
+fn of_two_fins_the_acknowledgements_tell_which_came_first() {
+    let first = |closes: &str| {
+        let told = one(&format!("{HANDSHAKE} {closes}"));
+        (told.from_client.fin_answers, told.from_server.fin_answers)
+    };
+    assert_eq!(first("9 s FA 901 101 0\n 9 c FA 101 902 0"), (true, false));
+    assert_eq!(first("9 c FA 101 902 0\n 9 s FA 901 101 0"), (true, false), "captured the wrong way round");
+    assert_eq!(first("9 c FA 101 901 0\n 9 s FA 901 102 0"), (false, true));
+    assert_eq!(first("9 c FA 101 901 0\n 9 s FA 901 101 0"), (false, false), "both at once");
 }

@@ -24,6 +24,8 @@ pub struct Vain {
     latest: (u32, u32),
     /// Its packets.
     stuck: Series,
+    /// Where the other end says that it has less than the oldest of them from beyond a gap of several like it.
+    passed: Option<PacketRef>,
 }
 
 impl Vain {
@@ -62,8 +64,32 @@ impl Vain {
 
     /// The segments that wait, oldest first; `None` where there are more than a few, or one was sent more than once.
     pub fn few(&self) -> Option<Few> {
-        let once = self.outstanding.is_empty() || (self.repeats.count == 1 && self.stuck.count == 1);
+        let once = self.outstanding.is_empty()
+            || (self.repeats.count == 1 && self.stuck.count == 1 && self.passed.is_none());
         Few::try_from(self.outstanding.as_slice()).ok().filter(|_| once)
+    }
+
+    /// Takes in what the other end says to have beyond a gap. Of a way that takes no segments of full size it has short ones alone: at least two
+    /// as long as the oldest are missing before it.
+    pub fn hear_beyond(&mut self, (from, to): (u32, u32), at: PacketRef) {
+        let Some(&(oldest, end, _)) = self.outstanding.first() else { return };
+        let length = end.wrapping_sub(oldest);
+        let (gap, block) = (from.wrapping_sub(oldest), to.wrapping_sub(from));
+        if later(from, oldest) && later(to, from) && gap >= length.saturating_mul(2) && block < length {
+            self.passed.get_or_insert(at);
+        } else if later(from, oldest) {
+            self.passed = None;
+        }
+    }
+
+    /// See [`Vain::hear_beyond`].
+    pub fn passed(&self) -> Option<PacketRef> {
+        self.passed
+    }
+
+    /// How long the oldest segment is that waits.
+    pub fn length(&self) -> u32 {
+        self.outstanding.first().map_or(0, |&(start, end, _)| end.wrapping_sub(start))
     }
 
     /// Forgets the segments that an acknowledgement covers.
@@ -73,7 +99,7 @@ impl Vain {
         match self.outstanding.first() {
             Some(&(start, _, _)) if start == oldest => {}
             Some(&(_, _, at)) => self.begin(at),
-            None => (self.repeats, self.stuck) = (Series::default(), Series::default()),
+            None => (self.repeats, self.stuck, self.passed) = (Series::default(), Series::default(), None),
         }
     }
 
@@ -111,5 +137,6 @@ impl Vain {
     fn begin(&mut self, at: PacketRef) {
         self.repeats = Series::default();
         self.repeats.add(at);
+        self.passed = None;
     }
 }

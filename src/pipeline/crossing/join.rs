@@ -260,6 +260,9 @@ fn vantage(parts: &[Part], commons: &BTreeMap<(usize, usize), Common>) -> Vantag
                 })
                 .or_insert(*heard);
         }
+        for (&key, stretches) in &one.unread_errors {
+            all.unread_errors.entry(key).or_default().extend(stretches);
+        }
         all.notes.extend(one.notes.iter().map(|note| format!("{}: {note}", part.name)));
         if part.prints.left_out > 0 {
             all.notes.push(format!(

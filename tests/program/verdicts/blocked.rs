@@ -51,6 +51,10 @@ pub const ALL: &[Scenario] = &[
     ("it worked, then it is dropped", worked_then_dropped),
     ("a fixed port whose session ended unseen", fixed_port),
     ("two users, one of them dropped", one_of_two),
+    ("reset on the way as soon as it is open", reset_when_open),
+    ("reset on the way before the SYN-ACK is acknowledged", reset_when_half_open),
+    ("a reset sooner than the target ever answered, behind a router", reset_too_soon),
+    ("the server's hello dies, and what follows it passes", only_the_hello_dies),
 ];
 
 fn dropped(v6: bool, attempts: &[u64], repeated: &[u64]) -> Scene {
@@ -300,5 +304,54 @@ fn fixed_port(v6: bool) -> Scene {
         Talk::from_port(&mut s.plant, sensor, site, (45_000, 3006), at * S).syns(&[1, 3, 7], Fate::Dies);
     }
     s.expect(s.sensor, s.site, 3006, &["blocked dropped"]);
+    s
+}
+
+fn reset_when_open(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 50, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().firewall_resets();
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked cut B"]);
+    s
+}
+
+fn reset_when_half_open(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 50, 90] {
+        s.talk(s.sensor, s.site, 3006, at).half_opens().firewall_resets();
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked cut B"]);
+    s
+}
+
+/// Behind a router neither MAC nor hops tell who made a reset; that it comes sooner than light would does.
+fn reset_too_soon(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006, 5672]);
+    let router = s.plant.gateway(s.sensor.segment).mac;
+    s.site.mac = router;
+    s.site.ttl = 62;
+    for at in [5, 30, 70, 120] {
+        s.talk(s.sensor, s.site, 5672, at).opens_within(30 * MS).exchange(&bytes::amqp()).closes(Client);
+    }
+    for at in [10, 50, 90] {
+        s.talk(s.sensor, s.site, 3006, at).target_refuses();
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked reset-by-middlebox B"]);
+    s
+}
+
+/// What passes after it is no proof of a way that takes short segments alone: one of full size is missing, as it is where its content is not liked.
+fn only_the_hello_dies(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    let flight = [&said[1].1[..], &bytes::sealed_data(900)].concat();
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at)
+            .opens()
+            .exchange(&said[..1])
+            .loses_first(Server, &flight, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 3006, &["blocked tls-cut C"]);
     s
 }

@@ -9,6 +9,7 @@ use super::plant::S;
 use super::scene::Scene;
 use super::talk::End::Client;
 use super::talk::End::Server;
+use super::talk::REPEATS;
 
 pub const ALL: &[Scenario] = &[
     ("nothing listens", refused),
@@ -30,6 +31,19 @@ pub const ALL: &[Scenario] = &[
     ("clear text where TLS is documented", clear_text),
     ("SSH where a queue is documented", wrong_protocol),
     ("nobody answers for the address", off),
+    ("the target closes before anything is said", |v6| at_once(v6, Answer::Close)),
+    ("the target resets before anything is said", |v6| at_once(v6, Answer::Reset)),
+    ("the client trusts no such certificate", |v6| client_ends(v6, bytes::alert(48))),
+    ("the client ends a handshake by a sealed alert", |v6| client_ends(v6, bytes::sealed_data(19))),
+    ("the broker is being shut down", broker_forced),
+    ("the broker closes at the login", broker_closes),
+    ("the broker refuses a login of AMQP 1.0", broker_denies),
+    ("the network is not known", |v6| unreachable(v6, [(3, 6), (1, 3)])),
+    ("the host is not known", |v6| unreachable(v6, [(3, 7), (1, 6)])),
+    ("the source is not heard there", |v6| unreachable(v6, [(3, 8), (1, 2)])),
+    ("packets go round in a loop", |v6| unreachable(v6, [(11, 0), (3, 0)])),
+    ("segments of full size are lost", black_hole),
+    ("messages of full size are lost in a session that works", black_hole_later),
 ];
 
 enum Answer {
@@ -171,5 +185,100 @@ fn never_answered(v6: bool) -> Scene {
         s.talk(s.sensor, s.site, 5672, at).opens().says(Client, bytes::AMQP).waits(30 * S).closes(Client);
     }
     s.expect(s.sensor, s.site, 5672, &["failed", "undecided"]);
+    s
+}
+
+fn at_once(v6: bool, answer: Answer) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 50, 90] {
+        let talk = s.talk(s.sensor, s.site, 3006, at).opens();
+        match answer {
+            Answer::Reset => talk.resets(Server),
+            _ => talk.closes(Server),
+        };
+    }
+    s.expect(s.sensor, s.site, 3006, &["failed closed C"]);
+    s
+}
+
+/// In TLS 1.3 the server's certificate is encrypted, and what the client thinks of it may be: it says no more after it.
+fn client_ends(v6: bool, alert: Vec<u8>) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..2]).says(Client, &alert).closes(Client);
+    }
+    s.expect(s.sensor, s.site, 3006, &["failed tls-alert C"]);
+    s
+}
+
+fn broker_forced(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        let talk = s.talk(s.sensor, s.site, 5672, at).opens().exchange(&bytes::amqp()[..5]);
+        talk.says(Server, &bytes::amqp_close(320, "CONNECTION_FORCED")).closes(Server);
+    }
+    s.expect(s.sensor, s.site, 5672, &["failed closed"]);
+    s
+}
+
+/// AMQP 0-9-1 section 4.2.2: a server may close without a word what it does not let in.
+fn broker_closes(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 5672, at).opens().exchange(&bytes::amqp()[..3]).waits(S).closes(Server);
+    }
+    s.expect(s.sensor, s.site, 5672, &["failed closed"]);
+    s
+}
+
+/// AMQP 1.0 section 5.3.3.6: an outcome of 1 is that the login fails.
+fn broker_denies(v6: bool) -> Scene {
+    const SASL: &[u8] = b"AMQP\x03\x01\x00\x00";
+    const MECHANISMS: &[u8] = b"\x00\x00\x00\x15\x02\x01\x00\x00\x00\x53\x40\xc0\x08\x01\xa3\x05PLAIN";
+    const INIT: &[u8] =
+        b"\x00\x00\x00\x1e\x02\x01\x00\x00\x00\x53\x41\xc0\x11\x02\xa3\x05PLAIN\xa0\x07\0mq\0pw!";
+    const OUTCOME: &[u8] = b"\x00\x00\x00\x10\x02\x01\x00\x00\x00\x53\x44\xc0\x03\x01\x50\x01";
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        let talk = s.talk(s.sensor, s.site, 5672, at).opens().says(Client, SASL);
+        talk.says(Server, &[SASL, MECHANISMS].concat())
+            .says(Client, INIT)
+            .says(Server, OUTCOME)
+            .closes(Server);
+    }
+    s.expect(s.sensor, s.site, 5672, &["failed closed"]);
+    s
+}
+
+fn unreachable(v6: bool, what: [(u8, u8); 2]) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        let sent = s.talk(s.sensor, s.site, 3006, at).syns(&[1, 3], Fate::Dies);
+        for (syn, after) in sent.iter().zip([0, 1, 3]) {
+            s.plant.firewall_says((at + after) * S + 4_000, s.sensor, what[usize::from(v6)], syn);
+        }
+    }
+    s.expect(s.sensor, s.site, 3006, &["failed unreachable C"]);
+    s
+}
+
+/// RFC 2923 section 2.1: the server's certificates fill its segments, and a tunnel on the way takes none so long.
+fn black_hole(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    let flight = [&said[1].1[..], &bytes::sealed_data(1_900)].concat();
+    for at in [10, 90] {
+        s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..1]).loses_long(Server, &flight, &REPEATS);
+    }
+    s.expect(s.sensor, s.site, 3006, &["failed unreachable C"]);
+    s
+}
+
+fn black_hole_later(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    let talk = s.talk(s.sensor, s.site, 5672, 10).opens().exchange(&bytes::amqp());
+    talk.loses_long(Client, &[2; 3_000], &REPEATS);
+    s.expect(s.sensor, s.site, 5672, &["failed unreachable C"]);
     s
 }

@@ -10,7 +10,9 @@ use super::bytes::TLS13;
 use super::plant::Fate;
 use super::plant::S;
 use super::scene::Scene;
+use super::talk::End::Client;
 use super::talk::LINUX;
+use super::talk::REPEATS;
 use super::talk::datagram;
 
 const MINUTE: u64 = 60;
@@ -132,6 +134,29 @@ fn what_fails_in_a_maintenance_window_is_no_failure() {
     let (link, _) = told(&mut s);
     assert_eq!((&link["verdict"], &link["mechanism"]), (&"blocked".into(), &"dropped".into()));
     assert_eq!(history(&link), ["satisfied from minute 10", "blocked dropped from minute 360"]);
+}
+
+/// A session of hours that dies while its other end is being worked on, though it began long before; and one that dies after it.
+#[test]
+fn a_session_that_dies_in_a_window_began_before_it() {
+    let window =
+        "[[window]]\nfrom = 2026-11-18T15:00:00Z\nuntil = 2026-11-18T17:06:40Z\nreason = \"firmware\"\n";
+    for (dies, verdict) in [(5 * HOUR, "undecided"), (7 * HOUR, "blocked")] {
+        let mut s = Scene::opswat(false, &[3006]);
+        s.entries = window.to_owned();
+        let mut talk =
+            s.talk(s.sensor, s.site, 3006, HOUR).opens().exchange(&bytes::tls("site.plant.example", TLS13));
+        while talk.at < dies * S {
+            talk = talk.says(Client, &bytes::sealed_data(40)).waits(5 * MINUTE * S);
+        }
+        talk.in_vain(Client, &bytes::sealed_data(40), &REPEATS);
+        // What the sensor is sent is shown all the time, and the Site Manager is alive to the end.
+        for at in (EVERY..LONG).step_by(EVERY as usize).chain([dies + 5, dies + 25]) {
+            s.fine(s.sensor, s.directory, 636, at, &bytes::tls("dc1.plant.example", TLS13));
+            s.fine(s.site, s.manager, 3003, at, &bytes::tls("em.plant.example", TLS13));
+        }
+        assert_eq!(told(&mut s).0["verdict"], verdict, "dies at {dies}");
+    }
 }
 
 /// A document that has clocks asked every 1,024 s.

@@ -8,6 +8,8 @@ use super::plant::Machine;
 use super::plant::Mirror;
 use super::plant::S;
 use super::scene::Scene;
+use super::talk::End::Client;
+use super::talk::End::Server;
 use super::talk::LINUX;
 
 pub const ALL: &[Scenario] = &[
@@ -26,6 +28,11 @@ pub const ALL: &[Scenario] = &[
     ("the proxy refuses", |v6| proxy(v6, "403 Forbidden", "blocked proxy-denied")),
     ("the proxy gets no further itself", |v6| proxy(v6, "502 Bad Gateway", "failed unreachable")),
     ("the proxy wants a login", |v6| proxy(v6, "407 Proxy Authentication Required", "blocked proxy-denied")),
+    ("the proxy closes without an answer", proxy_closes),
+    ("the proxy asks for a login first, on the same connection", |v6| proxy_login(v6, true)),
+    ("the proxy asks for a login first, on another connection", |v6| proxy_login(v6, false)),
+    ("the name server gives an address that it calls forged", forged),
+    ("the client is led to a page that it does not trust", led_away),
     ("a portal answers in the service's name", portal),
     ("a name that nobody documents", undocumented),
     ("a name that nobody documents at a documented address", same_address),
@@ -157,6 +164,65 @@ fn proxy(v6: bool, status: &str, said: &'static str) -> Scene {
         s.fine(s.sensor, proxy, 3128, at, &messages);
     }
     says(s, said)
+}
+
+/// The plant with a proxy before the internet, which the site allows.
+fn behind_proxy(v6: bool) -> (Scene, Machine) {
+    let (mut s, _) = online(v6);
+    let proxy = s.plant.machine(50, 59);
+    s.entries = format!(
+        "[[allow]]\nfrom = \"network-sensor\"\nto = \"{}\"\nservice = \"tcp/3128\"\nreason = \"the way out\"\n",
+        proxy.ip
+    );
+    (s, proxy)
+}
+
+fn proxy_closes(v6: bool) -> Scene {
+    let (mut s, proxy) = behind_proxy(v6);
+    let asked = &bytes::connect(NAME, "")[..1];
+    for at in [10, 90] {
+        s.talk(s.sensor, proxy, 3128, at).opens().exchange(asked).closes(Server);
+    }
+    says(s, "failed closed")
+}
+
+/// RFC 9110 section 11.7.1: that a proxy asks who is there is no refusal, where the client says so and is let through.
+fn proxy_login(v6: bool, same: bool) -> Scene {
+    let (mut s, proxy) = behind_proxy(v6);
+    for at in [10, 90] {
+        let asks = bytes::connect(NAME, "407 Proxy Authentication Required\r\nContent-Length: 0");
+        let grants = [bytes::connect(NAME, "200 Connection established"), bytes::tls(NAME, TLS13)].concat();
+        if same {
+            s.fine(s.sensor, proxy, 3128, at, &[asks, grants].concat());
+        } else {
+            s.fine(s.sensor, proxy, 3128, at, &asks);
+            s.fine(s.sensor, proxy, 3128, at + 1, &grants);
+        }
+    }
+    says(s, "satisfied")
+}
+
+/// RFC 8914 section 4.5: an answer that the name server itself calls forged.
+const FORGED: u16 = 4;
+
+fn forged(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    for at in [10, 50, 90] {
+        s.lookup_called(at * S, s.sensor, NAME, server, FORGED);
+    }
+    says(s, "blocked dns-filtered A")
+}
+
+fn led_away(v6: bool) -> Scene {
+    const UNKNOWN_CA: u8 = 48;
+    let (mut s, server) = online(v6);
+    let said = bytes::tls(NAME, TLS13);
+    for at in [10, 90] {
+        s.lookup_called(at * S, s.sensor, NAME, server, FORGED);
+        let talk = s.talk(s.sensor, server, 443, at).opens().exchange(&said[..2]);
+        talk.says(Client, &bytes::alert(UNKNOWN_CA)).closes(Client);
+    }
+    says(s, "failed tls-alert")
 }
 
 fn portal(v6: bool) -> Scene {

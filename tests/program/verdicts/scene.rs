@@ -176,6 +176,24 @@ impl Scene {
         );
     }
 
+    /// A lookup that is answered with the address of `host`, and an extended error (RFC 8914) that says what that is worth.
+    pub fn lookup_called(&mut self, at: u64, client: Machine, name: &str, host: Machine, error: u16) {
+        let kind = if self.plant.v6 { 28 } else { 1 };
+        let id = self.plant.any() as u16;
+        let ports = (33_000 + (self.plant.any() % 20_000) as u16, 53);
+        let (server, passes) = (self.dns, super::plant::Fate::Passes);
+        talk::datagram(
+            &mut self.plant,
+            at,
+            (client, server),
+            ports,
+            &bytes::question(id, name, kind),
+            passes,
+        );
+        let answer = bytes::answer(id, name, kind, 0, &[host.ip], Some(error));
+        talk::datagram(&mut self.plant, at + 1_200, (server, client), (ports.1, ports.0), &answer, passes);
+    }
+
     /// What has to be said of a TCP requirement.
     pub fn expect(&mut self, source: Machine, target: Machine, port: u16, said: &[&'static str]) {
         self.expect_named(source, &target.ip.to_string(), &format!("tcp/{port}"), said);

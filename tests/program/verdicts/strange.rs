@@ -35,6 +35,8 @@ pub const ALL: &[Scenario] = &[
     ("a session is refused after a banner, and only its client is shown", greeted_unheard),
     ("a lease, cut off", lease_and_cut),
     ("what the site allows by its protocol, cut off", allowed_and_cut),
+    ("prohibited, and the quote is cut off", prohibited_and_cut),
+    ("reset at the ClientHello from farther away", reset_from_afar),
     ("a stray reset", stray_reset),
     ("an answer to a question that nobody asked", backscatter),
 ];
@@ -272,5 +274,34 @@ fn allowed_and_cut(v6: bool) -> Scene {
     s.fine(s.sensor, s.directory, 22, 40, &bytes::ssh());
     s.unexpected(s.sensor, s.directory, "tcp/22");
     s.plant.cut_at(54);
+    s
+}
+
+/// What came back is an error, and the cut hides of what: that is no silence.
+fn prohibited_and_cut(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    for at in [10, 90] {
+        let sent = s.talk(s.sensor, s.site, 3006, at).syns(&[1, 3], Fate::Dies);
+        for (syn, after) in sent.iter().zip([0, 1, 3]) {
+            let what = if v6 { (1, 1) } else { (3, 13) };
+            s.plant.firewall_says((at + after) * S + 4_000, s.sensor, what, syn);
+        }
+    }
+    s.plant.snap = if v6 { 96 } else { 64 };
+    s.expect(s.sensor, s.site, 3006, &["undecided"]);
+    s
+}
+
+/// Behind a router: a reset that passed more of them than what else the server sends is not to be blamed on it.
+fn reset_from_afar(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let hello = bytes::client_hello("site.plant.example", &[TLS13]);
+    s.site.mac = s.plant.gateway(s.sensor.segment).mac;
+    s.site.ttl = 62;
+    for at in [10, 50, 90] {
+        let talk = s.talk(s.sensor, s.site, 3006, at).opens().loses(Client, &hello);
+        talk.resets_with(Server, 250);
+    }
+    s.expect(s.sensor, s.site, 3006, &["undecided"]);
     s
 }

@@ -84,13 +84,29 @@ impl<'a> Talk<'a> {
     }
 
     /// The handshake.
-    pub fn opens(mut self) -> Self {
+    pub fn opens(self) -> Self {
+        self.opens_within(WAY)
+    }
+
+    /// The handshake with a server that answers after so long.
+    pub fn opens_within(self, micros: u64) -> Self {
+        let mut half = self.half_opens_within(micros);
+        half.packet(Client, ACK, &[], 0, Fate::Passes);
+        half.at += WAY;
+        half
+    }
+
+    /// A SYN and its answer.
+    pub fn half_opens(self) -> Self {
+        self.half_opens_within(WAY)
+    }
+
+    fn half_opens_within(mut self, micros: u64) -> Self {
         self.packet(Client, SYN, &[], 0, Fate::Passes);
         self.step(Client, 1);
-        self.packet(Server, SYN | ACK, &[], WAY, Fate::Passes);
+        self.packet(Server, SYN | ACK, &[], micros, Fate::Passes);
         self.step(Server, 1);
-        self.packet(Client, ACK, &[], 2 * WAY, Fate::Passes);
-        self.at += 3 * WAY;
+        self.at += micros + WAY;
         self
     }
 
@@ -128,6 +144,40 @@ impl<'a> Talk<'a> {
         self
     }
 
+    /// Data whose segments of full size do not arrive; the short one at its end does, and the other end says so.
+    pub fn loses_long(mut self, end: End, payload: &[u8], repeated: &[u64]) -> Self {
+        const LONG: usize = 1_400;
+        let (own, other) = if end == Client { (0, 1) } else { (1, 0) };
+        let (start, short) = (self.seq[own], payload.len() / LONG * LONG);
+        for (number, piece) in payload.chunks(LONG).enumerate() {
+            let fate = if piece.len() == LONG { Fate::Dies } else { Fate::Passes };
+            self.packet(end, PSH | ACK, piece, 10 * number as u64, fate);
+            self.step(end, piece.len());
+        }
+        let block = (start.wrapping_add(short as u32), self.seq[own]);
+        self.seq[own] = start;
+        let ends = (self.machines[other], self.machines[own]);
+        let numbers = Numbers {
+            ports: (self.ports[other], self.ports[own]),
+            seq: self.seq[other],
+            ack: start,
+            flags: ACK,
+        };
+        let segment = wire::selective((ends.0.ip, ends.1.ip), numbers, block);
+        self.plant.send(self.at + WAY, ends, wire::TCP, &segment, Fate::Passes);
+        for millis in repeated {
+            self.packet(end, PSH | ACK, &payload[..LONG], millis * super::plant::MS, Fate::Dies);
+        }
+        self.at += repeated.last().unwrap_or(&0) * super::plant::MS;
+        self
+    }
+
+    /// Data of which one segment of full size does not arrive, and the rest does.
+    pub fn loses_first(self, end: End, payload: &[u8], repeated: &[u64]) -> Self {
+        assert!(payload.len() < 2 * 1_400, "one segment of full size");
+        self.loses_long(end, payload, repeated)
+    }
+
     /// A keep-alive: the last byte once more, with nothing in it.
     pub fn keeps_alive(&mut self, end: End, after: u64, fate: Fate) {
         let own = usize::from(end == Server);
@@ -152,6 +202,13 @@ impl<'a> Talk<'a> {
     pub fn resets(mut self, end: End) -> Self {
         self.packet(end, RST | ACK, &[], 0, Fate::Passes);
         self
+    }
+
+    /// A reset in the name of one end, with that time to live.
+    pub fn resets_with(mut self, end: End, ttl: u8) {
+        let own = usize::from(end == Server);
+        self.machines[own].ttl = ttl;
+        self.packet(end, RST | ACK, &[], WAY, Fate::Passes);
     }
 
     /// The SYN is answered by the target's own reset.

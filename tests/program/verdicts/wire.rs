@@ -55,6 +55,16 @@ pub struct Numbers {
 /// A TCP segment.
 pub fn tcp(ends: (IpAddr, IpAddr), numbers: Numbers, payload: &[u8]) -> Vec<u8> {
     let options: &[u8] = if numbers.flags & SYN > 0 { &[2, 4, 5, 0xb4, 1, 1, 4, 2] } else { &[] };
+    tcp_with(ends, numbers, options, payload)
+}
+
+/// An acknowledgement of what arrived beyond a gap (RFC 2018 section 3).
+pub fn selective(ends: (IpAddr, IpAddr), numbers: Numbers, block: (u32, u32)) -> Vec<u8> {
+    let options = [&[1, 1, 5, 10][..], &block.0.to_be_bytes(), &block.1.to_be_bytes()].concat();
+    tcp_with(ends, numbers, &options, &[])
+}
+
+fn tcp_with(ends: (IpAddr, IpAddr), numbers: Numbers, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = [numbers.ports.0, numbers.ports.1].map(u16::to_be_bytes).concat();
     out.extend(numbers.seq.to_be_bytes());
     out.extend(if numbers.flags & ACK > 0 { numbers.ack } else { 0 }.to_be_bytes());

@@ -1,0 +1,27 @@
+//! Words put together.
+
+/// A text with its first letter in upper case, as a sentence begins; one that begins with an address or a MAC address is left as it is.
+pub fn capitalized(text: &str) -> String {
+    let first_word = text.split(' ').next().unwrap_or_default();
+    if first_word.trim_end_matches(':').contains(':') {
+        return text.to_owned();
+    }
+    let mut rest = text.chars();
+    match rest.next() {
+        Some(first) => first.to_uppercase().chain(rest).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::capitalized;
+
+    #[test]
+    fn addresses_stay_as_they_are() {
+        assert_eq!(capitalized("élan"), "Élan");
+        assert_eq!(capitalized("note: this"), "Note: this");
+        assert_eq!(capitalized("fd42:7::1 answers"), "fd42:7::1 answers");
+        assert_eq!(capitalized("ac:de:48:00:11:22 asks"), "ac:de:48:00:11:22 asks");
+    }
+}
