@@ -108,12 +108,12 @@ pub struct SlotId(u32);
 /// What came of taking a packet in quickly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quick {
-    /// It is no ordinary packet of a hushed flow: nothing was changed.
+    /// It is no ordinary packet of an armed flow: nothing was changed.
     No,
     /// It is counted, and that was all.
     Counted,
-    /// It is counted, and its payload is to be glanced at.
-    Glance(SlotId),
+    /// It is counted, and its payload is to be shown to whoever judges it.
+    Show(SlotId),
 }
 
 /// Where a flow is kept: the upper half of the numbers are those of lone SYNs.
@@ -216,7 +216,7 @@ impl<S: Default + Clone> Table<S> {
         Some(SlotId(number))
     }
 
-    /// Takes in an ordinary packet of a flow whose payload nobody keeps any more (see [`Table::hush`]). `hash` is that of the key, `probably`
+    /// Takes in an ordinary packet of an armed flow (see [`Table::arm`]). `hash` is that of the key, `probably`
     /// what [`Table::guess`] said of it a few packets ago.
     #[inline(always)]
     pub fn quick(
@@ -240,19 +240,33 @@ impl<S: Default + Clone> Table<S> {
         }
         self.now = self.now.max(at.time);
         self.since_sweep += 1;
-        if hot.glances(from) && plain.has_payload() { Quick::Glance(SlotId(number)) } else { Quick::Counted }
+        if hot.shows(from) && plain.has_payload() { Quick::Show(SlotId(number)) } else { Quick::Counted }
     }
 
-    /// Says that ordinary packets of a flow are only to be counted from now on, and where `glances` their payload to be glanced at, until
+    /// Says that ordinary packets of a flow are only to be counted from now on, and where `shows` their payload to be shown, until
     /// another packet of it was taken.
     #[inline]
-    pub fn hush(&mut self, id: SlotId, glances: bool) {
+    pub fn arm(&mut self, id: SlotId, shows: bool) {
         let number = id.0 as usize;
         if let (Some(hot), Some(slot)) =
             (self.hot.get_mut(number), self.slots.get(number).and_then(Option::as_ref))
         {
-            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active), glances);
+            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active), shows);
         }
+    }
+
+    /// Says that payload of an armed flow need not be shown any more.
+    pub fn mute(&mut self, id: SlotId) {
+        if let Some(hot) = self.hot.get_mut(id.0 as usize) {
+            hot.mute();
+        }
+    }
+
+    /// The flow in a slot with all that was counted, no longer armed, and the caller's state of it.
+    pub fn settled(&mut self, id: SlotId) -> Option<(&mut Flow, &mut S)> {
+        let slot = self.slots.get_mut(id.0 as usize)?.as_mut()?;
+        self.hot.get_mut(id.0 as usize)?.settle(&mut slot.flow);
+        Some((&mut slot.flow, &mut slot.state))
     }
 
     /// Has in the processor's cache what tells where a packet's flow is. Returns what that probably is.
@@ -274,7 +288,7 @@ impl<S: Default + Clone> Table<S> {
         self.hot.get(number as usize).map_or(0, Hot::touch)
     }
 
-    /// The flow in a slot, and the caller's state of it.
+    /// The flow in a slot, without what was counted since it was armed, and the caller's state of it.
     #[inline]
     pub fn slot(&mut self, id: SlotId) -> Option<(&mut Flow, &mut S)> {
         let slot = self.slots.get_mut(id.0 as usize)?.as_mut()?;
