@@ -132,7 +132,11 @@ fn closed(flow: &FlowRecord, how: &str, evidence: Proofs) -> State {
     let server = flow.server.host.to_string();
     let reason = format!("{server} accepts the connection and {how}");
     let by = Some(Culprit { who: server, kind: "server" });
-    State::Fails(Fault::Failed, Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence }, reason)
+    State::Fails(
+        Fault::Failed,
+        Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence },
+        reason,
+    )
 }
 
 /// Whether a reset in the server's name differs from its other packets. Behind a router neither a MAC nor a time to live proves anything by itself,
