@@ -41,7 +41,7 @@ pub fn all(judged: &[Judged]) -> Vec<Finding> {
         let Some(main) = case.group.first() else { continue };
         // What was recognised is the same service on whatever port.
         let port = main.told.port.filter(|_| main.told.protocols.is_empty());
-        let service = (kind(main), main.key.transport, port, main.told.protocols.as_slice(), main.answered);
+        let service = service_of(main, port);
         alike.entry((service, main.spoke, &main.feature, &main.told.reason)).or_default().push(case);
     }
     for mut cases in alike.into_values() {
@@ -74,12 +74,14 @@ enum Shape {
 
 impl Case<'_> {
     fn title(&self) -> String {
-        let Some(main) = self.group.first() else { return String::new() };
+        // Who spoke to one of them is not told to have said nothing.
+        let speaks = self.group.iter().find(|one| one.spoke);
+        let Some(main) = speaks.or(self.group.first()) else { return String::new() };
         let (many, told, what) = (self.group.len(), &main.told, service(main));
-        let judged = judgement(main);
+        let ([verb, _], judged) = (verbs(main), judgement(main));
         match self.shape {
-            Shape::Alone => format!("{} {} {what} to {}, {judged}", told.client, verb(main), told.server),
-            Shape::OfOne => format!("{} talks {what} to {many} machines, {judged}", told.client),
+            Shape::Alone => format!("{} {verb} {what} to {}, {judged}", told.client, told.server),
+            Shape::OfOne => format!("{} {verb} {what} to {many} machines, {judged}", told.client),
             Shape::ToOne => {
                 format!("{many} addresses try {what} of {} and say nothing there, {judged}", told.server)
             }
@@ -138,7 +140,7 @@ fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
     }
     let mut of_one: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
     for one in rest {
-        of_one.entry((service_of(one), one.key.client)).or_default().push(one);
+        of_one.entry((service_of(one, one.key.port), one.key.client)).or_default().push(one);
     }
     for group in of_one.into_values() {
         if group.len() >= SPREAD {
@@ -153,7 +155,7 @@ fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
 /// Conversations that belong to more cases of one service than are told one by one.
 fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
     let main = rest.first()?;
-    let how = if main.answered && main.spoke { "talk" } else { "try" };
+    let [_, how] = verbs(main);
     let ports: BTreeSet<Option<u16>> = rest.iter().map(|one| one.told.port).collect();
     let protocols = main.told.protocols.join(", ");
     let what = match ports.len() {
@@ -171,17 +173,17 @@ fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
     Some(told)
 }
 
-/// What one service is to those who tell it from others: kind of finding, transport, port, protocols, and whether it answers.
-fn service_of(one: &Judged) -> impl Ord + use<'_> {
-    (kind(one), one.key.transport, one.key.port, one.told.protocols.as_slice(), one.answered)
+/// What one service is to those who tell it from others: kind of finding, transport, port where it matters, protocols, and whether it answers.
+fn service_of(one: &Judged, port: Option<u16>) -> impl Ord + use<'_> {
+    (kind(one), one.key.transport, port, one.told.protocols.as_slice(), one.answered)
 }
 
-/// What somebody does with a service.
-fn verb(one: &Judged) -> &'static str {
+/// What somebody does with a service, and what several do.
+fn verbs(one: &Judged) -> [&'static str; 2] {
     match (one.answered, one.spoke) {
-        (true, true) => "talks",
-        (true, false) => "opens, and says nothing on,",
-        (false, _) => "tries",
+        (true, true) => ["talks", "talk"],
+        (true, false) => ["opens, and says nothing on,", "open, and say nothing on,"],
+        (false, _) => ["tries", "try"],
     }
 }
 
@@ -426,5 +428,29 @@ mod tests {
         let told = all(&(0..5).map(|n| judged(n + 1, 7, 1000 + n)).collect::<Vec<_>>());
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].title, "10.0.0.7 talks modbus on tcp/502 to 5 machines, and nobody documented it");
+    }
+
+    #[test]
+    fn what_is_tried_or_opened_without_a_word_is_not_told_as_talk() {
+        let silent = |answered: bool| {
+            let of_one = |n: u16| {
+                let mut one = judged(n + 1, 7, 1000 + n);
+                (one.answered, one.spoke, one.attempts) = (answered, false, 1);
+                one.told.protocols.clear();
+                one
+            };
+            all(&(0..5).map(of_one).collect::<Vec<_>>()).into_iter().map(|one| one.title).collect::<Vec<_>>()
+        };
+        assert_eq!(silent(false), ["10.0.0.7 tries tcp/502 to 5 machines, and nobody documented it"]);
+        let opened = "10.0.0.7 opens, and says nothing on, tcp/502 to 5 machines, and nobody documented it";
+        assert_eq!(silent(true), [opened]);
+
+        let mut plant = pairs(ALIKE as u16 + 10);
+        for one in &mut plant {
+            one.spoke = false;
+            one.told.protocols.clear();
+        }
+        let rest = "10 more pairs of machines open, and say nothing on, tcp/502, and nobody documented it";
+        assert!(all(&plant).iter().any(|one| one.title == rest));
     }
 }

@@ -1,5 +1,6 @@
 //! What each mechanism rests on, what would have shown the opposite, and which other explanations have to be weighed.
 
+use crate::model::BLACK_HOLE;
 use crate::model::Mechanism;
 
 use super::doubt::Doubt;
@@ -34,7 +35,7 @@ const LISTENS: (&str, &str) =
 
 /// What a mechanism rests on, given the reason told with it; `None` for a word that this program does not know (a newer report).
 pub fn ground(mechanism: &str, reason: &str) -> Option<Ground> {
-    let of_mtu = mechanism == Mechanism::Unreachable.name() && reason.starts_with("a path-MTU black hole");
+    let of_mtu = mechanism == Mechanism::Unreachable.name() && reason.starts_with(BLACK_HOLE);
     if of_mtu { Some(black_hole()) } else { of(mechanism) }
 }
 
@@ -328,7 +329,7 @@ mod tests {
             assert!(!known.opposite.is_empty() && !known.doubts.is_empty() && !known.ask.is_empty());
         }
         assert!(ground("gremlins", "").is_none());
-        let hole = ground("unreachable", "a path-MTU black hole: ...").unwrap();
+        let hole = ground("unreachable", &format!("{BLACK_HOLE}: ...")).unwrap();
         assert!(hole.means.contains("RFC 2923"));
     }
 }

@@ -205,6 +205,9 @@ mechanisms! {
     NotAsDocumented = "not-as-documented" => Product;
 }
 
+/// With what the reason of an unreachable target begins that short segments do reach: who explains it tells it apart by this.
+pub const BLACK_HOLE: &str = "a path-MTU black hole";
+
 /// Who did it, where packets tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Culprit {

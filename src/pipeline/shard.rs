@@ -324,6 +324,7 @@ impl Shard {
         let addresses = learnt.resolver.forget(since);
         learnt.leave_out("address resolutions forgotten after long silence", addresses);
         learnt.sweeps.forget(since);
+        learnt.view.forget_unread(since);
         learnt.count_whole();
         learnt.trim();
         self.table.trim();

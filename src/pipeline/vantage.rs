@@ -23,6 +23,7 @@ use crate::model::Copies;
 use crate::model::Heard;
 use crate::model::Host;
 use crate::model::PacketRef;
+use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::model::Vantage;
 
@@ -169,6 +170,16 @@ impl View {
         }
     }
 
+    /// Forgets the stretches of errors that can't be read which ended before then: what was tried at that time is forgotten as well.
+    pub fn forget_unread(&mut self, since: Timestamp) {
+        self.unread.retain(|_, stretches| {
+            stretches.retain(|(_, last)| last.time >= since);
+            !stretches.is_empty()
+        });
+        self.stretches = self.unread.values().map(Vec::len).sum();
+        self.unread.shrink_to(2 * self.unread.len());
+    }
+
     /// Takes in a flow that ended.
     pub fn take(&mut self, flow: &Flow) {
         for half in [Half::Low, Half::High] {
@@ -246,5 +257,34 @@ impl View {
                 *vantage.encapsulations.entry(name).or_default() += packets;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::model::InputId;
+
+    #[test]
+    fn errors_that_cannot_be_read_are_forgotten_with_their_time() {
+        let at = |second: i64| {
+            PacketRef::new(Timestamp::from_nanos(second * 1_000_000_000), InputId(0), second.unsigned_abs())
+        };
+        let [early, both] = [1, 2].map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)));
+        let mut view = View::new(Hosts::default(), 16);
+        view.hear_unread(CellId(0), early, at(1));
+        view.hear_unread(CellId(0), both, at(1));
+        view.hear_unread(CellId(0), both, at(100));
+        view.hear_unread(CellId(0), both, at(101));
+        assert_eq!(view.stretches, 3);
+
+        view.forget_unread(at(101).time);
+        assert_eq!(view.stretches, 1, "there is room again");
+        let mut vantage = Vantage::default();
+        view.add_to(&mut vantage);
+        let left: Vec<_> = vantage.unread_errors.into_iter().collect();
+        assert_eq!(left, [((CellId(0), both), vec![(at(100), at(101))])]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::BLACK_HOLE;
 use crate::model::Culprit;
 use crate::model::Failure;
 use crate::model::FlowRecord;
@@ -78,11 +79,7 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
     {
         let evidence = Proofs::new(fin, format!("{} closes without a word", flow.server.host))
             .and_maybe(client.first_payload, "the request");
-        let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
-        let reason =
-            format!("{} accepts the connection and closes it at the first request", flow.server.host);
-        let failure = Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence };
-        return Some(State::Fails(Fault::Failed, failure, reason));
+        return Some(closed(flow, "closes it at the first request", evidence));
     }
     None
 }
@@ -126,14 +123,20 @@ fn ended_at_once(flow: &FlowRecord, view: &View) -> Option<State> {
             "the connection opens and is reset at once, by another way than what else {} sends: the server or something in between",
             flow.server.host
         )),
-        _ => {
-            let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
-            let reason =
-                format!("{} accepts the connection and {word} it before anything is said", flow.server.host);
-            let failure = Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence };
-            State::Fails(Fault::Failed, failure, reason)
-        }
+        _ => closed(flow, &format!("{word} it before anything is said"), evidence),
     })
+}
+
+/// The server's own doing: it takes the connection and ends it.
+fn closed(flow: &FlowRecord, how: &str, evidence: Proofs) -> State {
+    let server = flow.server.host.to_string();
+    let reason = format!("{server} accepts the connection and {how}");
+    let by = Some(Culprit { who: server, kind: "server" });
+    State::Fails(
+        Fault::Failed,
+        Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence },
+        reason,
+    )
 }
 
 /// Whether a reset in the server's name differs from its other packets. Behind a router neither a MAC nor a time to live proves anything by itself,
@@ -185,13 +188,7 @@ fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, v
             "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
             flow.server.host
         )),
-        None => {
-            let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
-            let reason =
-                format!("{} accepts the connection and resets it at the {request}", flow.server.host);
-            let failure = Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence };
-            State::Fails(Fault::Failed, failure, reason)
-        }
+        None => closed(flow, &format!("resets it at the {request}"), evidence),
     }
 }
 
@@ -213,7 +210,7 @@ fn black_hole(flow: &FlowRecord, role: Role) -> Option<State> {
     .and(said, format!("{receiver} acknowledges (SACK) a shorter one that was sent after it"))
     .and_maybe(side.unacknowledged.last, "its last repetition");
     let reason = format!(
-        "a path-MTU black hole: segments of {length} bytes from {sender} do not reach {receiver}, shorter ones do, and no ICMP message says that they are too big"
+        "{BLACK_HOLE}: segments of {length} bytes from {sender} do not reach {receiver}, shorter ones do, and no ICMP message says that they are too big"
     );
     let failure = Failure { mechanism: Mechanism::Unreachable, grade: Grade::C, by: None, evidence };
     Some(State::Fails(Fault::Failed, failure, reason))
@@ -279,9 +276,10 @@ fn stall(
     .and(last, "its last repetition")
     .and_maybe(flow.from_server.syn.first, "the connection had opened");
     let full_size = side.unacknowledged_length >= FULL_SIZE;
-    let doubt =
-        if full_size { " (or full-size packets are lost on the way: a path-MTU black hole)" } else { "" };
-    let mut reason = format!("the connection opens, then the {what} never reaches {receiver}{doubt}");
+    let mut reason = format!("the connection opens, then the {what} never reaches {receiver}");
+    if full_size {
+        reason.push_str(&format!(" (or full-size packets are lost on the way: {BLACK_HOLE})"));
+    }
     let grade = cap(if full_size { Grade::C } else { Grade::B }, view.missing(flow), view, &mut reason);
     Some(State::Fails(Fault::Blocked, Failure { mechanism, grade, by: None, evidence }, reason))
 }

@@ -24,11 +24,8 @@ use crate::audit::view::View;
 
 use super::Who;
 
-/// Attempts of two SYNs or more that make a silence together (evidence table): so many, or fewer with as many SYNs in all, where a retransmission
-/// timer sent them. So a lossy mirror still tells, which shows less of each attempt.
+/// Attempts of two SYNs or more that make a silence together (evidence table).
 const SILENT_ATTEMPTS: usize = 3;
-const FEWER_ATTEMPTS: usize = 2;
-const SYNS_OF_SEVERAL: u32 = 6;
 
 /// Unanswered requests that make a silence of a request/response protocol.
 const REQUESTS: u32 = 3;
@@ -145,17 +142,19 @@ fn syns_unanswered(
             && view.is_settled(series, SYNS_OF_ONE)
     };
     let alone = silent.iter().any(|(_, silence)| conclusive(silence));
-    // Near the end the last SYN of an attempt only shows how long the silence after the one before it was.
-    let counts =
-        |silence: &Silence| silence.series.count.saturating_sub(u32::from(view.end_is_near(&silence.series)));
-    let repeated = || silent.iter().map(|(_, silence)| counts(silence)).filter(|count| *count >= 2);
+    let repeated: Vec<_> = silent
+        .iter()
+        .filter(|(_, silence)| {
+            silence.series.count >= 2
+                && silence
+                    .series
+                    .last
+                    .is_some_and(|last| !view.ends_too_soon(last, silence.series.longest_gap))
+        })
+        .collect();
     let (first, last) = span(silent);
     let alive = who.is_alive(first.time, last.time);
-    let by_timer =
-        silent.iter().all(|(_, silence)| silence.series.count < 2 || silence.series.shortest_gap >= SYN_GAP);
-    let attempts = repeated().count();
-    let several = attempts >= SILENT_ATTEMPTS || (attempts >= FEWER_ATTEMPTS && by_timer);
-    let together = several && alive && repeated().sum::<u32>() >= SYNS_OF_SEVERAL;
+    let together = repeated.len() >= SILENT_ATTEMPTS && alive;
     if !alone && !together {
         return Err(format!(
             "{} SYN{} without an answer is too little to tell a block from loss or a slow start ({SYNS_OF_ONE} of one attempt over {:.1} s are needed, and the capture has to go on after them)",

@@ -118,11 +118,8 @@ fn three_short_attempts_are_a_drop_together() {
     assert_eq!(with_answers(&[short(0), short(10_000), short(20_000)], LATE), "blocked dropped B");
     assert_eq!(with_answers(&[short(0), short(10_000)], LATE), "undecided");
     let three = |start: i64| syns(&[start, start + 1000, start + 2000]);
-    assert_eq!(with_answers(&[three(0), three(10_000)], LATE), "blocked dropped B", "as many in two");
-    assert_eq!(with_answers(&[three(0), short(10_000)], LATE), "undecided", "five");
+    assert_eq!(with_answers(&[three(0), three(10_000)], LATE), "undecided", "two attempts");
     assert_eq!(with_answers(&[three(0), three(10_000)], 12_500), "undecided", "the last is not waited for");
-    let hasty = |start: i64| syns(&[start, start + 300, start + 2300]);
-    assert_eq!(with_answers(&[hasty(0), hasty(10_000)], LATE), "undecided", "0.3 s is no timer");
     assert_eq!(
         with_answers(&[syns(&[0]), syns(&[10_000]), syns(&[20_000])], LATE),
         "undecided",
