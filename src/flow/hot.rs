@@ -43,6 +43,8 @@ pub(super) struct Hot {
     /// Packets after this time are for another stretch of it.
     due: Timestamp,
     sides: Pair<Ready>,
+    /// Until then nobody need ask whether it was silent for too long, unless a packet of it is taken the long way.
+    pub spared: Timestamp,
 }
 
 /// One end.
@@ -102,7 +104,13 @@ pub(super) struct Moment {
 impl Hot {
     /// Of a flow that is new.
     pub fn new(key: Key, last: PacketRef) -> Self {
-        Self { key, last, due: Timestamp::MIN, sides: Pair { low: Ready::OFF, high: Ready::OFF } }
+        Self {
+            key,
+            last,
+            due: Timestamp::MIN,
+            sides: Pair { low: Ready::OFF, high: Ready::OFF },
+            spared: Timestamp::MIN,
+        }
     }
 
     /// Takes in a packet; `false` where it is not ordinary, and nothing was changed.

@@ -1,5 +1,7 @@
 //! What one flow proves to be: its payload shown to the protocols until one of them knows, or all have said no.
 
+use smallvec::SmallVec;
+
 use crate::classify;
 use crate::classify::Carrier;
 use crate::classify::End;
@@ -368,7 +370,8 @@ impl Judgement {
         let classification = self.classification.get_or_insert_default();
         classification.protocol = Some(name);
         if !adds {
-            classification.layers = if proof.layers.is_empty() { vec![name] } else { proof.layers };
+            let layers = if proof.layers.is_empty() { &[name] } else { proof.layers.as_slice() };
+            classification.layers = SmallVec::from_slice(layers);
             self.unasked = proof.unasked;
         } else {
             for layer in proof.layers {

@@ -389,7 +389,7 @@ impl<'a> ConversationView<'a> {
             bytes: told.bytes,
             first: Moment(told.first.time),
             last: Moment(told.last.time),
-            outcomes: Map(told.outcomes.iter().map(|(outcome, &flows)| (outcome.name(), flows)).collect()),
+            outcomes: Map(told.outcomes.iter().map(|(outcome, flows)| (outcome.name(), flows)).collect()),
             verdict: told.verdict.name(),
             rule: told.rule.as_deref(),
             reason: &told.reason,
