@@ -183,7 +183,9 @@ fn verbs(one: &Judged) -> [&'static str; 2] {
     match (one.answered, one.spoke) {
         (true, true) => ["talks", "talk"],
         (true, false) => ["opens, and says nothing on,", "open, and say nothing on,"],
-        (false, _) => ["tries", "try"],
+        // Much is sent that nobody need answer, and a mirror may show one direction alone.
+        (false, true) => ["sends", "send"],
+        (false, false) => ["tries", "try"],
     }
 }
 

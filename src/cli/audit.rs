@@ -11,6 +11,7 @@ use crate::audit;
 use crate::evidence;
 use crate::pipeline;
 use crate::report::FORMATS;
+use crate::report::Style;
 
 use super::Exit;
 use super::Problem;
@@ -87,10 +88,14 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
         ..pipeline::Options::default()
     };
     let observed = arguments.input.observe(options)?;
-    let workers = NonZeroUsize::new(arguments.input.workers());
-    let report = audit::of(&observed, &site, audit::Options { strict: arguments.strict, workers });
+    let workers = NonZeroUsize::new(arguments.input.workers()).unwrap_or(NonZeroUsize::MIN);
+    let options = audit::Options { strict: arguments.strict, workers: Some(workers) };
+    let report = audit::of(&observed, &site, options);
     let format = FORMATS.iter().find(|format| format.name() == arguments.format);
-    output.write(|style, out| format.map_or(Ok(()), |format| format.write(&report, style, out)))?;
+    output.write(|style, out| {
+        let style = Style { workers, ..*style };
+        format.map_or(Ok(()), |format| format.write(&report, &style, out))
+    })?;
     if let Some(folder) = &arguments.evidence {
         let files = evidence::write(folder, &report, arguments.payload)?;
         say::note(&format!(

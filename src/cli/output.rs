@@ -78,7 +78,7 @@ impl Output {
             Some(path) => Target::File(pending(path, inputs)?),
             None => Target::Stdout,
         };
-        Ok(Self { target, style: Style { color, width, verbose: arguments.verbose } })
+        Ok(Self { target, style: Style { color, width, verbose: arguments.verbose, ..Style::default() } })
     }
 
     /// Standard output, as it is where no flag says otherwise.
@@ -86,7 +86,7 @@ impl Output {
     pub fn stdout() -> Self {
         let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
         let width = width(io::stdout().is_terminal());
-        Self { target: Target::Stdout, style: Style { color, width, verbose: false } }
+        Self { target: Target::Stdout, style: Style { color, width, ..Style::default() } }
     }
 
     /// Writes the report. A reader that closes the pipe early is a normal end.

@@ -1,14 +1,13 @@
 //! An audit as one JSON object, its keys in the order of the contract (`docs/architecture.md`). Schema `spanaudit.report/1`.
 
-use std::collections::BTreeMap;
+mod lines;
+
 use std::io;
 
 use serde::Serialize;
 
 use crate::model::Evidence;
-use crate::model::Finding;
 use crate::model::Input;
-use crate::model::JudgedConversation;
 use crate::model::PacketRef;
 use crate::model::Report;
 use crate::model::Requirement;
@@ -18,10 +17,11 @@ use crate::model::Vantage;
 use super::Format;
 use super::Style;
 use super::flows_json::Totals;
-use super::json_writer::Each;
 use super::json_writer::Map;
-use super::json_writer::write_page;
+use super::json_writer::Page;
 use super::time::Moment;
+
+use lines::Files;
 
 /// One JSON object.
 pub struct Json;
@@ -38,46 +38,52 @@ impl Format for Json {
         "one JSON object with everything, for programs and for the archive"
     }
 
-    fn write(&self, report: &Report, _: &Style, out: &mut dyn io::Write) -> io::Result<()> {
+    fn write(&self, report: &Report, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
         let counts = report.verdict_counts().into_iter().chain(report.conversation_counts());
-        let whole = Whole {
-            schema: SCHEMA,
-            tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
-            inputs: report.inputs.iter().map(InputView::of).collect(),
-            vantage: VantageView::of(&report.vantage, report),
-            site: SiteView::of(&report.site, report),
-            result: report.conclusion.name(),
-            because: &report.because,
-            summary: Map(counts.collect()),
-            requirements: Each {
-                items: &report.requirements,
-                view: &|told| RequirementView::of(told, report),
-            },
-            conversations: Each {
-                items: &report.conversations,
-                view: &|told| ConversationView::of(told, report),
-            },
-            findings: Each { items: &report.findings, view: &|told| FindingView::of(told, report) },
-            totals: Totals::of(&report.tally),
-        };
-        write_page(&whole, out)
+        let files = Files::of(report);
+        let mut page = Page::new(out, style.workers)?;
+        page.member("schema", &SCHEMA)?;
+        page.member("tool", &Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") })?;
+        page.member("inputs", &report.inputs.iter().map(InputView::of).collect::<Vec<_>>())?;
+        vantage(&report.vantage, &files, &mut page)?;
+        page.member("site", &SiteView::of(&report.site, report))?;
+        page.member("result", &report.conclusion.name())?;
+        page.member("because", &report.because)?;
+        page.member("summary", &Map(counts.collect()))?;
+        page.list("requirements", &report.requirements, |line, told| {
+            line.value(&RequirementView::of(told, report));
+        })?;
+        page.list("conversations", &report.conversations, |line, told| {
+            lines::conversation(line, told, &files)
+        })?;
+        page.list("findings", &report.findings, |line, told| lines::finding(line, told, &files))?;
+        page.member("totals", &Totals::of(&report.tally))?;
+        page.finish()
     }
 }
 
-#[derive(Serialize)]
-struct Whole<'a> {
-    schema: &'static str,
-    tool: Tool,
-    inputs: Vec<InputView<'a>>,
-    vantage: VantageView<'a>,
-    site: SiteView<'a>,
-    result: &'static str,
-    because: &'a [String],
-    summary: Map<&'static str, u64>,
-    requirements: Each<'a, Requirement, RequirementView<'a>>,
-    conversations: Each<'a, JudgedConversation, ConversationView<'a>>,
-    findings: Each<'a, Finding, FindingView<'a>>,
-    totals: Totals,
+/// What the mirror sees, member by member.
+fn vantage(vantage: &Vantage, files: &Files, page: &mut Page<'_>) -> io::Result<()> {
+    let share = vantage.one_sided_pairs as f64 / vantage.pairs as f64;
+    page.open("vantage")?;
+    page.member("first", &vantage.first.map(Moment))?;
+    page.member("last", &vantage.last.map(Moment))?;
+    // The share of acknowledged TCP bytes that were never captured; null says too little traffic to tell.
+    page.member("loss", &vantage.loss())?;
+    page.member("unseen_bytes", &vantage.unseen_bytes)?;
+    page.member("acknowledged_bytes", &vantage.acknowledged_bytes)?;
+    page.member("dropped", &vantage.dropped)?;
+    page.member("pairs", &vantage.pairs)?;
+    page.member("one_sided_pairs", &vantage.one_sided_pairs)?;
+    page.member("one_sided_share", &(vantage.pairs > 0).then_some(share))?;
+    page.member("duplicates", &vantage.duplicates)?;
+    page.member("cut_packets", &vantage.cut_packets)?;
+    page.member("encapsulations", &vantage.encapsulations)?;
+    page.member("overlapping_addresses", &vantage.overlapping)?;
+    let heard: Vec<_> = vantage.heard.iter().collect();
+    page.list("heard", &heard, |line, (key, heard)| lines::heard(line, key, heard, files))?;
+    page.member("notes", &vantage.notes)?;
+    page.close()
 }
 
 #[derive(Serialize)]
@@ -131,66 +137,6 @@ impl<'a> InputView<'a> {
                 .stopped
                 .as_ref()
                 .map(|stop| StopView { after_packet: stop.after.map(|at| at.number()), why: &stop.why }),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct VantageView<'a> {
-    first: Option<Moment>,
-    last: Option<Moment>,
-    /// The share of acknowledged TCP bytes that were never captured; null says too little traffic to tell.
-    loss: Option<f64>,
-    unseen_bytes: u64,
-    acknowledged_bytes: u64,
-    dropped: Option<u64>,
-    pairs: u64,
-    one_sided_pairs: u64,
-    one_sided_share: Option<f64>,
-    duplicates: u64,
-    cut_packets: u64,
-    encapsulations: &'a BTreeMap<String, u64>,
-    overlapping_addresses: &'a [String],
-    heard: Vec<HeardView<'a>>,
-    notes: &'a [String],
-}
-
-#[derive(Serialize)]
-struct HeardView<'a> {
-    /// The cell's number in the order of the site file, null for the plant itself.
-    cell: Option<u16>,
-    host: String,
-    packets: u64,
-    first: At<'a>,
-    last: At<'a>,
-}
-
-impl<'a> VantageView<'a> {
-    fn of(vantage: &'a Vantage, report: &'a Report) -> Self {
-        let heard = vantage.heard.iter().map(|((cell, host), heard)| HeardView {
-            cell: (cell.0 != 0).then_some(cell.0),
-            host: host.to_string(),
-            packets: heard.packets,
-            first: At::of(heard.first, report),
-            last: At::of(heard.last, report),
-        });
-        Self {
-            first: vantage.first.map(Moment),
-            last: vantage.last.map(Moment),
-            loss: vantage.loss(),
-            unseen_bytes: vantage.unseen_bytes,
-            acknowledged_bytes: vantage.acknowledged_bytes,
-            dropped: vantage.dropped,
-            pairs: vantage.pairs,
-            one_sided_pairs: vantage.one_sided_pairs,
-            one_sided_share: (vantage.pairs > 0)
-                .then(|| vantage.one_sided_pairs as f64 / vantage.pairs as f64),
-            duplicates: vantage.duplicates,
-            cut_packets: vantage.cut_packets,
-            encapsulations: &vantage.encapsulations,
-            overlapping_addresses: &vantage.overlapping,
-            heard: heard.collect(),
-            notes: &vantage.notes,
         }
     }
 }
@@ -330,105 +276,6 @@ impl<'a> RequirementView<'a> {
                 .collect(),
             conversations: &told.conversations,
             evidence: told.verdict.evidence().map(|piece| EvidenceView::of(piece, report)).collect(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct ConversationView<'a> {
-    id: &'a str,
-    cell: Option<&'a str>,
-    client: &'a str,
-    server: &'a str,
-    transport: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ethertype: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ip_proto: Option<u8>,
-    port: Option<u16>,
-    protocol: Option<&'static str>,
-    protocols: &'a [&'static str],
-    layers: &'a [&'static str],
-    hosts: &'a [String],
-    flows: u64,
-    packets: u64,
-    bytes: u64,
-    first: Moment,
-    last: Moment,
-    outcomes: Map<&'static str, u64>,
-    verdict: &'static str,
-    rule: Option<&'a str>,
-    reason: &'a str,
-    evidence: Vec<EvidenceView<'a>>,
-}
-
-impl<'a> ConversationView<'a> {
-    fn of(told: &'a JudgedConversation, report: &'a Report) -> Self {
-        use crate::model::Transport;
-        Self {
-            id: &told.id,
-            cell: told.cell.as_deref(),
-            client: &told.client,
-            server: &told.server,
-            transport: told.transport.name(),
-            ethertype: match told.transport {
-                Transport::Ethernet(kind) => Some(kind.number()),
-                _ => None,
-            },
-            ip_proto: match told.transport {
-                Transport::Ip(number) => Some(number),
-                _ => None,
-            },
-            port: told.port,
-            protocol: told.protocols.first().copied(),
-            protocols: &told.protocols,
-            layers: &told.layers,
-            hosts: &told.hosts,
-            flows: told.flows,
-            packets: told.packets,
-            bytes: told.bytes,
-            first: Moment(told.first.time),
-            last: Moment(told.last.time),
-            outcomes: Map(told.outcomes.iter().map(|(outcome, flows)| (outcome.name(), flows)).collect()),
-            verdict: told.verdict.name(),
-            rule: told.rule.as_deref(),
-            reason: &told.reason,
-            evidence: told.evidence.iter().map(|piece| EvidenceView::of(piece, report)).collect(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct FindingView<'a> {
-    id: &'a str,
-    kind: &'static str,
-    severity: &'static str,
-    title: &'a str,
-    detail: &'a str,
-    advice: &'a str,
-    addressee: &'static str,
-    grade: Option<&'static str>,
-    counts: bool,
-    requirements: &'a [String],
-    conversations: &'a [String],
-    evidence: Vec<EvidenceView<'a>>,
-}
-
-impl<'a> FindingView<'a> {
-    fn of(told: &'a Finding, report: &'a Report) -> Self {
-        Self {
-            id: &told.id,
-            kind: told.kind.name(),
-            severity: told.severity.name(),
-            title: &told.title,
-            detail: &told.detail,
-            advice: &told.advice,
-            addressee: told.addressee.name(),
-            grade: told.kind.grade().map(|grade| grade.name()),
-            counts: told.counts,
-            requirements: &told.requirements,
-            conversations: &told.conversations,
-            evidence: told.evidence.iter().map(|piece| EvidenceView::of(piece, report)).collect(),
         }
     }
 }

@@ -1,7 +1,11 @@
-//! JSON that is safe to look at: hostile characters are written as `\uXXXX`, which every parser reads back as what they are.
+//! JSON that is safe to look at: hostile characters are written as `\uXXXX`, which every parser reads back as what they are. Objects over many
+//! lines, some of whose lists several threads write.
 
 use std::io;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+use std::thread;
 
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
@@ -9,6 +13,7 @@ use serde_json::ser::Formatter;
 use serde_json::ser::Serializer;
 
 use super::escape::is_hostile;
+use super::json_line::Line;
 
 /// Bytes gathered before they are passed on.
 const GATHERED: usize = 64 * 1024;
@@ -28,6 +33,116 @@ pub fn write_page(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result
     value.serialize(&mut Serializer::with_formatter(&mut gather, Safe(Lines::default())))?;
     gather.write_all(b"\n")?;
     gather.pass_on()
+}
+
+/// Items of a list that one thread tells at a time: enough to be worth its start, few enough that a list of millions takes little memory.
+const SHARE: usize = 4096;
+
+/// The same as [`write_page`], a member at a time.
+pub struct Page<'a> {
+    gather: Gather<'a>,
+    lines: Lines,
+    workers: usize,
+}
+
+impl<'a> Page<'a> {
+    /// Begins a page, on which so many threads may work.
+    pub fn new(out: &'a mut dyn io::Write, workers: NonZeroUsize) -> io::Result<Self> {
+        let mut gather = Gather { bytes: Vec::with_capacity(GATHERED), out };
+        let mut lines = Lines::default();
+        lines.begin_object(&mut gather)?;
+        Ok(Self { gather, lines, workers: workers.get() })
+    }
+
+    /// One member.
+    pub fn member(&mut self, key: &str, value: &impl Serialize) -> io::Result<()> {
+        self.key(key)?;
+        let lines = Lines { depth: self.lines.depth, has_member: true };
+        value.serialize(&mut Serializer::with_formatter(&mut self.gather, Safe(lines)))?;
+        Ok(())
+    }
+
+    /// A member that is an object of its own, whose members come next.
+    pub fn open(&mut self, key: &str) -> io::Result<()> {
+        self.key(key)?;
+        self.lines.begin_object(&mut self.gather)
+    }
+
+    /// Ends the object that was opened last.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.lines.end_object(&mut self.gather)
+    }
+
+    /// A member that is a list, each of whose items is told on a line. It is the same for any number of threads.
+    pub fn list<T: Sync>(
+        &mut self,
+        key: &str,
+        items: &[T],
+        tell: impl Fn(&mut Line, &T) + Sync,
+    ) -> io::Result<()> {
+        self.key(key)?;
+        self.lines.begin_array(&mut self.gather)?;
+        let mut line = Line::default();
+        if self.workers == 1 || items.len() <= SHARE {
+            for item in items {
+                line.clear();
+                tell(&mut line, item);
+                self.item(line.bytes())?;
+            }
+            return self.lines.end_array(&mut self.gather);
+        }
+        let tell = &tell;
+        for round in items.chunks(SHARE * self.workers) {
+            let told = thread::scope(|scope| {
+                let shares = round.chunks(SHARE).map(|share| scope.spawn(move || lines_of(share, tell)));
+                let shares: Vec<_> = shares.collect();
+                // A panic of ours is told where it was found.
+                shares
+                    .into_iter()
+                    .map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                    .collect::<Vec<_>>()
+            });
+            for (text, ends) in told {
+                let mut from = 0;
+                for end in ends {
+                    self.item(text.bytes().get(from..end).unwrap_or_default())?;
+                    from = end;
+                }
+            }
+        }
+        self.lines.end_array(&mut self.gather)
+    }
+
+    /// Ends the page.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.close()?;
+        self.gather.write_all(b"\n")?;
+        self.gather.pass_on()
+    }
+
+    fn key(&mut self, key: &str) -> io::Result<()> {
+        let first = !self.lines.has_member;
+        self.lines.begin_object_key(&mut self.gather, first)?;
+        key.serialize(&mut Serializer::with_formatter(&mut self.gather, Safe(CompactFormatter)))?;
+        self.lines.begin_object_value(&mut self.gather)
+    }
+
+    fn item(&mut self, told: &[u8]) -> io::Result<()> {
+        let first = !self.lines.has_member;
+        self.lines.begin_array_value(&mut self.gather, first)?;
+        self.gather.write_all(told)
+    }
+}
+
+/// Items told one behind the other, and where each ends.
+fn lines_of<T>(items: &[T], tell: &impl Fn(&mut Line, &T)) -> (Line, Vec<usize>) {
+    let mut line = Line::default();
+    let ends = items.iter().map(|item| {
+        tell(&mut line, item);
+        line.bytes().len()
+    });
+    let ends = ends.collect();
+    (line, ends)
 }
 
 /// Gathers the many small pieces of a page, so that each is a few bytes copied and no call through a trait object.
@@ -151,7 +266,7 @@ impl Formatter for Lines {
 }
 
 /// A formatter that looks after the text and leaves the layout to another.
-struct Safe<F>(F);
+pub struct Safe<F>(pub F);
 
 impl<F: Formatter> Formatter for Safe<F> {
     /// serde_json has taken care of quotation marks, backslashes and C0 controls when this is called with what lies between them.
@@ -216,20 +331,6 @@ impl<F: Formatter> Formatter for Safe<F> {
     }
 }
 
-/// A list of views that are made one at a time, so that five million conversations need no five million views at once.
-pub struct Each<'a, T, V> {
-    /// What is told.
-    pub items: &'a [T],
-    /// How one is told.
-    pub view: &'a dyn Fn(&'a T) -> V,
-}
-
-impl<T, V: Serialize> Serialize for Each<'_, T, V> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.items.iter().map(self.view))
-    }
-}
-
 /// An object whose keys come out in the order of the list.
 pub struct Map<K, V>(pub Vec<(K, V)>);
 
@@ -265,6 +366,42 @@ mod tests {
                       \"object\": {\n    \"c\": {\"d\":4},\n    \"e\": null\n  }\n}\n";
         assert_eq!(text, wanted);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), page);
+    }
+
+    #[test]
+    fn a_page_by_members_is_the_page_of_the_whole_for_any_number_of_threads() {
+        let items: Vec<u64> = (0..3 * SHARE as u64 + 5).collect();
+        let whole = serde_json::json!({ "a": { "b": 1, "c": &items }, "d": {}, "e": &items[..2], "f": [], "g": [{"h": [1]}] });
+        let mut wanted = Vec::new();
+        write_page(&whole, &mut wanted).unwrap();
+        for workers in [1, 2, 5] {
+            let mut out = Vec::new();
+            let mut page = Page::new(&mut out, NonZeroUsize::new(workers).unwrap()).unwrap();
+            page.open("a").unwrap();
+            page.member("b", &1).unwrap();
+            page.list("c", &items, |line, item| {
+                line.number(*item);
+            })
+            .unwrap();
+            page.close().unwrap();
+            page.open("d").unwrap();
+            page.close().unwrap();
+            page.list("e", &items[..2], |line, item| {
+                line.value(item);
+            })
+            .unwrap();
+            page.list("f", &items[..0], |line, item| {
+                line.value(item);
+            })
+            .unwrap();
+            page.member("g", &whole["g"]).unwrap();
+            page.finish().unwrap();
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                String::from_utf8(wanted.clone()).unwrap(),
+                "{workers}"
+            );
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod explanation;
 mod flows_json;
 mod flows_text;
 mod json;
+mod json_line;
 mod json_writer;
 mod page;
 mod prose;
@@ -21,6 +22,7 @@ mod time;
 mod samples;
 
 use std::io;
+use std::num::NonZeroUsize;
 
 use crate::model::FlowRecord;
 use crate::model::Input;
@@ -39,7 +41,7 @@ pub use prose::list_some;
 pub use time::date_and_time;
 pub use time::rfc3339;
 
-/// How a page for people is to look. Formats for programs don't heed it.
+/// How a page for people is to look, and who may work on it. Formats for programs heed nothing of the look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// Whether the output understands colours (ANSI X3.64 escape sequences).
@@ -48,12 +50,14 @@ pub struct Style {
     pub width: usize,
     /// Whether folded lists are told in full.
     pub verbose: bool,
+    /// Threads that may work on it. What they write is the same for any number.
+    pub workers: NonZeroUsize,
 }
 
 impl Default for Style {
     /// A hundred columns without colours: what a file or a pipe gets, whatever terminal stands behind it.
     fn default() -> Self {
-        Self { color: false, width: 100, verbose: false }
+        Self { color: false, width: 100, verbose: false, workers: NonZeroUsize::MIN }
     }
 }
 

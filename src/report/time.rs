@@ -18,26 +18,45 @@ pub struct Moment(pub Timestamp);
 impl Moment {
     /// Its text.
     pub fn text(self) -> ArrayString<30> {
-        let nanos = self.0.as_nanos();
-        let (seconds, mut fraction) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
-        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let (year, month, day) = date_of(day);
-        let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        let two = [(5, month), (8, day), (11, second / 3600), (14, second / 60 % 60), (17, second % 60)];
-        for (at, value) in [(0, year / 100), (2, year % 100)].into_iter().chain(two) {
-            for (at, digit) in [(at, value / 10), (at + 1, value % 10)] {
-                if let Some(place) = text.get_mut(at) {
-                    *place = b'0' + digit as u8;
-                }
-            }
-        }
-        for place in text.iter_mut().skip(20).take(9).rev() {
-            *place = b'0' + (fraction % 10) as u8;
-            fraction /= 10;
-        }
+        let (day, clock) = day_and_clock(self.0);
+        let mut text = [0; 30];
+        let (date_place, clock_place) = text.split_at_mut(11);
+        date_place.copy_from_slice(&date_text(day));
+        clock_place.copy_from_slice(&clock);
         // Digits and signs are UTF-8.
         ArrayString::from_byte_string(&text).unwrap_or_default()
     }
+}
+
+/// The day of a time, counted from 1970-01-01, and the time of day as text: `09:14:03.112345678Z`.
+#[inline]
+pub fn day_and_clock(time: Timestamp) -> (i64, [u8; 19]) {
+    let nanos = time.as_nanos();
+    let (seconds, fraction) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400) as u32);
+    let fraction = fraction as u32;
+    let ([h, i], [m, n], [s, t]) = (two(second / 3600), two(second / 60 % 60), two(second % 60));
+    let [a, b] = two(fraction / 10_000_000);
+    let [c, d] = two(fraction / 100_000 % 100);
+    let [e, f] = two(fraction / 1_000 % 100);
+    let [g, k] = two(fraction / 10 % 100);
+    let [_, l] = two(fraction % 10);
+    (day, [h, i, b':', m, n, b':', s, t, b'.', a, b, c, d, e, f, g, k, l, b'Z'])
+}
+
+/// The date of a day with the sign that follows it: `2026-11-20T`.
+pub fn date_text(day: i64) -> [u8; 11] {
+    let (year, month, day) = date_of(day);
+    let year = year as u32;
+    let ([a, b], [c, d]) = (two(year / 100), two(year % 100));
+    let ([m, n], [e, f]) = (two(month as u32), two(day as u32));
+    [a, b, c, d, b'-', m, n, b'-', e, f, b'T']
+}
+
+/// A number below a hundred in two digits.
+#[inline]
+fn two(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 impl serde::Serialize for Moment {

@@ -83,7 +83,10 @@ mod tests {
 
     #[test]
     fn wide_and_verbose() {
-        insta::assert_snapshot!(told(&samples::report(), Style { width: 160, verbose: true, color: false }));
+        insta::assert_snapshot!(told(
+            &samples::report(),
+            Style { width: 160, verbose: true, ..Style::default() }
+        ));
     }
 
     #[test]
