@@ -184,8 +184,8 @@ fn verbs(one: &Judged) -> [&'static str; 2] {
         (true, true) => ["talks", "talk"],
         (true, false) => ["opens, and says nothing on,", "open, and say nothing on,"],
         // Much is sent that nobody need answer, and a mirror may show one direction alone.
-        (false, true) => ["sends", "send"],
-        (false, false) => ["tries", "try"],
+        (false, _) if !one.told.protocols.is_empty() => ["sends", "send"],
+        (false, _) => ["tries", "try"],
     }
 }
 
