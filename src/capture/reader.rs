@@ -183,12 +183,15 @@ impl Reader {
         into.block = Some(block.shared());
         into.packets.push(packet(record, *passed, *number));
         let mut counts = Counts::default();
+        // What each packet changes stays out of memory until the run is over.
+        let (mut now, mut done, mut count) = (*record, *passed, *number);
+        let (mut latest, mut before) = (*highest, *previous);
         while counts.packets < most as u64 {
-            let rest = front.get(*passed + record.size..).unwrap_or_default();
+            let rest = front.get(done + now.size..).unwrap_or_default();
             let next = match walker.record(rest) {
                 Some(next) => next,
                 // A walker may take note of what it finds: it is not to look at it twice.
-                None => match walker.step(rest, *number + 1) {
+                None => match walker.step(rest, count + 1) {
                     Step::Packet(next) => next,
                     other => {
                         *found = Some(other);
@@ -196,18 +199,20 @@ impl Reader {
                     }
                 },
             };
-            if rival.is_some_and(|rival| ((*highest).max(next.time), id.0) >= rival) {
+            if rival.is_some_and(|rival| (latest.max(next.time), id.0) >= rival) {
                 *found = Some(Step::Packet(next));
                 break;
             }
-            *passed += record.size;
-            *record = next;
-            *number += 1;
-            *highest = (*highest).max(next.time);
-            counts.take(&next, *previous);
-            *previous = Some(next.time);
-            into.packets.push(packet(record, *passed, *number));
+            done += now.size;
+            now = next;
+            count += 1;
+            latest = latest.max(next.time);
+            counts.take(&next, before);
+            before = Some(next.time);
+            into.packets.push(packet(&now, done, count));
         }
+        (*record, *passed, *number) = (now, done, count);
+        (*highest, *previous) = (latest, before);
         counts.add_to(input);
         counts.packets as usize
     }

@@ -388,7 +388,7 @@ impl Shard {
             if let Some(payload) = payload {
                 judgement.glance(carrier, payload);
             }
-            return Some(judgement.wants());
+            return Some(if judgement.glances() { Wants::Payload } else { Wants::Nothing });
         }
         let before = judgement.kept();
         if judgement.is_waiting() {

@@ -1,0 +1,127 @@
+//! Which worker has which shards. What a worker has changes nothing about what is told, only who is busy with it.
+
+use super::shard::SHARDS;
+
+/// What reading a packet and handing it on costs, in parts of which judging it takes [`SHARDS`]: between a twentieth (many short flows) and
+/// a half (few long ones) was measured.
+const READING: usize = SHARDS / 5;
+
+/// Stands for a shard that another worker has.
+const ELSEWHERE: u8 = u8::MAX;
+
+const _: () = assert!(SHARDS <= ELSEWHERE as usize, "a place fits into a byte");
+
+/// The shards of one worker: where each stands among its own.
+#[derive(Clone, Debug)]
+pub struct Share {
+    places: [u8; SHARDS],
+    count: usize,
+}
+
+impl Share {
+    /// All shards.
+    pub fn all() -> Self {
+        Self::of(|_| true)
+    }
+
+    /// One of so many equal shares.
+    pub fn equal(own: usize, count: usize) -> Self {
+        Self::of(|shard| shard % count.max(1) == own)
+    }
+
+    fn of(has: impl Fn(usize) -> bool) -> Self {
+        let mut share = Self { places: [ELSEWHERE; SHARDS], count: 0 };
+        for (shard, place) in share.places.iter_mut().enumerate().filter(|(shard, _)| has(*shard)) {
+            debug_assert!(shard >= share.count);
+            *place = share.count as u8;
+            share.count += 1;
+        }
+        share
+    }
+
+    /// How many shards there are in it.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Where a shard stands in it.
+    #[inline(always)]
+    pub fn place(&self, shard: usize) -> Option<usize> {
+        self.places.get(shard).filter(|&&place| place != ELSEWHERE).map(|&place| usize::from(place))
+    }
+
+    /// The numbers of its shards, in the order of their places.
+    pub fn shards(&self) -> impl Iterator<Item = usize> {
+        (0..SHARDS).filter(|&shard| self.place(shard).is_some())
+    }
+}
+
+/// All shards divided among workers of which the first reads as well.
+#[derive(Debug)]
+pub struct Division {
+    owners: [u8; SHARDS],
+    /// The share of each worker.
+    pub shares: Vec<Share>,
+}
+
+impl Division {
+    /// Among so many workers: whoever reads has as many shards less as reading takes, and none where others keep it busy with reading alone.
+    pub fn among(workers: usize) -> Self {
+        let workers = workers.clamp(1, SHARDS);
+        let reader = ((SHARDS + READING) / workers).saturating_sub(READING).min(SHARDS);
+        let others = workers - 1;
+        let mut owners = [0; SHARDS];
+        // Neighbours go to different workers, so that each has shards of all parts of the range.
+        let mut dealt = 0;
+        for (shard, owner) in owners.iter_mut().enumerate() {
+            let own = (shard + 1) * reader / SHARDS - shard * reader / SHARDS;
+            if own == 0 && others > 0 {
+                *owner = (1 + dealt % others) as u8;
+                dealt += 1;
+            }
+        }
+        let shares = (0..workers).map(|worker| Share::of(|shard| owners.get(shard) == Some(&(worker as u8))));
+        Self { owners, shares: shares.collect() }
+    }
+
+    /// The worker that has a shard.
+    #[inline(always)]
+    pub fn owner(&self, shard: usize) -> usize {
+        self.owners.get(shard).map_or(0, |&owner| usize::from(owner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shard_is_in_one_share_and_only_one() {
+        for workers in [1, 2, 3, 4, 5, 7, 32, 64] {
+            let division = Division::among(workers);
+            assert_eq!(division.shares.len(), workers);
+            for shard in 0..SHARDS {
+                let owners: Vec<usize> =
+                    (0..workers).filter(|&worker| division.shares[worker].place(shard).is_some()).collect();
+                assert_eq!(owners, [division.owner(shard)], "{workers} workers, shard {shard}");
+            }
+            for share in &division.shares {
+                let places: Vec<usize> = share.shards().filter_map(|shard| share.place(shard)).collect();
+                assert_eq!(places, (0..share.len()).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_reads_has_fewer_and_none_where_there_are_many() {
+        let sizes = |workers| Division::among(workers).shares.iter().map(Share::len).collect::<Vec<_>>();
+        assert_eq!(sizes(1), [64]);
+        assert_eq!(sizes(2), [26, 38]);
+        assert_eq!(sizes(3), [13, 26, 25]);
+        assert_eq!(sizes(8)[0], 0);
+        assert!(sizes(8)[1..].iter().all(|&size| size == 9 || size == 10));
+        let all = Share::all();
+        assert_eq!((all.len(), all.place(63)), (64, Some(63)));
+        assert_eq!(Share::equal(1, 2).shards().take(3).collect::<Vec<_>>(), [1, 3, 5]);
+    }
+}
