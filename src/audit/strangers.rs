@@ -369,7 +369,7 @@ mod tests {
                 bytes: 200,
                 first: at,
                 last: at,
-                outcomes: BTreeMap::from([(Outcome::Established, 1)]),
+                outcomes: [(Outcome::Established, 1)].into_iter().collect(),
                 verdict: ConversationVerdict::Unexpected,
                 rule: None,
                 reason: "no rule covers it".to_owned(),

@@ -67,7 +67,7 @@ fn report(files: &[&str], cited: &[(u32, u64, &str)]) -> Report {
         bytes: 200,
         first: at(0, 1),
         last: at(0, 3),
-        outcomes: BTreeMap::new(),
+        outcomes: Counts::default(),
         verdict: ConversationVerdict::Unexpected,
         rule: None,
         reason: String::new(),

@@ -8,7 +8,6 @@ use crate::model::Tally;
 use super::Options;
 use super::cells::CellMap;
 use super::dispatch::Dispatcher;
-use super::dispatch::Item;
 use super::learnt::Learnt;
 use super::others::Copied;
 use super::others::Others;
@@ -16,15 +15,19 @@ use super::recent::Keeper;
 use super::shard::Bounds;
 use super::shard::SHARDS;
 use super::shard::Shard;
+use super::share::Share;
 use super::together::Shards;
 use super::together::TOGETHER;
 use super::vantage::Hosts;
 use super::worker::captured;
+use super::worker::delivery;
 use super::worker::put_together;
 
 /// Shards, and what sends packets to them.
 pub struct Engine {
     pub(super) shards: Vec<Shard>,
+    /// Which shards they are.
+    share: Share,
     pub(super) dispatcher: Dispatcher,
     pub(super) cells: CellMap,
     /// The engines that have the other shards.
@@ -38,6 +41,7 @@ impl Engine {
     pub fn new(options: &Options, bounds: Bounds, hosts: Hosts) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::new(bounds, hosts.clone())).collect(),
+            share: Share::all(),
             dispatcher: Dispatcher::new(options.fragments),
             cells: options.cells.clone(),
             others: None,
@@ -48,12 +52,16 @@ impl Engine {
     /// Engines that share the shards: the first has 0, n, 2n and so on.
     pub(super) fn among(options: &Options, bounds: Bounds, hosts: &Hosts, others: Vec<Others>) -> Vec<Self> {
         let count = others.len().max(1);
-        let of = |(own, others)| Self {
-            shards: (own..SHARDS).step_by(count).map(|_| Shard::new(bounds, hosts.clone())).collect(),
-            dispatcher: Dispatcher::new(options.fragments),
-            cells: options.cells.clone(),
-            others: Some(others),
-            keeper: None,
+        let of = |(own, others)| {
+            let share = Share::equal(own, count);
+            Self {
+                shards: share.shards().map(|_| Shard::new(bounds, hosts.clone())).collect(),
+                share,
+                dispatcher: Dispatcher::new(options.fragments),
+                cells: options.cells.clone(),
+                others: Some(others),
+                keeper: None,
+            }
         };
         others.into_iter().enumerate().map(of).collect()
     }
@@ -65,9 +73,8 @@ impl Engine {
 
     /// Takes in packets in their order.
     pub fn take_run(&mut self, run: &[Packet<'_>]) {
-        let Self { shards, dispatcher, cells, others, keeper } = self;
-        let (first, every) = others.as_ref().map_or((0, 1), Others::share);
-        let mut shards = Shards { own: shards, first, every, cells };
+        let Self { shards, share, dispatcher, cells, others, keeper } = self;
+        let mut shards = Shards { own: shards, share, cells };
         for few in run.chunks(TOGETHER) {
             if let Some(keeper) = keeper {
                 for packet in few {
@@ -97,11 +104,7 @@ impl Engine {
                         }
                         let cells = shards.cells;
                         let Some(shard) = shards.get(shard) else { return };
-                        let delivery = match item {
-                            Item::Captured(packet) => captured(packet, frame, tasks),
-                            Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
-                        };
-                        shard.take(&delivery, cells);
+                        shard.take(&delivery(item, frame, packet, tasks), cells);
                     });
                     keep(None);
                 },

@@ -21,6 +21,7 @@ mod others;
 mod recent;
 mod resolve;
 mod shard;
+mod share;
 mod sweep;
 mod together;
 mod vantage;

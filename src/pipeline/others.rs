@@ -111,11 +111,6 @@ impl Others {
         shard / self.count
     }
 
-    /// The number of its first shard, and of how many workers it is one.
-    pub fn share(&self) -> (usize, usize) {
-        (self.own, self.count)
-    }
-
     /// Whether the packet counts here and now: its shard is at home here, and the kernel knew it.
     pub fn is_at_home(&self, shard: usize, frame: &Frame<'_>) -> bool {
         shard % self.count == self.own && frame.context.tunnels.is_empty()

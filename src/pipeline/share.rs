@@ -11,12 +11,9 @@ const ELSEWHERE: u8 = u8::MAX;
 
 const _: () = assert!(SHARDS <= ELSEWHERE as usize, "a place fits into a byte");
 
-/// The shards of one worker: where each stands among its own.
+/// The shards of one worker: where each stands among them.
 #[derive(Clone, Debug)]
-pub struct Share {
-    places: [u8; SHARDS],
-    count: usize,
-}
+pub struct Share([u8; SHARDS]);
 
 impl Share {
     /// All shards.
@@ -30,24 +27,16 @@ impl Share {
     }
 
     fn of(has: impl Fn(usize) -> bool) -> Self {
-        let mut share = Self { places: [ELSEWHERE; SHARDS], count: 0 };
-        for (shard, place) in share.places.iter_mut().enumerate().filter(|(shard, _)| has(*shard)) {
-            debug_assert!(shard >= share.count);
-            *place = share.count as u8;
-            share.count += 1;
-        }
-        share
-    }
-
-    /// How many shards there are in it.
-    pub fn len(&self) -> usize {
-        self.count
+        let mut places = [ELSEWHERE; SHARDS];
+        let own = places.iter_mut().enumerate().filter(|(shard, _)| has(*shard));
+        own.zip(0..).for_each(|((_, place), number)| *place = number);
+        Self(places)
     }
 
     /// Where a shard stands in it.
     #[inline(always)]
     pub fn place(&self, shard: usize) -> Option<usize> {
-        self.places.get(shard).filter(|&&place| place != ELSEWHERE).map(|&place| usize::from(place))
+        self.0.get(shard).filter(|&&place| place != ELSEWHERE).map(|&place| usize::from(place))
     }
 
     /// The numbers of its shards, in the order of their places.
@@ -107,21 +96,22 @@ mod tests {
             }
             for share in &division.shares {
                 let places: Vec<usize> = share.shards().filter_map(|shard| share.place(shard)).collect();
-                assert_eq!(places, (0..share.len()).collect::<Vec<_>>());
+                assert_eq!(places, (0..places.len()).collect::<Vec<_>>());
             }
         }
     }
 
     #[test]
     fn whoever_reads_has_fewer_and_none_where_there_are_many() {
-        let sizes = |workers| Division::among(workers).shares.iter().map(Share::len).collect::<Vec<_>>();
+        let size = |share: &Share| share.shards().count();
+        let sizes = |workers| Division::among(workers).shares.iter().map(size).collect::<Vec<_>>();
         assert_eq!(sizes(1), [64]);
         assert_eq!(sizes(2), [26, 38]);
         assert_eq!(sizes(3), [13, 26, 25]);
         assert_eq!(sizes(8)[0], 0);
         assert!(sizes(8)[1..].iter().all(|&size| size == 9 || size == 10));
         let all = Share::all();
-        assert_eq!((all.len(), all.place(63)), (64, Some(63)));
+        assert_eq!((size(&all), all.place(63)), (64, Some(63)));
         assert_eq!(Share::equal(1, 2).shards().take(3).collect::<Vec<_>>(), [1, 3, 5]);
     }
 }

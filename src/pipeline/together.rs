@@ -15,6 +15,7 @@ use crate::model::PacketRef;
 use super::cells::CellMap;
 use super::dispatch;
 use super::shard::Shard;
+use super::share::Share;
 
 /// Packets that are read before the first of them is counted: about as many waits for memory as a processor keeps going at once.
 pub const TOGETHER: usize = 16;
@@ -41,14 +42,12 @@ pub struct Ready<'a> {
     place: usize,
 }
 
-/// The shards of one worker: every so manieth of all.
+/// The shards of one worker.
 pub struct Shards<'a> {
     /// The shards.
     pub own: &'a mut [Shard],
-    /// The number of the first of them.
-    pub first: usize,
-    /// How many workers there are.
-    pub every: usize,
+    /// Which they are.
+    pub share: &'a Share,
     /// Which address space a packet belongs to.
     pub cells: &'a CellMap,
 }
@@ -56,7 +55,7 @@ pub struct Shards<'a> {
 impl Shards<'_> {
     /// The shard of that number, if it is one of these.
     pub fn get(&mut self, number: usize) -> Option<&mut Shard> {
-        self.own.get_mut(number / self.every)
+        self.own.get_mut(self.share.place(number)?)
     }
 
     /// Takes in packets in their order: at most [`TOGETHER`]. `usual` tells which of them may be usual ones; `otherwise` gets all that are not.
@@ -95,12 +94,7 @@ impl Shards<'_> {
         let cell = self.cells.within(plain.vlans(), &[], packet.interface);
         let (key, from) = Key::of_plain(cell, &plain);
         let home = dispatch::home(plain.shard());
-        // One worker has them all: no division then.
-        let place = match self.every {
-            1 => home,
-            every if home % every == self.first => home / every,
-            _ => return false,
-        };
+        let Some(place) = self.share.place(home) else { return false };
         let Some(shard) = self.own.get(place) else { return false };
         let hash = shard.hash(&key);
         let trace = shard.trace(hash, from, &plain);

@@ -1,10 +1,13 @@
-//! Workers: each owns some of the shards. One worker is the calling thread itself; for several, the reader hands blocks over as they were
-//! read, and tells each worker which packets in them are its own.
+//! Workers: each owns some of the shards. The first is the calling thread itself, which reads: it hands blocks over to the others as they
+//! were read, and tells each which packets in them are its own.
 
 use std::thread;
 
+use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
+use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
+use crossbeam_channel::unbounded;
 
 use crate::capture::CaptureError;
 use crate::capture::Run;
@@ -20,6 +23,7 @@ use super::Options;
 use super::cells::CellMap;
 use super::dispatch;
 use super::dispatch::Dispatcher;
+use super::dispatch::Item;
 use super::engine::Engine;
 use super::lane::Batch;
 use super::lane::IN_FLIGHT;
@@ -32,6 +36,8 @@ use super::shard::Delivery;
 use super::shard::SHARDS;
 use super::shard::Shard;
 use super::shard::Tasks;
+use super::share::Division;
+use super::share::Share;
 use super::together::Shards;
 use super::together::TOGETHER;
 use super::vantage::Hosts;
@@ -65,7 +71,7 @@ pub fn drive(
     }
 }
 
-/// The reader reads as much of a packet as tells its shard; workers decode what they get.
+/// The first worker is this thread: it reads as much of each packet as tells its shard, hands on those of the others, and judges its own.
 fn together(
     source: &mut dyn Source,
     options: &Options,
@@ -74,54 +80,108 @@ fn together(
     progress: &dyn Fn(u64, Option<u64>),
     workers: usize,
 ) -> Result<(Vec<Learnt>, Tally), CaptureError> {
-    thread::scope(|scope| {
-        let mut lanes = Vec::with_capacity(workers);
-        let mut handles = Vec::with_capacity(workers);
-        for worker in 0..workers {
+    let division = Division::among(workers);
+    let shards_of =
+        |share: &Share| -> Vec<Shard> { share.shards().map(|_| Shard::new(bounds, hosts.clone())).collect() };
+    let Some((own, others)) = division.shares.split_first() else { return Ok(Default::default()) };
+    // Those that have taken in all their packets, to be ended by whoever has time.
+    let (over, ends) = unbounded::<(usize, Shard)>();
+    let learnt = thread::scope(|scope| {
+        let mut lanes = Vec::with_capacity(others.len());
+        let mut handles = Vec::with_capacity(others.len());
+        for share in others {
             let (to_worker, batches) = bounded::<Batch>(IN_FLIGHT);
             let (give_back, used) = bounded::<Batch>(IN_FLIGHT + 2);
+            let (over, ends) = (over.clone(), ends.clone());
             handles.push(scope.spawn(move || {
-                let mut shards: Vec<Shard> =
-                    (worker..SHARDS).step_by(workers).map(|_| Shard::new(bounds, hosts.clone())).collect();
-                let mut own =
-                    Shards { own: &mut shards, first: worker, every: workers, cells: &options.cells };
+                let mut shards = shards_of(share);
+                let mut own = Shards { own: &mut shards, share, cells: &options.cells };
                 work(&batches, &mut own, |batch| {
                     // A full or closed way back only means that the reader has batches enough.
                     let _ = give_back.try_send(batch);
                 });
-                shards.into_iter().map(Shard::finish).collect::<Vec<_>>()
+                end(share, shards, over, &ends)
             }));
             lanes.push(Lane::new(to_worker, used));
         }
         let mut dispatcher = Dispatcher::new(options.fragments);
-        let outcome = hand_out(source, &mut dispatcher, &mut lanes, progress);
+        let mut shards = shards_of(own);
+        let mut hands = Hands {
+            division: &division,
+            own: Shards { own: &mut shards, share: own, cells: &options.cells },
+            lanes: &mut lanes,
+        };
+        let outcome = read(source, &mut dispatcher, &mut hands, progress);
         for lane in lanes {
             lane.finish();
         }
-        let mut learnt: Vec<Option<Learnt>> = std::iter::repeat_with(|| None).take(SHARDS).collect();
-        for (worker, handle) in handles.into_iter().enumerate() {
+        let mut learnt = end(own, shards, over, &ends);
+        for handle in handles {
             match handle.join() {
-                Ok(shards) => {
-                    for (place, shard) in learnt.iter_mut().skip(worker).step_by(workers).zip(shards) {
-                        *place = Some(shard);
-                    }
-                }
+                Ok(more) => learnt.extend(more),
                 // Our own bug: what is missing from the report must not pass for silence.
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        outcome.map(|()| (learnt.into_iter().flatten().collect(), dispatcher.tally()))
+        outcome.map(|()| (learnt, dispatcher.tally()))
+    });
+    learnt.map(|(mut learnt, tally)| {
+        learnt.sort_by_key(|&(number, _)| number);
+        (learnt.into_iter().map(|(_, learnt)| learnt).collect(), tally)
     })
 }
 
-/// Reads to the end, and tells each worker of its packets.
-fn hand_out(
+/// Ends shards once all packets are taken in: a worker's own, and those of others that still wait when it is done with them.
+fn end(
+    share: &Share,
+    shards: Vec<Shard>,
+    over: Sender<(usize, Shard)>,
+    ends: &Receiver<(usize, Shard)>,
+) -> Vec<(usize, Learnt)> {
+    for shard in share.shards().zip(shards) {
+        // The channel has no bound, and this end of it is open.
+        let _ = over.send(shard);
+    }
+    drop(over);
+    // Ends when the last worker has put its shards there, and all are taken.
+    ends.iter().map(|(number, shard)| (number, shard.finish())).collect()
+}
+
+/// Where the reader puts packets.
+struct Hands<'a> {
+    division: &'a Division,
+    own: Shards<'a>,
+    /// The ways to the other workers.
+    lanes: &'a mut [Lane],
+}
+
+impl Hands<'_> {
+    /// Hands a packet on; `false` where it is for the reader itself.
+    #[inline(always)]
+    fn pass(&mut self, shard: usize, push: impl FnOnce(&mut Lane)) -> bool {
+        match self.division.owner(shard).checked_sub(1).and_then(|lane| self.lanes.get_mut(lane)) {
+            Some(lane) => {
+                push(lane);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Judges usual packets of the reader's own shards.
+    fn judge(&mut self, few: &mut ArrayVec<Packet<'_>, TOGETHER>) {
+        self.own.take(few, |packet| Some(*packet), |_, _| debug_assert!(false, "it was usual before"));
+        few.clear();
+    }
+}
+
+/// Reads to the end: each worker is told of its packets, and those of the reader's own shards are judged a few at a time.
+fn read(
     source: &mut dyn Source,
     dispatcher: &mut Dispatcher,
-    lanes: &mut [Lane],
+    hands: &mut Hands<'_>,
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<(), CaptureError> {
-    let workers = lanes.len();
     let mut count = 0;
     loop {
         tell(source, &mut count, progress);
@@ -129,20 +189,30 @@ fn hand_out(
         if !source.run(&mut run)? {
             return Ok(());
         }
+        let mut own: ArrayVec<Packet<'_>, TOGETHER> = ArrayVec::new();
         for packet in &run.packets {
             if let Some(plain) = decode::plain(packet) {
-                let shard = dispatch::home(plain.shard());
-                if let Some(lane) = lanes.get_mut(shard % workers) {
-                    lane.push_plain(packet, run.block);
+                let home = dispatch::home(plain.shard());
+                if !hands.pass(home, |lane| lane.push_plain(packet, run.block)) {
+                    own.push(*packet);
+                    if own.is_full() {
+                        hands.judge(&mut own);
+                    }
                 }
                 continue;
             }
-            dispatcher.take_unusual(packet, &mut |shard, tasks, item, _| {
-                if let Some(lane) = lanes.get_mut(shard % workers) {
-                    lane.push(shard, tasks, item, packet, run.block);
+            // In their order: the packets before it first.
+            hands.judge(&mut own);
+            dispatcher.take_unusual(packet, &mut |shard, tasks, item, frame| {
+                if !hands.pass(shard, |lane| lane.push(shard, tasks, item, packet, run.block)) {
+                    let cells = hands.own.cells;
+                    if let Some(own) = hands.own.get(shard) {
+                        own.take(&delivery(item, frame, packet, tasks), cells);
+                    }
                 }
             });
         }
+        hands.judge(&mut own);
         count += run.packets.len() as u64;
     }
 }
@@ -181,6 +251,19 @@ fn unusual(batch: &Batch, job: &Job, shards: &mut Shards<'_>) {
         }
         // The reader has read the same bytes, so there is no such packet that is not taken in.
         What::Plain => debug_assert!(false, "a usual packet that is not usual"),
+    }
+}
+
+/// What a shard is told of an item.
+pub fn delivery<'a>(
+    item: &'a Item<'_>,
+    frame: &'a Frame<'a>,
+    packet: &Packet<'_>,
+    tasks: Tasks,
+) -> Delivery<'a> {
+    match item {
+        Item::Captured(packet) => captured(packet, frame, tasks),
+        Item::Whole(whole) => put_together(whole, frame, packet.interface, tasks),
     }
 }
 
