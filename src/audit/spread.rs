@@ -36,6 +36,22 @@ pub fn spread<T: Sync, R: Send>(
     })
 }
 
+/// Does two things of so many items, at the same time where that is worth a thread and there is one.
+pub fn both<A, B: Send>(
+    items: usize,
+    workers: Option<NonZeroUsize>,
+    one: impl FnOnce() -> A,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if items < WORTH_A_THREAD || workers.is_none_or(|workers| workers.get() < 2) {
+        return (one(), other());
+    }
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
