@@ -147,7 +147,7 @@ fn datagram(table: &mut Table<()>, flow: u32, number: u64, asks: bool) -> bool {
     let place = Place::of(CellId(0), &frame).unwrap();
     let arrival = Arrival { at, original: 54, pieces: &[], frame: &frame, copy: false };
     if let Some(id) = table.take(hash, &place, &arrival, &mut |_, _| ()) {
-        table.hush(id, false);
+        table.arm(id, false);
     }
     false
 }

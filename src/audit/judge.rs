@@ -316,7 +316,7 @@ impl<'a> Context<'a> {
 
     /// A rule to a host name covers the lookups of that name.
     fn lookups(&self, conversation: &Conversation) -> Option<Ruling> {
-        if !conversation.protocols.contains("dns") {
+        if !conversation.protocols.contains(&"dns") {
             return None;
         }
         let asked = self.asked.get(&(conversation.key.client, conversation.key.server))?;

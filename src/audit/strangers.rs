@@ -216,6 +216,8 @@ fn verbs(one: &Judged) -> [&'static str; 2] {
     match (one.answered, one.spoke) {
         (true, true) => ["talks", "talk"],
         (true, false) => ["opens, and says nothing on,", "open, and say nothing on,"],
+        // Much is sent that nobody need answer, and a mirror may show one direction alone.
+        (false, _) if !one.told.protocols.is_empty() => ["sends", "send"],
         (false, _) => ["tries", "try"],
     }
 }
@@ -362,7 +364,7 @@ fn cited(group: &[&Judged]) -> Vec<Evidence> {
 
 /// Whether each try was answered, by a reset.
 fn is_refused(one: &Judged) -> bool {
-    one.told.outcomes.keys().all(|outcome| *outcome == Outcome::Refused)
+    one.told.outcomes.keys().all(|outcome| outcome == Outcome::Refused)
 }
 
 #[cfg(test)]

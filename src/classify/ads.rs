@@ -1,5 +1,8 @@
 //! Beckhoff ADS: AMS packets over TCP and the route discovery over UDP.
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -148,9 +151,9 @@ fn step_discovery(datagram: &[u8]) -> Step {
     if right { Step::Whole(datagram.len(), PROOF) } else { Step::Wrong }
 }
 
-fn net_id(id: &[u8; 6]) -> String {
+fn net_id(id: &[u8; 6]) -> CompactString {
     let [a, b, c, d, e, f] = id;
-    format!("{a}.{b}.{c}.{d}.{e}.{f}")
+    format_compact!("{a}.{b}.{c}.{d}.{e}.{f}")
 }
 
 /// Index groups of the symbol and sum services: released handles, handles and values by name, information on symbols; reads, writes and

@@ -1,5 +1,8 @@
 //! Frames of AMQP 0-8 to 0-9-1 and of 1.0 in one direction, and what they tell.
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 use super::bytes::Reader;
 use super::bytes::text;
 use super::look::Look;
@@ -20,7 +23,7 @@ pub(super) struct Half {
     /// Whether the server let the client in: its open-ok, or anything that only comes after it.
     pub(super) open: bool,
     /// Why the connection was closed.
-    pub(super) close: Option<String>,
+    pub(super) close: Option<CompactString>,
 }
 
 /// Bytes of a protocol header (0-9-1 section 4.2.2; 1.0 section 2.2).
@@ -200,7 +203,7 @@ fn method(channel: u16, payload: &[u8], half: &mut Half) -> Option<bool> {
             let code = reader.be16();
             let words = reader.u8().and_then(|length| reader.take(usize::from(length)));
             if let (Some(code), Some(words)) = (code, words) {
-                half.close.get_or_insert_with(|| format!("{code} {}", text(words)));
+                half.close.get_or_insert_with(|| format_compact!("{code} {}", text(words)));
             }
         }
         _ => {}
@@ -306,18 +309,18 @@ fn told_by(code: u8, body: &[u8], half: &mut Half) {
 }
 
 /// What a SASL outcome other than `ok` says (OASIS 1.0 section 5.3.3.6): a list whose first item is a ubyte.
-fn denied(body: &[u8]) -> Option<String> {
+fn denied(body: &[u8]) -> Option<CompactString> {
     let at = body.windows(2).position(|window| window == [0x53, 0x44])?;
     match body.get(at + 2..)? {
         [0xc0, _, _, 0x50, code @ 1..=4, ..] | [0xd0, _, _, _, _, _, _, _, _, 0x50, code @ 1..=4, ..] => {
-            Some(format!("sasl outcome {code}"))
+            Some(format_compact!("sasl outcome {code}"))
         }
         _ => None,
     }
 }
 
 /// The condition and description of an error (descriptor 0x1d, section 2.8.14) in a Close.
-fn error(body: &[u8]) -> Option<String> {
+fn error(body: &[u8]) -> Option<CompactString> {
     let at = body.windows(3).position(|window| window == [0x00, 0x53, 0x1d])?;
     let mut reader = Reader::new(body.get(at + 3..)?);
     // The list's own header: one or four bytes each of size and count.
@@ -337,7 +340,7 @@ fn error(body: &[u8]) -> Option<String> {
     };
     let condition = word()?;
     Some(match word() {
-        Some(description) => format!("{condition} {description}"),
+        Some(description) => format_compact!("{condition} {description}"),
         None => condition,
     })
 }

@@ -2,6 +2,9 @@
 //!
 //! ANSI/ASHRAE 135: Annex J (BACnet/IP), Annex U (BACnet/IPv6), clause 6 (network layer), clause 7 (BACnet over LLC).
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -100,7 +103,7 @@ impl Message {
     }
 }
 
-fn network_name(kind: u8) -> String {
+fn network_name(kind: u8) -> CompactString {
     match kind {
         0x00 => "who-is-router-to-network",
         0x01 => "i-am-router-to-network",
@@ -112,7 +115,7 @@ fn network_name(kind: u8) -> String {
         0x07 => "initialize-routing-table-ack",
         0x12 => "what-is-network-number",
         0x13 => "network-number-is",
-        other => return format!("0x{other:02x}"),
+        other => return format_compact!("0x{other:02x}"),
     }
     .into()
 }

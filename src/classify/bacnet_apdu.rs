@@ -1,5 +1,8 @@
 //! BACnet APDUs: services and the tags of their parameters (ANSI/ASHRAE 135, clauses 13 to 17, 20 and 21).
 
+use compact_str::CompactString;
+use compact_str::ToCompactString;
+
 use super::bytes::Reader;
 
 /// Services whose parameters, or results, may be none (clauses 13 and 16).
@@ -72,10 +75,10 @@ impl Apdu {
     }
 
     /// The service by name, or its number.
-    pub fn service_name(&self) -> Option<String> {
+    pub fn service_name(&self) -> Option<CompactString> {
         let service = self.service?;
         let names = if self.kind == 1 { UNCONFIRMED } else { CONFIRMED };
-        Some(names.get(usize::from(service)).map_or_else(|| service.to_string(), |&name| name.to_owned()))
+        Some(names.get(usize::from(service)).map_or_else(|| service.to_compact_string(), |&name| name.into()))
     }
 }
 

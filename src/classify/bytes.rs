@@ -1,5 +1,7 @@
 //! A cursor over payload bytes that cannot panic: every read says `None` where the bytes end.
 
+use compact_str::CompactString;
+
 /// Reads integers and slices from the front of a byte slice.
 ///
 /// A read that does not fit takes nothing, so that the reader still stands where the missing field begins.
@@ -108,8 +110,8 @@ pub fn is_text(bytes: &[u8]) -> bool {
 }
 
 /// Bytes as text for a fact: UTF-8 where it is, anything else replaced.
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+pub fn text(bytes: &[u8]) -> CompactString {
+    CompactString::from_utf8_lossy(bytes)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! DHCP for IPv4, by its magic cookie and message type; and the addresses that it hands out.
 
+use compact_str::CompactString;
+
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -119,7 +121,7 @@ impl Message<'_> {
 const FOR_GOOD: Duration = Duration::from_secs(0xffff_ffff);
 
 /// An option's text: some senders end it with NULs, which receivers trim (RFC 2132 section 2).
-fn words(option: &[u8]) -> Option<String> {
+fn words(option: &[u8]) -> Option<CompactString> {
     let last = option.iter().rposition(|&byte| byte != 0)?;
     option.get(..=last).map(text)
 }

@@ -1,5 +1,7 @@
 //! DNP3 over TCP and UDP: link frames proved by their check sequence.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -109,8 +111,8 @@ fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     // DIR is set in what a master sends (9.2.4.1.3.1).
     let master = header[3] & 0x80 != 0;
     client_is(proof, if master { end } else { end.other() });
-    proof.facts.add("dnp3.destination", u16::from_le_bytes([header[4], header[5]]).to_string());
-    proof.facts.add("dnp3.source", u16::from_le_bytes([header[6], header[7]]).to_string());
+    proof.facts.add("dnp3.destination", u16::from_le_bytes([header[4], header[5]]).to_compact_string());
+    proof.facts.add("dnp3.source", u16::from_le_bytes([header[6], header[7]]).to_compact_string());
     let Some(function) = function(user) else { return };
     if let Some(name) = function_name(function) {
         proof.facts.add("dnp3.function", name);

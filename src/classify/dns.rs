@@ -1,5 +1,7 @@
 //! DNS over UDP and TCP, and what its messages say of names.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -169,7 +171,7 @@ fn conclude(
                 let said = message.statement();
                 facts.add(code, code_name(said.code));
                 said.aliases.into_iter().for_each(|alias| facts.add("dns.answer", alias));
-                said.addresses.iter().for_each(|address| facts.add("dns.answer", address.to_string()));
+                said.addresses.iter().for_each(|address| facts.add("dns.answer", address.to_compact_string()));
             }
         }
     }

@@ -3,6 +3,9 @@
 //! Written here because a classifier needs what a parser does not tell: that every byte is accounted for, how far a
 //! cut message is sound, response codes above 15, and no memory reserved on the word of a count field.
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
@@ -365,7 +368,7 @@ fn is_class(class: u16) -> bool {
 }
 
 /// The type's mnemonic, else as in RFC 3597 section 5.
-fn kind_name(kind: u16) -> String {
+fn kind_name(kind: u16) -> CompactString {
     let name = match kind {
         1 => "A",
         2 => "NS",
@@ -384,13 +387,13 @@ fn kind_name(kind: u16) -> String {
         251 => "IXFR",
         252 => "AXFR",
         255 => "ANY",
-        other => return format!("TYPE{other}"),
+        other => return format_compact!("TYPE{other}"),
     };
-    name.to_owned()
+    name.into()
 }
 
 /// The response code's mnemonic with its number (RFC 6895 section 2.3).
-pub fn code_name(code: u16) -> String {
+pub fn code_name(code: u16) -> CompactString {
     let name = match code {
         0 => "NOERROR",
         1 => "FORMERR",
@@ -407,7 +410,7 @@ pub fn code_name(code: u16) -> String {
         23 => "BADCOOKIE",
         _ => "unassigned",
     };
-    format!("{name}({code})")
+    format_compact!("{name}({code})")
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! ODVA, The CIP Networks Library Volume 2: EtherNet/IP Adaptation of CIP (section 2-3 encapsulation, 2-4 commands,
 //! 2-6 common packet format); Volume 1 appendix A for the CIP services.
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -245,7 +248,7 @@ fn io(bytes: &[u8]) -> Option<Message<'_>> {
     fits.then_some(Message { command: None, session: 0, length: bytes.len(), cip: None })
 }
 
-fn command_name(command: u16) -> String {
+fn command_name(command: u16) -> CompactString {
     match command {
         NOP => "nop",
         LIST_SERVICES => "list-services",
@@ -280,7 +283,7 @@ fn access(service: u8, path: &[u8]) -> Option<&'static str> {
 }
 
 /// Services of Volume 1 appendix A; those from 0x4b on mean what the class in the path makes of them.
-fn service_name(service: u8, path: &[u8]) -> String {
+fn service_name(service: u8, path: &[u8]) -> CompactString {
     let of_manager = is_of_manager(path);
     match service {
         0x01 => "get-attributes-all",
@@ -306,7 +309,7 @@ fn service_name(service: u8, path: &[u8]) -> String {
         0x54 if of_manager => "forward-open",
         0x55 if !of_manager => "get-instance-attribute-list",
         0x5b if of_manager => "large-forward-open",
-        other => return format!("0x{other:02x}"),
+        other => return format_compact!("0x{other:02x}"),
     }
     .into()
 }

@@ -95,8 +95,13 @@ pub fn conclude(proof: Option<Proof>, over: [bool; 2]) -> Probe {
 
 /// Shows each message of a payload that holds whole messages and nothing else; of any other none, which may begin in the middle of one.
 pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mut show: impl FnMut(T)) {
-    let mut rest = payload;
+    let Cut::Whole(first, length) = cut(payload) else { return };
+    if length == payload.len() {
+        return show(first);
+    }
     let mut found = ArrayVec::<T, MOST_IN_PAYLOAD>::new();
+    found.push(first);
+    let mut rest = payload.get(length.max(1)..).unwrap_or_default();
     while !rest.is_empty() {
         let Cut::Whole(message, length) = cut(rest) else { return };
         if found.try_push(message).is_err() {

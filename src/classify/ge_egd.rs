@@ -1,5 +1,7 @@
 //! GE Ethernet Global Data: cyclic data of GE controllers.
 
+use compact_str::ToCompactString;
+
 use std::net::Ipv4Addr;
 
 use super::About;
@@ -76,8 +78,8 @@ fn head(datagram: &[u8]) -> Option<(Ipv4Addr, u32)> {
 
 fn tell(_: End, datagram: &[u8], proof: &mut Proof) {
     if let Some((producer, exchange)) = head(datagram) {
-        proof.facts.add("ge-egd.producer", producer.to_string());
-        proof.facts.add("ge-egd.exchange", exchange.to_string());
+        proof.facts.add("ge-egd.producer", producer.to_compact_string());
+        proof.facts.add("ge-egd.exchange", exchange.to_compact_string());
     }
 }
 

@@ -3,6 +3,9 @@
 //! GE publishes no specification; header and mailbox are those of the published analyses (Denton et al., "Leveraging the
 //! SRTP protocol for over-the-network memory acquisition of a GE Fanuc Series 90-30", 2017) and of the public dissectors.
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -121,7 +124,7 @@ fn cut(bytes: &[u8]) -> Cut<Message> {
     Cut::Whole(Message { kind: header[0], service }, HEADER + text)
 }
 
-fn service_name(service: u8) -> String {
+fn service_name(service: u8) -> CompactString {
     match service {
         0x00 => "short-status",
         0x01 => "long-status",
@@ -146,7 +149,7 @@ fn service_name(service: u8) -> String {
         0x43 => "return-controller-type",
         0x44 => "toggle-force-memory",
         0x4f => "session-control",
-        other => return format!("0x{other:02x}"),
+        other => return format_compact!("0x{other:02x}"),
     }
     .into()
 }

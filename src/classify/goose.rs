@@ -1,5 +1,7 @@
 //! GOOSE: IEC 61850-8-1 events straight on Ethernet.
 
+use compact_str::format_compact;
+
 use crate::model::EtherKind;
 
 use super::About;
@@ -76,7 +78,7 @@ fn pdu(frame: &[u8]) -> Option<(u16, &[u8])> {
 
 fn tell(_: End, frame: &[u8], proof: &mut Proof) {
     let Some((appid, body)) = pdu(frame) else { return };
-    proof.facts.add("goose.appid", format!("0x{appid:04x}"));
+    proof.facts.add("goose.appid", format_compact!("0x{appid:04x}"));
     let mut reader = Reader::new(body);
     while let Some((tag, value)) = ber::element(&mut reader) {
         let key = match tag {

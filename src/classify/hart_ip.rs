@@ -1,5 +1,7 @@
 //! HART-IP: sessions, keep-alives and tunnelled HART frames over TCP and UDP.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -151,7 +153,7 @@ fn access(command: u8) -> Option<&'static str> {
 
 fn tell(end: End, message: &[u8], proof: &mut Proof) {
     let Some((&[version, kind, id, ..], body)) = message.split_first_chunk::<HEADER>() else { return };
-    proof.facts.add("hart-ip.version", version.to_string());
+    proof.facts.add("hart-ip.version", version.to_compact_string());
     match kind {
         REQUEST => client_is(proof, end),
         _ => client_is(proof, end.other()),
@@ -168,7 +170,7 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
     if id == TOKEN_PASSING
         && let Some((command, _)) = command(body)
     {
-        proof.facts.add("hart-ip.command", command.to_string());
+        proof.facts.add("hart-ip.command", command.to_compact_string());
         if let Some(access) = access(command).filter(|_| kind == REQUEST) {
             proof.facts.add("hart-ip.access", access);
         }

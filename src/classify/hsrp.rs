@@ -1,5 +1,7 @@
 //! HSRP: Cisco routers agreeing on who forwards.
 
+use compact_str::ToCompactString;
+
 use std::net::Ipv4Addr;
 
 use super::About;
@@ -88,9 +90,9 @@ fn tell(_: End, datagram: &[u8], proof: &mut Proof) {
         [1, 40, 2, _, _, 4, g0, g1, rest @ ..] => (u16::from_be_bytes([*g0, *g1]), rest.get(18..)),
         _ => return,
     };
-    proof.facts.add("hsrp.group", group.to_string());
+    proof.facts.add("hsrp.group", group.to_compact_string());
     if let Some(address) = address.and_then(|rest| rest.first_chunk::<4>()) {
-        proof.facts.add("hsrp.address", Ipv4Addr::from(*address).to_string());
+        proof.facts.add("hsrp.address", Ipv4Addr::from(*address).to_compact_string());
     }
 }
 

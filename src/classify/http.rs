@@ -1,5 +1,7 @@
 //! HTTP/1 and HTTP/2 in the clear, with what proxies and portals answer; and TLS or WebSocket that begins inside.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -233,7 +235,7 @@ fn tell(heads: &[Head], proof: &mut Proof) {
             facts.add("http.user_agent", agent.as_str());
         }
         if let Some(status) = head.status.filter(|status| number == 0 || REFUSALS.contains(status)) {
-            facts.add("http.status", status.to_string());
+            facts.add("http.status", status.to_compact_string());
             if let Some(proxy) = head.proxy.as_deref().filter(|_| status == 403) {
                 facts.add("http.refused_by", proxy);
             }
@@ -252,7 +254,7 @@ fn tunnel<'a>(
     let request = request?;
     proof.facts.add("http.connect", request.target.to_ascii_lowercase());
     if let Some(status) = answer.and_then(|answer| answer.status) {
-        proof.facts.add("http.connect.status", status.to_string());
+        proof.facts.add("http.connect.status", status.to_compact_string());
     }
     if answer.is_some_and(|answer| !answer.status.is_some_and(|status| (200..300).contains(&status))) {
         return None;

@@ -1,5 +1,8 @@
 //! Heads of HTTP/1 messages in a stream: where they stand and what they say.
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 use super::Side;
 use super::bytes::is_text;
 use super::bytes::line;
@@ -23,21 +26,21 @@ const PROXY_FIELDS: [&str; 5] =
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Of a request: its method.
-    pub method: Option<String>,
+    pub method: Option<CompactString>,
     /// Of a request: its target.
-    pub target: String,
+    pub target: CompactString,
     /// Of a response: its status code.
     pub status: Option<u16>,
     /// Minor version.
     pub minor: u8,
     /// `Host`, without the port.
-    pub host: Option<String>,
+    pub host: Option<CompactString>,
     /// `User-Agent`.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<CompactString>,
     /// Whether it names WebSocket in `Upgrade` (RFC 6455 section 4).
     pub websocket: bool,
     /// What names a machine on the way: `Via` (RFC 9110 section 7.6.3), or a field that only proxies send.
-    pub proxy: Option<String>,
+    pub proxy: Option<CompactString>,
     /// `Content-Length`.
     length: Option<usize>,
     /// Where it ends in the side's bytes; where it was cut short, the end of the bytes.
@@ -201,12 +204,19 @@ fn request(bytes: &[u8], complete: bool) -> Look<Head> {
     if head.host.is_none() {
         // A proxy is told by the target (RFC 9112 section 3.2.2).
         let authority = head.target.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
-        head.host = authority.map(|authority| without_port(authority).to_ascii_lowercase());
+        head.host = authority.map(|authority| lower(without_port(authority)));
     }
     Look::Yes(head)
 }
 
-fn text_of(bytes: &[u8]) -> String {
+/// A host's name as it is compared (RFC 9110 section 4.2.3).
+fn lower(name: &str) -> CompactString {
+    let mut name = CompactString::from(name);
+    name.make_ascii_lowercase();
+    name
+}
+
+fn text_of(bytes: &[u8]) -> CompactString {
     text(bytes)
 }
 
@@ -216,13 +226,13 @@ impl Head {
             let value = || text(field.value.trim_ascii());
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             if is("host") {
-                self.host = Some(without_port(&value()).to_ascii_lowercase()).filter(|host| !host.is_empty());
+                self.host = Some(lower(without_port(&value()))).filter(|host| !host.is_empty());
             } else if is("user-agent") {
                 self.user_agent = Some(value());
             } else if is("upgrade") {
                 self.websocket |= field.value.trim_ascii().eq_ignore_ascii_case(b"websocket");
             } else if PROXY_FIELDS.iter().any(|name| is(name)) {
-                self.proxy = Some(format!("{}: {}", text(field.name.as_bytes()), value()));
+                self.proxy = Some(format_compact!("{}: {}", text(field.name.as_bytes()), value()));
             } else if is("content-length") {
                 self.length = value().parse().ok();
             }

@@ -1,5 +1,7 @@
 //! IEC 60870-5-104: APCI frames of the I, S and U formats and the ASDUs in them.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -154,7 +156,7 @@ fn tell(end: End, apdu: &[u8], proof: &mut Proof) {
         proof.facts.add("iec104.access", access);
     }
     if let Some(address) = reader.le16() {
-        proof.facts.add("iec104.common-address", address.to_string());
+        proof.facts.add("iec104.common-address", address.to_compact_string());
     }
     // Monitor direction is from the controlled station; commands are activated (6) or deactivated (8) by the controlling one.
     match (kind, cause & 0x3f) {

@@ -1,5 +1,7 @@
 //! Kerberos version 5: tickets asked for, granted or refused, over UDP and TCP.
 
+use compact_str::ToCompactString;
+
 use kerberos_parser::krb5::KrbError;
 use x509_parser::prelude::FromDer;
 
@@ -178,7 +180,7 @@ impl Message<'_> {
             }
             30 => {
                 if let Ok((_, error)) = KrbError::from_der(self.bytes) {
-                    facts.add("kerberos.error", error.error_code.0.to_string());
+                    facts.add("kerberos.error", error.error_code.0.to_compact_string());
                     facts.add("kerberos.realm", error.realm.0);
                 }
             }

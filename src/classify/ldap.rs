@@ -2,6 +2,8 @@
 //!
 //! Read by `ber` alone, since most search results are longer than what a classifier keeps, and cut.
 
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -329,7 +331,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<(Vec<Message>, usize)>; 2]) -> Proof 
                 facts.add("ldap.bind", bind.as_str());
             }
             if let Some(code) = message.result.filter(|&code| code != 0) {
-                facts.add("ldap.result", format!("{} {code}", operation.name));
+                facts.add("ldap.result", format_compact!("{} {code}", operation.name));
             }
             requested |= message.starts_tls;
             if operation.name == "extended-response" {
@@ -343,7 +345,7 @@ fn conclude(seen: &Seen<'_>, both: [Option<(Vec<Message>, usize)>; 2]) -> Proof 
         proof.facts.add("ldap.starttls", "requested");
         match answered {
             Some(0) => proof.facts.add("ldap.starttls", "granted"),
-            Some(code) => proof.facts.add("ldap.starttls", format!("refused {code}")),
+            Some(code) => proof.facts.add("ldap.starttls", format_compact!("refused {code}")),
             None => {}
         }
     }

@@ -1,5 +1,8 @@
 //! LLDP: what a neighbour says of itself.
 
+use compact_str::CompactString;
+use compact_str::ToCompactString;
+
 use crate::model::EtherKind;
 
 use super::About;
@@ -94,9 +97,9 @@ fn tell(_: End, frame: &[u8], proof: &mut Proof) {
     }
 }
 
-fn identifier(is_mac: bool, id: &[u8]) -> String {
+fn identifier(is_mac: bool, id: &[u8]) -> CompactString {
     match <[u8; 6]>::try_from(id) {
-        Ok(mac) if is_mac => crate::model::MacAddr(mac).to_string(),
+        Ok(mac) if is_mac => crate::model::MacAddr(mac).to_compact_string(),
         _ => text(id),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! MODBUS Messaging on TCP/IP Implementation Guide V1.0b (section 3.1 for the header).
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -83,7 +85,7 @@ impl Adu {
 
     fn tell(&self, facts: &mut Facts) {
         let function = self.function & !EXCEPTION;
-        facts.add("modbus.unit", self.unit.to_string());
+        facts.add("modbus.unit", self.unit.to_compact_string());
         facts.add("modbus.function", function_name(function));
         if let Some(access) = access(function, self.umas) {
             facts.add("modbus.access", access);

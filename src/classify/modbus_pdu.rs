@@ -2,6 +2,9 @@
 //!
 //! MODBUS Application Protocol Specification V1.1b3 (section 6 for the functions, 7 for exceptions).
 
+use compact_str::CompactString;
+use compact_str::format_compact;
+
 /// The bit that makes a function code an exception (V1.1b3 section 7).
 pub const EXCEPTION: u8 = 0x80;
 /// Schneider Electric's programming protocol inside function 90.
@@ -155,8 +158,8 @@ fn is_objects(number: u8, mut objects: &[u8]) -> bool {
 }
 
 /// The name of a function, or its code.
-pub fn function_name(function: u8) -> String {
-    known_name(function).map_or_else(|| format!("0x{function:02x}"), str::to_owned)
+pub fn function_name(function: u8) -> CompactString {
+    known_name(function).map_or_else(|| format_compact!("0x{function:02x}"), CompactString::from)
 }
 
 /// The name of a function that has one.

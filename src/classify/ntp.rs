@@ -1,5 +1,7 @@
 //! NTP and SNTP, the time protocol: client and server, symmetric, broadcast, control and private messages.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -57,9 +59,9 @@ impl Protocol for Ntp {
         for (end, messages) in [(End::First, first), (End::Second, second)] {
             for message in messages.into_iter().flatten() {
                 facts.add("ntp.mode", message.mode.name());
-                facts.add("ntp.version", message.version.to_string());
+                facts.add("ntp.version", message.version.to_compact_string());
                 if let (Mode::Server | Mode::Broadcast, Some(stratum)) = (message.mode, message.stratum) {
-                    facts.add("ntp.stratum", stratum.to_string());
+                    facts.add("ntp.stratum", stratum.to_compact_string());
                 }
                 let client = match message.mode {
                     Mode::Client | Mode::SymmetricActive => Some(end),

@@ -1,5 +1,7 @@
 //! ONC RPC: port mapper, NFS, and the debug agents of controllers.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -150,9 +152,9 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
             client_is(proof, end);
             match program_name(program) {
                 Some(name) => proof.facts.add("oncrpc.program", name),
-                None => proof.facts.add("oncrpc.program", program.to_string()),
+                None => proof.facts.add("oncrpc.program", program.to_compact_string()),
             }
-            proof.facts.add("oncrpc.version", version.to_string());
+            proof.facts.add("oncrpc.version", version.to_compact_string());
         }
         None if reply(message).is_some() => client_is(proof, end.other()),
         None => {}

@@ -1,5 +1,7 @@
 //! OPC UA over its own binary transport: connection messages and secure-channel chunks.
 
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -144,7 +146,7 @@ fn tell(end: End, chunk: &[u8], proof: &mut Proof) {
         }
         b"ERRF" => {
             if let Some(code) = reader.le32() {
-                proof.facts.add("opc-ua.error", format!("0x{code:08x}"));
+                proof.facts.add("opc-ua.error", format_compact!("0x{code:08x}"));
             }
         }
         b"OPNF" => {

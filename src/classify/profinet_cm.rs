@@ -3,6 +3,9 @@
 //! IEC 61158-6-10 (type 10), 4.10: the interfaces and objects that PROFINET IO uses of DCE/RPC. A device may answer from
 //! another port than the one that was asked, so answers alone are a flow and proof.
 
+use compact_str::CompactString;
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -67,7 +70,7 @@ fn names_profinet(body: &[u8]) -> bool {
     })
 }
 
-fn operation_name(interface: &str, operation: u16) -> String {
+fn operation_name(interface: &str, operation: u16) -> CompactString {
     match (interface, operation) {
         // Operation numbers of IEC 61158-6-10, 4.10.3.2.
         ("endpoint-mapper", 2) => "lookup",
@@ -78,7 +81,7 @@ fn operation_name(interface: &str, operation: u16) -> String {
         (_, 3) => "write",
         (_, 4) => "control",
         (_, 5) => "read-implicit",
-        (_, other) => return other.to_string(),
+        (_, other) => return other.to_compact_string(),
     }
     .into()
 }

@@ -2,6 +2,8 @@
 //!
 //! IEC 61158-6-10, 4.7 (cyclic data and the APDU status), 4.8 (alarms), 4.12 (frame identifiers).
 
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Probe;
@@ -146,7 +148,7 @@ impl Protocol for ProfinetRt {
             for message in walks.iter().flat_map(Walk::messages).flatten() {
                 let identifier = message.identifier();
                 facts.add("profinet.class", class(identifier).unwrap_or_default());
-                facts.add("profinet.frame", format!("0x{identifier:04x}"));
+                facts.add("profinet.frame", format_compact!("0x{identifier:04x}"));
             }
             let shared = walks.iter().any(|walk| walk.messages().any(Option::is_none));
             let layers = if shared { vec!["profinet-dcp", ABOUT.name] } else { Vec::new() };

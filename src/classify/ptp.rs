@@ -1,5 +1,7 @@
 //! PTP version 2: clock synchronisation over UDP and on Ethernet.
 
+use compact_str::ToCompactString;
+
 use crate::model::EtherKind;
 
 use super::About;
@@ -101,7 +103,7 @@ fn message(kind: u8) -> Option<(&'static str, usize, u8)> {
 
 fn tell(_: End, bytes: &[u8], proof: &mut Proof) {
     let Some(header) = bytes.first_chunk::<HEADER>() else { return };
-    proof.facts.add("ptp.domain", header[4].to_string());
+    proof.facts.add("ptp.domain", header[4].to_compact_string());
     if let Some((name, ..)) = message(header[0] & 0x0f) {
         proof.facts.add("ptp.message", name);
     }

@@ -1,5 +1,7 @@
 //! RIP versions 1 and 2: routes in UDP datagrams.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -90,7 +92,7 @@ fn entry_fits(command: u8, version: u8, entry: &[u8]) -> bool {
 
 fn tell(end: End, datagram: &[u8], proof: &mut Proof) {
     if let [command, version, ..] = *datagram {
-        proof.facts.add("rip.version", version.to_string());
+        proof.facts.add("rip.version", version.to_compact_string());
         if command == REQUEST {
             client_is(proof, end);
         }

@@ -1,5 +1,8 @@
 //! Interfaces of DCE/RPC: their identifiers (C706 appendix A) and the names of those that are met.
 
+use compact_str::CompactString;
+use compact_str::ToCompactString;
+
 /// The endpoint mapper's interface (C706 appendix O).
 pub const ENDPOINT_MAPPER: u128 = 0xe1af8308_5d1f_11c9_91a4_08002b14a0fa;
 
@@ -42,7 +45,7 @@ impl std::fmt::Display for Uuid {
 }
 
 /// Interfaces worth a name: the endpoint mapper (C706 appendix O), DCOM and WMI (MS-DCOM, MS-WMI), and common Windows services.
-pub fn interface_name(uuid: Uuid) -> String {
+pub fn interface_name(uuid: Uuid) -> CompactString {
     match uuid.number() {
         ENDPOINT_MAPPER => "epmapper",
         0x99fcfec4_5260_101b_bbcb_00aa0021347a => "IOXIDResolver",
@@ -70,7 +73,7 @@ pub fn interface_name(uuid: Uuid) -> String {
         0xafa8bd80_7d8a_11c9_bef4_08002b102989 => "mgmt",
         0xc681d488_d850_11d0_8c52_00c04fd90f7e => "efsrpc",
         0x6b5bdd1e_528c_422c_af8c_a4079be4fe48 => "fasp",
-        _ => return uuid.to_string(),
+        _ => return uuid.to_compact_string(),
     }
     .into()
 }

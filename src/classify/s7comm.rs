@@ -3,6 +3,8 @@
 //! Siemens publishes no specification; the layout is the one common to the open implementations (Snap7, libnodave)
 //! and the published analyses.
 
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Deed;
@@ -117,7 +119,7 @@ impl<'a> Message<'a> {
         let Some((name, access)) = self.request() else { return };
         match (name, self.function()) {
             (Some(name), _) => facts.add("s7.function", name),
-            (None, Some(function)) => facts.add("s7.function", format!("0x{function:02x}")),
+            (None, Some(function)) => facts.add("s7.function", format_compact!("0x{function:02x}")),
             (None, None) => {}
         }
         if let Some(access) = access {

@@ -3,6 +3,10 @@
 //! Siemens publishes no specification; header, trailer and opcodes are those of the published analyses
 //! (the S7comm-plus dissector for Wireshark of Thomas Wiens).
 
+use compact_str::CompactString;
+use compact_str::ToCompactString;
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::Probe;
@@ -97,7 +101,7 @@ impl<'a> Message<'a> {
 
     fn tell(&self, facts: &mut Facts) {
         if matches!(self.version, PLAIN..=PROTECTED) {
-            facts.add("s7plus.version", self.version.to_string());
+            facts.add("s7plus.version", self.version.to_compact_string());
         }
         // Opcode, two reserved bytes, function.
         if let [REQUEST, 0, 0, high, low, ..] = *self.data {
@@ -106,7 +110,7 @@ impl<'a> Message<'a> {
     }
 }
 
-fn function_name(function: u16) -> String {
+fn function_name(function: u16) -> CompactString {
     match function {
         0x04bb => "explore",
         0x04ca => "create-object",
@@ -127,7 +131,7 @@ fn function_name(function: u16) -> String {
         0x059a => "abort",
         0x05a9 => "error",
         0x05b3 => "init-ssl",
-        other => return format!("0x{other:04x}"),
+        other => return format_compact!("0x{other:04x}"),
     }
     .into()
 }

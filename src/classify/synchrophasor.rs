@@ -1,5 +1,7 @@
 //! Synchrophasor data (IEEE C37.118): frames proved by their check word.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -97,7 +99,7 @@ fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     let kind = kind >> 4;
     // Commands come from the data concentrator, everything else from the measuring unit (6.1).
     client_is(proof, if kind == COMMAND { end } else { end.other() });
-    proof.facts.add("synchrophasor.id", u16::from_be_bytes([high, low]).to_string());
+    proof.facts.add("synchrophasor.id", u16::from_be_bytes([high, low]).to_compact_string());
     if matches!(kind, CONFIGURATION_1 | CONFIGURATION_2) {
         // Second, fraction, time base, number of units, then the first unit's name of sixteen characters (6.4).
         let station = reader.skip(8 + 4 + 2).and_then(|()| reader.take(16)).map(<[u8]>::trim_ascii);

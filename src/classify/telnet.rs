@@ -1,5 +1,7 @@
 //! Telnet by the options that its ends negotiate.
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -81,7 +83,7 @@ impl Protocol for Telnet {
         for (end, talk) in [End::First, End::Second].into_iter().zip(looks) {
             let Some(talk) = talk.yes() else { continue };
             for option in &talk.options {
-                facts.add("telnet.option", option.to_string());
+                facts.add("telnet.option", option.to_compact_string());
             }
             client = client.or(talk.is_client.map(|is| if is { end } else { end.other() }));
         }

@@ -1,5 +1,7 @@
 //! TFTP: requests, and transfers on the ports that a server chooses for them.
 
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -59,7 +61,7 @@ impl Protocol for Tftp {
                     }
                     Packet::Options => client = client.or(Some(end.other())),
                     Packet::Error { code, words } => {
-                        facts.add("tftp.error", format!("{code} {}", text(words)))
+                        facts.add("tftp.error", format_compact!("{code} {}", text(words)))
                     }
                     Packet::Data { .. } | Packet::Acknowledgement { .. } => {}
                 }

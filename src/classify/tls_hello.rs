@@ -1,5 +1,7 @@
 //! What TLS and DTLS hellos, alerts and certificates state, as facts.
 
+use compact_str::ToCompactString;
+
 use std::net::IpAddr;
 
 use tls_parser::SNIType;
@@ -196,8 +198,8 @@ const MOST_NAMES: usize = 8;
 /// States what a certificate in DER says.
 pub fn certificate_der(der: &[u8], facts: &mut Facts) {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return };
-    facts.add("tls.certificate.subject", certificate.subject().to_string());
-    facts.add("tls.certificate.issuer", certificate.issuer().to_string());
+    facts.add("tls.certificate.subject", certificate.subject().to_compact_string());
+    facts.add("tls.certificate.issuer", certificate.issuer().to_compact_string());
     if let Ok(Some(names)) = certificate.subject_alternative_name() {
         for name in names.value.general_names.iter().take(MOST_NAMES) {
             match name {
@@ -206,7 +208,7 @@ pub fn certificate_der(der: &[u8], facts: &mut Facts) {
                     let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
                     let ip = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
                     if let Ok(ip) = ip {
-                        facts.add("tls.certificate.name", ip.to_string());
+                        facts.add("tls.certificate.name", ip.to_compact_string());
                     }
                 }
                 _ => {}
@@ -219,7 +221,7 @@ pub fn certificate_der(der: &[u8], facts: &mut Facts) {
         ("tls.certificate.not_after", validity.not_after),
     ] {
         if let Ok(time) = jiff::Timestamp::from_second(moment.timestamp()) {
-            facts.add(key, time.to_string());
+            facts.add(key, time.to_compact_string());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What an ordinary packet of a known flow reads and changes: four cache lines beside each other, with everything else kept apart.
 //!
-//! A flow is *armed* when nothing about it is unusual and whoever judges its payload wants no more of it. From then on, packets that
-//! change counters, times and sequence numbers alone are taken in here; [`Hot::settle`] carries that over to the flow before anything
-//! else is done with it. What is taken in here and what the flow would have become by [`Flow::take`] is the same: a property test holds the two
+//! A flow is *armed* when nothing about it is unusual. From then on, packets that change counters, times and sequence numbers alone are
+//! taken in here, and their payload is handed to whoever judges it as long as that wants any; [`Hot::settle`] carries what was counted over
+//! to the flow before anything else is done with it. What is taken in here and what the flow would have become by [`Flow::take`] is the same: a property test holds the two
 //! against each other.
 
 use crate::decode::Body;
@@ -26,6 +26,8 @@ use super::tcp::later;
 
 /// Counters are carried over before they reach this, so that none goes round.
 const MOST: u32 = 1 << 30;
+/// Packets of a flow of which one end has said nothing yet: its next ones are seldom ordinary, and arming it would be for nothing.
+const BEGINNING: u64 = 8;
 /// FIN, SYN, RST and ACK (RFC 9293 section 3.1): an ordinary segment has the last alone.
 const FIN_SYN_RST_ACK: u8 = 0x17;
 const ACK: u8 = 0x10;
@@ -41,6 +43,8 @@ pub(super) struct Hot {
     /// Packets after this time are for another stretch of it.
     due: Timestamp,
     sides: Pair<Ready>,
+    /// Until then nobody need ask whether it was silent for too long, unless a packet of it is taken the long way.
+    pub spared: Timestamp,
 }
 
 /// One end.
@@ -61,8 +65,8 @@ struct Ready {
     waits_at: PacketRef,
     kind: Kind,
     marks: u8,
-    /// Whether its payload is to be glanced at, though nobody keeps it.
-    glances: bool,
+    /// Whether its payload is to be shown to whoever judges it.
+    shows: bool,
 }
 
 /// What may be taken in.
@@ -100,7 +104,13 @@ pub(super) struct Moment {
 impl Hot {
     /// Of a flow that is new.
     pub fn new(key: Key, last: PacketRef) -> Self {
-        Self { key, last, due: Timestamp::MIN, sides: Pair { low: Ready::OFF, high: Ready::OFF } }
+        Self {
+            key,
+            last,
+            due: Timestamp::MIN,
+            sides: Pair { low: Ready::OFF, high: Ready::OFF },
+            spared: Timestamp::MIN,
+        }
     }
 
     /// Takes in a packet; `false` where it is not ordinary, and nothing was changed.
@@ -131,22 +141,32 @@ impl Hot {
         taken
     }
 
-    /// Whether what an end says is to be glanced at.
+    /// Whether what an end says is to be shown to whoever judges it.
     #[inline(always)]
-    pub fn glances(&self, from: Half) -> bool {
-        self.sides.of(from).glances
+    pub fn shows(&self, from: Half) -> bool {
+        self.sides.of(from).shows
     }
 
-    /// Arms a flow, where nothing about it is unusual. `due` is when its next stretch begins, `glances` whether payload is to be glanced at.
-    pub fn arm(&mut self, flow: &Flow, due: Timestamp, glances: bool) {
+    /// Nobody wants to be shown payload any more.
+    pub fn mute(&mut self) {
+        self.sides.low.shows = false;
+        self.sides.high.shows = false;
+    }
+
+    /// Arms a flow, where nothing about it is unusual and it has shown that it may go on for a while. `due` is when its next stretch begins, `shows` whether payload is to be shown.
+    pub fn arm(&mut self, flow: &Flow, due: Timestamp, shows: bool) {
         let Pair { low, high } = &flow.sides;
+        let begins = low.first_payload.is_none() || high.first_payload.is_none();
+        if begins && low.packets + high.packets < BEGINNING {
+            return;
+        }
         let ready = match flow.transport {
             Transport::Tcp => Ready::of_stream(low).zip(Ready::of_stream(high)),
             Transport::Udp => Ready::of_datagrams(low).zip(Ready::of_datagrams(high)),
             _ => None,
         };
         if let Some((low, high)) = ready {
-            self.sides = Pair { low: Ready { glances, ..low }, high: Ready { glances, ..high } };
+            self.sides = Pair { low: Ready { shows, ..low }, high: Ready { shows, ..high } };
             self.due = due;
         }
     }
@@ -196,7 +216,7 @@ impl Ready {
         waits_at: PacketRef::NONE,
         kind: Kind::Off,
         marks: 0,
-        glances: false,
+        shows: false,
     };
 
     /// What both kinds ask for: nothing is left to be told by the first packet, and times are known.

@@ -13,6 +13,7 @@ mod outcome;
 mod prefix;
 mod record;
 mod side;
+mod slots;
 mod table;
 mod tcp;
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::model::PacketRef;
 
 /// The most bytes of a stream that are kept of each end.
@@ -35,8 +37,8 @@ struct Held {
 #[derive(Clone, Debug, Default)]
 pub struct Prefix {
     bytes: Vec<u8>,
-    ends: Vec<u16>,
-    at: Vec<PacketRef>,
+    ends: SmallVec<[u16; 8]>,
+    at: SmallVec<[PacketRef; 4]>,
     /// What each datagram lacks, up to the last that lacks anything: of most flows nothing, and nothing is allocated.
     lacks: Vec<u16>,
     /// The sequence number that comes next.

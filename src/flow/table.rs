@@ -27,6 +27,7 @@ use super::key::Key;
 use super::key::Place;
 use super::live::Flow;
 use super::lone::Lones;
+use super::slots::Slots;
 use super::tcp;
 use super::tcp::EARLY;
 
@@ -108,12 +109,12 @@ pub struct SlotId(u32);
 /// What came of taking a packet in quickly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quick {
-    /// It is no ordinary packet of a hushed flow: nothing was changed.
+    /// It is no ordinary packet of an armed flow: nothing was changed.
     No,
     /// It is counted, and that was all.
     Counted,
-    /// It is counted, and its payload is to be glanced at.
-    Glance(SlotId),
+    /// It is counted, and its payload is to be shown to whoever judges it.
+    Show(SlotId),
 }
 
 /// Where a flow is kept: the upper half of the numbers are those of lone SYNs.
@@ -131,8 +132,8 @@ pub struct Table<S> {
     index: Index,
     /// Of each flow what ordinary packets touch, by number.
     hot: Vec<Hot>,
-    /// The rest of it; `None` where the number is free.
-    slots: Vec<Option<Slot<S>>>,
+    /// The rest of it; nothing where the number is free.
+    slots: Slots<Slot<S>>,
     free: Vec<u32>,
     lones: Lones,
     /// The latest time seen.
@@ -154,7 +155,7 @@ impl<S: Default + Clone> Table<S> {
             hash: RandomState::default(),
             index: Index::default(),
             hot: Vec::new(),
-            slots: Vec::new(),
+            slots: Slots::new(),
             free: Vec::new(),
             lones: Lones::new(),
             now: Timestamp::MIN,
@@ -200,10 +201,11 @@ impl<S: Default + Clone> Table<S> {
             None => self.insert(hash, place, arrival, leave)?,
         };
         if let (Some(slot), Some(hot)) =
-            (self.slots.get_mut(number as usize).and_then(Option::as_mut), self.hot.get_mut(number as usize))
+            (self.slots.get_mut(number), self.hot.get_mut(number as usize))
         {
             slot.flow.take(place.from, arrival);
             hot.last = slot.flow.last;
+            hot.spared = Timestamp::MIN;
             if !self.early.is_empty() {
                 self.early.retain(|&mut (key, quotes, error, sequence)| {
                     if key == place.key {
@@ -216,7 +218,7 @@ impl<S: Default + Clone> Table<S> {
         Some(SlotId(number))
     }
 
-    /// Takes in an ordinary packet of a flow whose payload nobody keeps any more (see [`Table::hush`]). `hash` is that of the key, `probably`
+    /// Takes in an ordinary packet of an armed flow (see [`Table::arm`]). `hash` is that of the key, `probably`
     /// what [`Table::guess`] said of it a few packets ago.
     #[inline(always)]
     pub fn quick(
@@ -240,19 +242,30 @@ impl<S: Default + Clone> Table<S> {
         }
         self.now = self.now.max(at.time);
         self.since_sweep += 1;
-        if hot.glances(from) && plain.has_payload() { Quick::Glance(SlotId(number)) } else { Quick::Counted }
+        if hot.shows(from) && plain.has_payload() { Quick::Show(SlotId(number)) } else { Quick::Counted }
     }
 
-    /// Says that ordinary packets of a flow are only to be counted from now on, and where `glances` their payload to be glanced at, until
+    /// Says that ordinary packets of a flow are only to be counted from now on, and where `shows` their payload to be shown, until
     /// another packet of it was taken.
     #[inline]
-    pub fn hush(&mut self, id: SlotId, glances: bool) {
-        let number = id.0 as usize;
-        if let (Some(hot), Some(slot)) =
-            (self.hot.get_mut(number), self.slots.get(number).and_then(Option::as_ref))
-        {
-            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active), glances);
+    pub fn arm(&mut self, id: SlotId, shows: bool) {
+        if let (Some(hot), Some(slot)) = (self.hot.get_mut(id.0 as usize), self.slots.get(id.0)) {
+            hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active), shows);
         }
+    }
+
+    /// Says that payload of an armed flow need not be shown any more.
+    pub fn mute(&mut self, id: SlotId) {
+        if let Some(hot) = self.hot.get_mut(id.0 as usize) {
+            hot.mute();
+        }
+    }
+
+    /// The flow in a slot with all that was counted, no longer armed, and the caller's state of it.
+    pub fn settled(&mut self, id: SlotId) -> Option<(&mut Flow, &mut S)> {
+        let slot = self.slots.get_mut(id.0)?;
+        self.hot.get_mut(id.0 as usize)?.settle(&mut slot.flow);
+        Some((&mut slot.flow, &mut slot.state))
     }
 
     /// Has in the processor's cache what tells where a packet's flow is. Returns what that probably is.
@@ -274,10 +287,10 @@ impl<S: Default + Clone> Table<S> {
         self.hot.get(number as usize).map_or(0, Hot::touch)
     }
 
-    /// The flow in a slot, and the caller's state of it.
+    /// The flow in a slot, without what was counted since it was armed, and the caller's state of it.
     #[inline]
     pub fn slot(&mut self, id: SlotId) -> Option<(&mut Flow, &mut S)> {
-        let slot = self.slots.get_mut(id.0 as usize)?.as_mut()?;
+        let slot = self.slots.get_mut(id.0)?;
         Some((&mut slot.flow, &mut slot.state))
     }
 
@@ -298,7 +311,7 @@ impl<S: Default + Clone> Table<S> {
             .find(hash, &quoted.key)
             .map(|number| if number & LONE == 0 { number } else { self.settle_down(hash, number) })
             .and_then(|number| {
-                let slot = self.slots.get_mut(number as usize)?.as_mut()?;
+                let slot = self.slots.get_mut(number)?;
                 self.hot.get_mut(number as usize)?.settle(&mut slot.flow);
                 Some(slot)
             });
@@ -335,13 +348,12 @@ impl<S: Default + Clone> Table<S> {
     /// Gives a flow a number.
     fn put(&mut self, key: Key, flow: Flow) -> u32 {
         let hot = Hot::new(key, flow.last);
-        let slot = Some(Slot { flow, state: S::default() });
+        let slot = Slot { flow, state: S::default() };
         match self.free.pop() {
             Some(number) => {
-                if let (Some(at), Some(place)) =
-                    (self.hot.get_mut(number as usize), self.slots.get_mut(number as usize))
-                {
-                    (*at, *place) = (hot, slot);
+                if let Some(at) = self.hot.get_mut(number as usize) {
+                    *at = hot;
+                    self.slots.put(number, slot);
                 }
                 number
             }
@@ -361,7 +373,7 @@ impl<S: Default + Clone> Table<S> {
         arrival: &Arrival<'_>,
         leave: &mut impl FnMut(Left<'_, S>, Leaves),
     ) {
-        let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::as_mut) else { return };
+        let Some(slot) = self.slots.get_mut(number) else { return };
         let flow = &mut slot.flow;
         if let Some(hot) = self.hot.get_mut(number as usize) {
             hot.settle(flow);

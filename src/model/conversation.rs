@@ -1,9 +1,9 @@
 //! A conversation: all flows of one (cell, client, server, transport, server port), client ports folded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{CellId, FlowRecord, Host, Outcome, PacketRef, SideRecord, Sweep, Transport};
+use super::{CellId, Counts, Few, FlowRecord, Host, Outcome, PacketRef, SideRecord, Sweep, Transport};
 
 /// What makes a conversation one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,11 +58,11 @@ pub struct Conversation {
     /// Bytes of both directions.
     pub bytes: u64,
     /// Flows by outcome.
-    pub outcomes: BTreeMap<Outcome, u64>,
+    pub outcomes: Counts<Outcome>,
     /// Every innermost protocol proved.
-    pub protocols: BTreeSet<&'static str>,
+    pub protocols: Few<&'static str>,
     /// Every layer proved.
-    pub layers: BTreeSet<&'static str>,
+    pub layers: Few<&'static str>,
     /// Names of the server.
     pub hosts: BTreeSet<String>,
     /// First packet.
@@ -89,9 +89,9 @@ impl Conversation {
             flows: 0,
             packets: 0,
             bytes: 0,
-            outcomes: BTreeMap::new(),
-            protocols: BTreeSet::new(),
-            layers: BTreeSet::new(),
+            outcomes: Counts::default(),
+            protocols: Few::default(),
+            layers: Few::default(),
             hosts: BTreeSet::new(),
             first: flow.first,
             last: flow.last,
@@ -109,9 +109,9 @@ impl Conversation {
             flows: sweep.tries,
             packets: sweep.tries,
             bytes: sweep.bytes,
-            outcomes: BTreeMap::from([(Outcome::Unanswered, sweep.tries)]),
-            protocols: BTreeSet::new(),
-            layers: BTreeSet::new(),
+            outcomes: Counts::from_iter([(Outcome::Unanswered, sweep.tries)]),
+            protocols: Few::default(),
+            layers: Few::default(),
             hosts: BTreeSet::new(),
             first: sweep.first,
             last: sweep.last,
@@ -131,7 +131,7 @@ impl Conversation {
         self.flows += 1;
         self.packets = self.packets.saturating_add(flow.packets());
         self.bytes = self.bytes.saturating_add(flow.bytes());
-        *self.outcomes.entry(flow.outcome).or_default() += 1;
+        self.outcomes.add(flow.outcome, 1);
         self.protocols.extend(flow.classification.protocol);
         self.layers.extend(flow.classification.layers.iter().copied());
         self.hosts.extend(flow.hosts.iter().cloned());

@@ -1,5 +1,7 @@
 //! What a payload said beyond its protocol's name: versions, names, functions.
 
+use compact_str::CompactString;
+
 use super::PacketRef;
 
 /// The most facts that one flow keeps; a flow that states more has its later ones counted, not kept.
@@ -21,8 +23,9 @@ pub const ICMP_CODE: &str = "icmp.code";
 pub struct Fact {
     /// `protocol.property`, one of the keys that a protocol documents.
     pub key: &'static str,
-    /// The value as text. It comes from the wire: printing it is the formats' job to make safe.
-    pub value: String,
+    /// The value as text. It comes from the wire: printing it is the formats' job to make safe. Most are a word or a number, and those
+    /// need no memory of their own.
+    pub value: CompactString,
     /// The packet that first showed it, once the pipeline has tied it to one.
     pub at: Option<PacketRef>,
 }
@@ -38,7 +41,7 @@ impl Facts {
     }
 
     /// Adds a fact unless it is known already or the bound is reached.
-    pub fn add(&mut self, key: &'static str, value: impl AsRef<str> + Into<String>) {
+    pub fn add(&mut self, key: &'static str, value: impl AsRef<str> + Into<CompactString>) {
         let told = shortened(value.as_ref());
         let room = if key.ends_with(ACCESS) { MOST_FACTS + MOST_ACCESS } else { MOST_FACTS };
         if self.0.len() >= room || self.knows(key, told) {
@@ -98,7 +101,7 @@ impl Facts {
     pub fn learn_one(
         &mut self,
         key: &'static str,
-        value: impl AsRef<str> + Into<String>,
+        value: impl AsRef<str> + Into<CompactString>,
         at: PacketRef,
     ) -> bool {
         let known = self.0.len();

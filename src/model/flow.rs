@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{CellId, Endpoint, Facts, MacAddr, PacketRef, Transport};
 
 /// One of the two ends of a flow.
@@ -98,7 +100,7 @@ pub struct Classification {
     /// The innermost protocol proved, a name of the contract.
     pub protocol: Option<&'static str>,
     /// The whole stack above the transport, outermost first.
-    pub layers: Vec<&'static str>,
+    pub layers: SmallVec<[&'static str; 2]>,
     /// What the payload said.
     pub facts: Facts,
     /// The packet that completed the proof.
@@ -114,23 +116,32 @@ pub struct Series {
     pub first: Option<PacketRef>,
     /// The last.
     pub last: Option<PacketRef>,
-    /// The longest time between two neighbours.
-    pub longest_gap: Duration,
-    /// The shortest time between two neighbours, zero where there are fewer than two.
-    pub shortest_gap: Duration,
+    /// The longest and the shortest time between two neighbours, in nanoseconds.
+    longest: u64,
+    shortest: u64,
 }
 
 impl Series {
     /// Adds one more.
     pub fn add(&mut self, at: PacketRef) {
         if let Some(last) = self.last {
-            let gap = at.time.since(last.time);
-            self.longest_gap = self.longest_gap.max(gap);
-            self.shortest_gap = if self.count == 1 { gap } else { self.shortest_gap.min(gap) };
+            let gap = u64::try_from(at.time.since(last.time).as_nanos()).unwrap_or(u64::MAX);
+            self.longest = self.longest.max(gap);
+            self.shortest = if self.count == 1 { gap } else { self.shortest.min(gap) };
         }
         self.count = self.count.saturating_add(1);
         self.first.get_or_insert(at);
         self.last = Some(at);
+    }
+
+    /// The longest time between two neighbours.
+    pub fn longest_gap(&self) -> Duration {
+        Duration::from_nanos(self.longest)
+    }
+
+    /// The shortest time between two neighbours, zero where there are fewer than two.
+    pub fn shortest_gap(&self) -> Duration {
+        Duration::from_nanos(self.shortest)
     }
 
     /// From the first to the last.

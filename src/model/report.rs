@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{CellId, Evidence, Grade, Host, Input, Mechanism, Outcome, PacketRef, Proofs};
+use super::{CellId, Counts, Evidence, Grade, Host, Input, Mechanism, Outcome, PacketRef, Proofs};
 use super::{Tally, Timestamp, Transport, Verdict};
 
 /// What a run concludes.
@@ -353,7 +353,7 @@ pub struct JudgedConversation {
     /// Last packet.
     pub last: PacketRef,
     /// Flows by outcome.
-    pub outcomes: BTreeMap<Outcome, u64>,
+    pub outcomes: Counts<Outcome>,
     /// The verdict.
     pub verdict: ConversationVerdict,
     /// The rule that covers or forbids it (`ruleset:rule`).

@@ -1,5 +1,7 @@
 //! What one flow proves to be: its payload shown to the protocols until one of them knows, or all have said no.
 
+use smallvec::SmallVec;
+
 use crate::classify;
 use crate::classify::Carrier;
 use crate::classify::End;
@@ -53,6 +55,8 @@ pub struct Judgement {
     deaf: Pair<candidates::Set>,
     /// The one that was proved.
     protocol: Option<usize>,
+    /// Whether it reads every message.
+    listens: bool,
     classification: Option<Box<Classification>>,
     client: Option<Half>,
     /// Whether nothing that was said asks for an answer.
@@ -65,6 +69,17 @@ pub struct Judgement {
     prefixes: Option<Box<Pair<Option<Prefix>>>>,
     /// DNS questions waiting for their answers.
     pub questions: Option<Box<Questions>>,
+}
+
+/// What a judgement wants of a flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Nothing.
+    Nothing,
+    /// Their payload.
+    Payload,
+    /// Every one, with or without payload: the flow's state is looked at.
+    All,
 }
 
 /// A statement, the packet that made it, and the end that sent it.
@@ -108,19 +123,20 @@ impl Judgement {
         }
     }
 
-    /// Whether judging is over, so that payload matters only to one who listens.
-    pub fn is_closed(&self) -> bool {
-        self.stage == Stage::Closed
+    /// Whether judging is over and nobody listens: what payload is left may be glanced at, and nothing else comes of it.
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Closed && !self.listens
     }
 
-    /// Whether a proved protocol reads every message.
-    pub fn listens(&self) -> bool {
-        self.protocol().is_some_and(|protocol| protocol.listens())
-    }
-
-    /// Whether every later payload is to be glanced at.
-    pub fn glances(&self) -> bool {
-        self.access.is_some()
+    /// What it wants of the packets that are to come.
+    pub fn wants(&self) -> Wants {
+        if self.is_waiting() {
+            Wants::All
+        } else if !self.is_over() || self.access.is_some() {
+            Wants::Payload
+        } else {
+            Wants::Nothing
+        }
     }
 
     /// Whether segments of either end wait for one before them.
@@ -328,7 +344,7 @@ impl Judgement {
                 let first = self.protocol.is_none();
                 self.prove(index, proof, foremost, at);
                 self.stage = if open { Stage::Open(index) } else { Stage::Closed };
-                if first && self.listens() {
+                if first && self.listens {
                     self.listen_back(carrier, fresh, heard);
                 }
             }
@@ -354,7 +370,8 @@ impl Judgement {
         let classification = self.classification.get_or_insert_default();
         classification.protocol = Some(name);
         if !adds {
-            classification.layers = if proof.layers.is_empty() { vec![name] } else { proof.layers };
+            let layers = if proof.layers.is_empty() { &[name] } else { proof.layers.as_slice() };
+            classification.layers = SmallVec::from_slice(layers);
             self.unasked = proof.unasked;
         } else {
             for layer in proof.layers {
@@ -367,6 +384,7 @@ impl Judgement {
         classification.facts.learn(proof.facts, at);
         classification.proven.get_or_insert(at);
         self.protocol = Some(index);
+        self.listens = protocol.listens();
         self.access =
             self.access.or_else(|| Some(Access { key: classify::access_fact(*protocol)?, last: "" }));
         if let Some(client) = proof.client.filter(|_| !adds || self.client.is_none()) {
@@ -415,7 +433,7 @@ impl Judgement {
     }
 
     fn listen(&self, carrier: Carrier, from: Half, at: PacketRef, message: &[u8], heard: &mut Vec<Heard>) {
-        let Some(protocol) = self.protocol().filter(|protocol| protocol.listens()) else { return };
+        let Some(protocol) = self.protocol().filter(|_| self.listens) else { return };
         let mut statements = Vec::new();
         protocol.hear(carrier, message, &mut statements);
         heard.extend(statements.into_iter().map(|statement| (at, from, statement)));

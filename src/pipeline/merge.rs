@@ -166,17 +166,25 @@ pub fn settle(record: &mut FlowRecord, learned: &BTreeSet<(CellId, Host, u16)>) 
 /// A client that named one server, and only that, over this address and port means it as well where it gets to say nothing: no lookup was seen,
 /// and its earlier connections showed the name (SNI, HTTP `Host`).
 fn remember_name(conversation: &mut Conversation) {
-    let shown: BTreeSet<String> =
-        conversation.attempts().flat_map(|flow| super::names::stated(&flow.classification.facts)).collect();
-    let Some(name) = shown.first().filter(|_| shown.len() == 1).cloned() else { return };
-    let since = conversation
-        .attempts()
-        .filter(|flow| !super::names::stated(&flow.classification.facts).is_empty())
-        .map(|flow| flow.first)
-        .min();
+    // Most conversations name nobody, which shows without a look at their flows.
+    if conversation.hosts.is_empty() || conversation.attempts().len() < 2 {
+        return;
+    }
+    let says_nothing = |flow: &FlowRecord| flow.from_client.payload_packets == 0 && flow.hosts.is_empty();
+    if !conversation.attempts().any(says_nothing) {
+        return;
+    }
+    let (mut shown, mut since) = (BTreeSet::new(), None);
+    for flow in conversation.attempts() {
+        let names = super::names::stated(&flow.classification.facts);
+        if !names.is_empty() {
+            since.get_or_insert(flow.first);
+            shown.extend(names);
+        }
+    }
+    let (Some(name), Some(since), 1) = (shown.pop_first(), since, shown.len() + 1) else { return };
     for flow in conversation.attempts_mut() {
-        let says_nothing = flow.from_client.payload_packets == 0 && flow.hosts.is_empty();
-        if says_nothing && since.is_some_and(|since| since < flow.first) {
+        if says_nothing(flow) && since < flow.first {
             flow.hosts.push(name.clone());
         }
     }
@@ -189,13 +197,16 @@ fn name(observed: &mut Observed) {
         names.add_to(flow);
     }
     for conversation in observed.conversations.values_mut() {
-        let known: Vec<String> = names
-            .before(conversation.key.cell, conversation.key.server, conversation.last)
-            .map(str::to_owned)
-            .collect();
-        conversation.hosts.extend(known);
-        for flow in conversation.attempts_mut() {
-            names.add_to(flow);
+        // All flows of a conversation have its server.
+        if names.knows(conversation.key.cell, conversation.key.server) {
+            let known: Vec<String> = names
+                .before(conversation.key.cell, conversation.key.server, conversation.last)
+                .map(str::to_owned)
+                .collect();
+            conversation.hosts.extend(known);
+            for flow in conversation.attempts_mut() {
+                names.add_to(flow);
+            }
         }
         remember_name(conversation);
     }

@@ -35,6 +35,7 @@ use crate::model::WholeFlow;
 use super::cells::CellMap;
 use super::judge::Heard;
 use super::judge::Judgement;
+use super::judge::Wants;
 use super::learnt::ANSWERED;
 use super::learnt::Learnt;
 use super::learnt::MOST_LEARNED;
@@ -227,20 +228,26 @@ impl Shard {
         match quick {
             Quick::No => self.take_at_length(ready, copy),
             Quick::Counted => {}
-            Quick::Glance(slot) => self.glance(slot, plain, at),
+            Quick::Show(slot) => self.show_plain(slot, from, plain, at),
         }
     }
 
-    /// Shows the payload of a counted packet to a protocol that tells what each of its messages does.
-    fn glance(&mut self, slot: SlotId, plain: &Plain<'_>, at: PacketRef) {
-        let Some((_, judgement)) = self.table.slot(slot) else { return };
+    /// Shows the payload of a packet that was counted quickly.
+    #[inline]
+    fn show_plain(&mut self, slot: SlotId, from: Half, plain: &Plain<'_>, at: PacketRef) {
         let (carrier, sequence, bytes, promised) = match plain.body() {
             Body::Tcp(tcp) => (Carrier::Tcp, tcp.sequence, tcp.payload, tcp.payload_length as usize),
             Body::Udp(udp) => (Carrier::Udp, 0, udp.payload, udp.payload_length as usize),
             _ => return,
         };
-        judgement
-            .glance(carrier, &Payload { at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) });
+        let payload = Payload { at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) };
+        match self.show(slot, (from, carrier), Some(&payload), at) {
+            Some(Wants::Payload) | None => {}
+            Some(Wants::Nothing) => self.table.mute(slot),
+            Some(Wants::All) => {
+                self.table.settled(slot);
+            }
+        }
     }
 
     #[inline(never)]
@@ -356,39 +363,55 @@ impl Shard {
             }
             return;
         };
-        let Some((flow, judgement)) = self.table.slot(slot) else { return };
         if arrival.copy {
             return;
         }
-        if judgement.is_closed() && !judgement.listens() {
-            let glances = judgement.glances();
-            if let Some(payload) = payload(arrival).filter(|_| glances) {
-                judgement.glance(carrier, &payload);
+        match self.show(slot, (place.from, carrier), payload(arrival).as_ref(), arrival.at) {
+            Some(wants @ (Wants::Payload | Wants::Nothing)) => {
+                self.table.arm(slot, wants == Wants::Payload);
             }
-            self.table.hush(slot, glances);
-            return;
+            Some(Wants::All) | None => {}
+        }
+    }
+
+    /// Shows a packet's payload to whoever judges its flow, and tells what that wants of later ones.
+    #[inline]
+    fn show(
+        &mut self,
+        slot: SlotId,
+        (from, carrier): (Half, Carrier),
+        payload: Option<&Payload<'_>>,
+        at: PacketRef,
+    ) -> Option<Wants> {
+        let (flow, judgement) = self.table.slot(slot)?;
+        if judgement.is_over() {
+            if let Some(payload) = payload {
+                judgement.glance(carrier, payload);
+            }
+            return Some(judgement.wants());
         }
         let before = judgement.kept();
         if judgement.is_waiting() {
-            judgement.settle(flow, carrier, arrival.at, &mut self.heard);
+            judgement.settle(flow, carrier, at, &mut self.heard);
         }
-        if let Some(payload) = payload(arrival)
-            && !payload.bytes.is_empty()
-        {
-            self.learnt.tally.copied_bytes +=
-                judgement.hear(flow, place.from, carrier, &payload, &mut self.heard);
+        if let Some(payload) = payload.filter(|payload| !payload.bytes.is_empty()) {
+            self.learnt.tally.copied_bytes += judgement.hear(flow, from, carrier, payload, &mut self.heard);
         }
-        if self.kept + judgement.kept().saturating_sub(before) > self.bounds.prefixes {
+        let kept = judgement.kept();
+        if self.kept + kept.saturating_sub(before) > self.bounds.prefixes {
             // The memory for beginnings is used up: this flow is judged by what there is.
+            let (flow, judgement) = self.table.settled(slot)?;
             judgement.finish(flow, Some(carrier), &mut self.heard);
             *self.learnt.left_out.entry("flows judged early for want of memory").or_default() += 1;
         }
+        let (flow, judgement) = self.table.slot(slot)?;
         self.kept = (self.kept + judgement.kept()).saturating_sub(before);
         if !self.heard.is_empty() {
             let mut heard = std::mem::take(&mut self.heard);
             self.learnt.state(flow, judgement, &mut heard);
             self.heard = heard;
         }
+        Some(judgement.wants())
     }
 
     fn tie(&mut self, cell: CellId, frame: &Frame<'_>, at: PacketRef) {

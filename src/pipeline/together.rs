@@ -67,27 +67,31 @@ impl Shards<'_> {
         usual: impl Fn(&J) -> Option<Packet<'p>>,
         mut otherwise: impl FnMut(&mut Self, &J),
     ) {
-        let mut ready: ArrayVec<Option<Ready<'p>>, TOGETHER> = ArrayVec::new();
-        for job in few {
-            let _ = ready.try_push(usual(job).and_then(|packet| self.ready(&packet)));
+        let mut ready: ArrayVec<Ready<'p>, TOGETHER> = ArrayVec::new();
+        let mut usual_ones = 0_u32;
+        for (bit, job) in few.iter().enumerate() {
+            if let Some(packet) = usual(job) {
+                usual_ones |= u32::from(self.ready(&packet, &mut ready)) << bit;
+            }
         }
         self.touch(&mut ready);
-        for (job, ready) in few.iter().zip(&ready) {
-            match ready {
-                Some(ready) => {
-                    if let Some(shard) = self.own.get_mut(ready.place) {
-                        shard.take_plain(ready);
-                    }
-                }
-                None => otherwise(self, job),
+        let mut next = ready.iter();
+        for (bit, job) in few.iter().enumerate() {
+            if usual_ones >> bit & 1 == 0 {
+                otherwise(self, job);
+            } else if let Some(ready) = next.next()
+                && let Some(shard) = self.own.get_mut(ready.place)
+            {
+                shard.take_plain(ready);
             }
         }
     }
 
-    /// Reads a usual packet that counts here; `None` for any other.
+    /// Reads a usual packet that counts here, and puts it where those are that are ready; `false` for any other. It is written where it stays:
+    /// a copy of it would cost more than reading it.
     #[inline(always)]
-    fn ready<'p>(&self, packet: &Packet<'p>) -> Option<Ready<'p>> {
-        let plain = decode::plain(packet)?;
+    fn ready<'p>(&self, packet: &Packet<'p>, all: &mut ArrayVec<Ready<'p>, TOGETHER>) -> bool {
+        let Some(plain) = decode::plain(packet) else { return false };
         let cell = self.cells.within(plain.vlans(), &[], packet.interface);
         let (key, from) = Key::of_plain(cell, &plain);
         let home = dispatch::home(plain.shard());
@@ -95,22 +99,22 @@ impl Shards<'_> {
         let place = match self.every {
             1 => home,
             every if home % every == self.first => home / every,
-            _ => return None,
+            _ => return false,
         };
-        let shard = self.own.get(place)?;
+        let Some(shard) = self.own.get(place) else { return false };
         let hash = shard.hash(&key);
         let trace = shard.trace(hash, from, &plain);
         let (at, original) = (packet.at, packet.original);
-        Some(Ready { at, original, plain, key, from, hash, probably: None, trace, place })
+        all.try_push(Ready { at, original, plain, key, from, hash, probably: None, trace, place }).is_ok()
     }
 
     /// Reads what will be looked for and changed: first what copies are looked for in and where each flow is, then what an ordinary packet of it changes. Of a flow that seems
     /// to be new, the same of the one that makes room for it.
     #[inline(always)]
-    fn touch(&self, ready: &mut [Option<Ready<'_>>]) {
+    fn touch(&self, ready: &mut [Ready<'_>]) {
         let mut oldest: ArrayVec<(usize, u64), TOGETHER> = ArrayVec::new();
         let mut word = 0;
-        for ready in ready.iter_mut().flatten() {
+        for ready in ready.iter_mut() {
             let Some(shard) = self.own.get(ready.place) else { continue };
             word ^= shard.touch_recent(&ready.trace);
             ready.probably = shard.guess(ready.hash);
@@ -118,7 +122,7 @@ impl Shards<'_> {
                 oldest.extend(shard.guess_oldest().map(|hash| (ready.place, hash)));
             }
         }
-        for ready in ready.iter().flatten() {
+        for ready in ready.iter() {
             if let (Some(number), Some(shard)) = (ready.probably, self.own.get(ready.place)) {
                 word ^= shard.touch(number);
             }

@@ -80,8 +80,8 @@ impl Past {
             add_words(&mut told.protocols, &before.protocols);
             add_words(&mut told.layers, &before.layers);
             add_words(&mut told.hosts, &before.hosts);
-            for (outcome, count) in &before.outcomes {
-                *told.outcomes.entry(*outcome).or_default() += count;
+            for (outcome, count) in before.outcomes.iter() {
+                told.outcomes.add(outcome, count);
             }
         }
         let gone = self.conversations.values().filter(|before| !seen.contains(before.id.as_str()));

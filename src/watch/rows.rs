@@ -1,6 +1,5 @@
 //! Reports' entries as they lie in the store: JSON, read back into the model. Evidence keeps its packets' numbers and times.
 
-use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -8,6 +7,7 @@ use serde::Serialize;
 use crate::model::Addressee;
 use crate::model::Cause;
 use crate::model::ConversationVerdict;
+use crate::model::Counts;
 use crate::model::Culprit;
 use crate::model::EtherKind;
 use crate::model::Evidence;
@@ -154,7 +154,7 @@ impl ConversationRow {
             outcomes: told
                 .outcomes
                 .iter()
-                .map(|(outcome, count)| (outcome.name().to_owned(), *count))
+                .map(|(outcome, count)| (outcome.name().to_owned(), count))
                 .collect(),
             verdict: told.verdict.name().to_owned(),
             rule: told.rule.clone(),
@@ -165,7 +165,7 @@ impl ConversationRow {
 
     /// The conversation again; `None` where this build knows a word no more.
     pub fn read(self, reader: &Reader<'_>) -> Option<JudgedConversation> {
-        let outcomes: BTreeMap<Outcome, u64> = self
+        let outcomes: Counts<Outcome> = self
             .outcomes
             .iter()
             .filter_map(|(word, count)| {

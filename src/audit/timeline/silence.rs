@@ -135,10 +135,10 @@ fn syns_unanswered(
     let conclusive = |silence: &Silence| {
         let series = &silence.series;
         // The last SYN of a longer series only shows how long the silence after the one before it was.
-        let spare = if series.count > SYNS_OF_ONE { series.longest_gap } else { Duration::ZERO };
+        let spare = if series.count > SYNS_OF_ONE { series.longest_gap() } else { Duration::ZERO };
         series.count >= SYNS_OF_ONE
             && (series.span() >= SYN_SPAN + spare || !view.end_is_near(series) && series.span() >= SYN_SPAN)
-            && series.shortest_gap >= SYN_GAP
+            && series.shortest_gap() >= SYN_GAP
             && view.is_settled(series, SYNS_OF_ONE)
     };
     let alone = silent.iter().any(|(_, silence)| conclusive(silence));
@@ -149,7 +149,7 @@ fn syns_unanswered(
                 && silence
                     .series
                     .last
-                    .is_some_and(|last| !view.ends_too_soon(last, silence.series.longest_gap))
+                    .is_some_and(|last| !view.ends_too_soon(last, silence.series.longest_gap()))
         })
         .collect();
     let (first, last) = span(silent);
@@ -198,7 +198,7 @@ fn requests_unanswered(
     view: &View,
 ) -> Result<State, String> {
     let (first, last) = span(silent);
-    let gap = silent.iter().map(|(_, silence)| silence.series.longest_gap).max().unwrap_or_default();
+    let gap = silent.iter().map(|(_, silence)| silence.series.longest_gap()).max().unwrap_or_default();
     if total < REQUESTS {
         return Err(format!(
             "{total} unanswered request{} is too little to tell ({REQUESTS} are needed)",

@@ -19,7 +19,7 @@ impl View {
 
     /// Whether the capture ends too soon after the last of a series for the silence after it to count.
     pub fn end_is_near(&self, series: &Series) -> bool {
-        series.last.is_none_or(|last| self.ends_too_soon(last, series.longest_gap))
+        series.last.is_none_or(|last| self.ends_too_soon(last, series.longest_gap()))
     }
 
     /// Whether the recording of a packet ends too soon after it for silence to count: closer than the longest gap, and than a second.

@@ -52,7 +52,7 @@ impl Tried {
         let time = |at: Option<crate::model::PacketRef>| at.unwrap_or_default().time;
         Self {
             between: (time(series.first), time(series.last)),
-            longest_gap: series.longest_gap,
+            longest_gap: series.longest_gap(),
             repeats_until_answered: transport == Transport::Tcp,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::flow::live::Flow;
 use crate::flow::lone::Lone;
 use crate::flow::lone::Lones;
+use crate::flow::slots::Slots;
 use crate::model::PacketRef;
 use crate::model::Timestamp;
 
@@ -63,8 +64,8 @@ impl<S: Default> Left<'_, S> {
 impl<S: Default + Clone> Table<S> {
     /// Shows every flow alive, as if it left now: where whoever sees them has not room for all, the latest first, and single SYNs last.
     pub fn each(&self, latest_first: bool, see: &mut impl FnMut(Left<'_, S>)) {
-        let alive = self.hot.iter().zip(&self.slots);
-        let mut alive: Vec<_> = alive.filter_map(|(hot, slot)| Some((hot, slot.as_ref()?))).collect();
+        let alive = self.hot.iter().zip(self.slots.iter());
+        let mut alive: Vec<_> = alive.filter_map(|(hot, slot)| Some((hot, slot?))).collect();
         if latest_first {
             alive.sort_unstable_by_key(|(hot, _)| std::cmp::Reverse(hot.last));
         }
@@ -78,13 +79,10 @@ impl<S: Default + Clone> Table<S> {
 
     /// Gives back the room of a fuller moment: places at the end that no flow has.
     pub fn trim(&mut self) {
-        while self.slots.last().is_some_and(Option::is_none) {
-            self.slots.pop();
-            self.hot.pop();
-        }
+        self.slots.trim();
         let left = self.slots.len();
+        self.hot.truncate(left);
         self.free.retain(|&number| (number as usize) < left);
-        self.slots.shrink_to(2 * left);
         self.hot.shrink_to(2 * left);
         self.free.shrink_to(2 * self.free.len());
         self.lones.trim();
@@ -103,7 +101,7 @@ impl<S: Default + Clone> Table<S> {
         self.index.clear();
         self.free.clear();
         let hot = std::mem::take(&mut self.hot);
-        for (slot, mut hot) in std::mem::take(&mut self.slots).into_iter().zip(hot) {
+        for (slot, mut hot) in std::mem::replace(&mut self.slots, Slots::new()).into_iter().zip(hot) {
             if let Some(Slot { mut flow, state }) = slot {
                 hot.settle(&mut flow);
                 leave(Left::Whole(flow, state), Leaves::Ended);
@@ -127,9 +125,7 @@ impl<S: Default + Clone> Table<S> {
             .iter()
             .zip(&self.hot)
             .zip(0..)
-            .filter_map(|((slot, hot), number)| {
-                slot.as_ref().map(|slot| (slot.flow.is_answered(), hot.last, number))
-            })
+            .filter_map(|((slot, hot), number)| Some((slot?.flow.is_answered(), hot.last, number)))
             .collect();
         let count = (order.len() / 16).max(1);
         if count < order.len() {
@@ -143,7 +139,7 @@ impl<S: Default + Clone> Table<S> {
     }
 
     pub(super) fn remove(&mut self, number: u32, why: Leaves, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
-        let taken = self.slots.get_mut(number as usize).and_then(Option::take);
+        let taken = self.slots.take(number);
         if let (Some(Slot { mut flow, state }), Some(hot)) = (taken, self.hot.get_mut(number as usize)) {
             hot.settle(&mut flow);
             let key = hot.key;
@@ -184,16 +180,18 @@ impl<S: Default + Clone> Table<S> {
         self.since_sweep = 0;
         let limits = self.limits;
         for number in 0..self.slots.len() as u32 {
-            // Most are told by the line that times are in.
-            let Some(silence) = self.hot.get(number as usize).map(|hot| self.now.since(hot.last.time)) else {
-                continue;
-            };
-            if silence <= self.least_patience + SWEEP {
+            // Most are told by the lines that times are in.
+            let Some(hot) = self.hot.get_mut(number as usize) else { continue };
+            let silence = self.now.since(hot.last.time);
+            if silence <= self.least_patience + SWEEP || self.now < hot.spared {
                 continue;
             }
-            let slot = self.slots.get(number as usize).and_then(Option::as_ref);
-            if slot.is_some_and(|slot| silence > slot.flow.patience(&limits) + SWEEP) {
+            let Some(slot) = self.slots.get(number) else { continue };
+            let patience = slot.flow.patience(&limits) + SWEEP;
+            if silence > patience {
                 self.remove(number, Leaves::Ended, leave);
+            } else {
+                hot.spared = hot.last.time.plus(patience);
             }
         }
         // A lone SYN is a connection that was never answered.

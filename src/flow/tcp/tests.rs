@@ -263,7 +263,7 @@ fn data_in_vain_is_a_series() {
     assert_eq!(cut.outcome, Outcome::Cut);
     let series = cut.from_client.unacknowledged;
     assert_eq!((series.count, series.first.unwrap().number(), series.last.unwrap().number()), (4, 4, 7));
-    assert_eq!((series.shortest_gap.as_millis(), series.longest_gap.as_millis()), (200, 800));
+    assert_eq!((series.shortest_gap().as_millis(), series.longest_gap().as_millis()), (200, 800));
     assert_eq!((cut.from_client.retransmissions, cut.from_client.payload_bytes), (3, 200));
     // A window of segments of which only the first is repeated.
     let window = one(&format!(
@@ -291,7 +291,7 @@ fn data_in_vain_is_a_series() {
 fn a_series_of_syns_keeps_its_gaps() {
     let flow = one("0 c S 100 0 0\n 1000 c S 100 0 0\n 3000 c S 100 0 0");
     let syn = flow.from_client.syn;
-    assert_eq!((syn.count, syn.shortest_gap.as_millis(), syn.longest_gap.as_millis()), (3, 1000, 2000));
+    assert_eq!((syn.count, syn.shortest_gap().as_millis(), syn.longest_gap().as_millis()), (3, 1000, 2000));
     let back = one("0 c S 100 0 0\n 1 s SA 900 101 0\n 1000 s SA 900 101 0\n 3000 s SA 900 101 0");
     assert_eq!((back.from_server.syn.count, back.from_client.first_ack), (3, None));
     assert_eq!(back.side(Role::Server).syn.span().as_millis(), 2999);

@@ -157,7 +157,7 @@ fn together(known: &[&JudgedConversation]) -> Vec<String> {
             let mut outcomes = BTreeMap::<&str, u64>::new();
             for told in &talks {
                 ports.entry(told.transport.to_string()).or_default().extend(told.port);
-                for (outcome, flows) in &told.outcomes {
+                for (outcome, flows) in told.outcomes.iter() {
                     *outcomes.entry(outcome.name()).or_default() += flows;
                 }
             }
@@ -194,7 +194,7 @@ pub fn conversation(told: &JudgedConversation) -> String {
     let outcomes: Vec<_> = told
         .outcomes
         .iter()
-        .map(|(outcome, &flows)| format!("{} {}", number(flows), outcome.name()))
+        .map(|(outcome, flows)| format!("{} {}", number(flows), outcome.name()))
         .collect();
     format!(
         "{} → {}{hosts}{cell} {}{port} {protocols}, {}, {} ({})",
