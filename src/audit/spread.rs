@@ -36,16 +36,13 @@ pub fn spread<T: Sync, R: Send>(
     })
 }
 
-/// Does two things of so many items, at the same time where that is worth a thread and there is one.
-pub fn both<A, B: Send>(
-    items: usize,
-    workers: Option<NonZeroUsize>,
-    one: impl FnOnce() -> A,
-    other: impl FnOnce() -> B + Send,
-) -> (A, B) {
-    if items < WORTH_A_THREAD || workers.is_none_or(|workers| workers.get() < 2) {
-        return (one(), other());
-    }
+/// Whether something that is done with so many items is worth a thread of its own, and there is one.
+pub fn is_worth_a_thread(items: usize, workers: Option<NonZeroUsize>) -> bool {
+    items >= WORTH_A_THREAD && workers.is_some_and(|workers| workers.get() > 1)
+}
+
+/// Does two things at the same time.
+pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
     thread::scope(|scope| {
         let other = scope.spawn(other);
         (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))

@@ -405,7 +405,7 @@ mod tests {
                 outcomes: BTreeMap::from([(Outcome::Established, 1)]),
                 verdict: ConversationVerdict::Unexpected,
                 rule: None,
-                reason: "no rule covers it".to_owned(),
+                reason: "no rule covers it".into(),
                 evidence: Proofs::new(at, "its first packet"),
             },
             key: ConversationKey {

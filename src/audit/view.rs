@@ -1,10 +1,10 @@
 //! What this mirror could have seen: visibility of answers, loss, baselines of resets, and the guards at both ends.
 
-mod few;
 mod guards;
 mod holders;
 mod loss;
 mod marks;
+mod pairs;
 mod recordings;
 mod round_trips;
 mod sight;
@@ -34,6 +34,7 @@ use crate::model::Timestamp;
 use crate::model::Transport;
 
 use super::spread::both;
+use super::spread::is_worth_a_thread;
 
 use holders::Holders;
 use loss::Losses;
@@ -159,18 +160,18 @@ type Asking = (CellId, IpAddr, Option<u16>, Option<u16>);
 impl View {
     /// Reads the vantage out of everything observed, on two threads where so many may work on so much.
     pub fn of(observed: &Observed, workers: Option<NonZeroUsize>) -> Self {
-        let (mut view, received) = both(
-            observed.conversations.len(),
-            workers,
-            || Self::but_received(observed),
-            || Received::of(observed),
-        );
-        view.received = received;
+        let mut view = if is_worth_a_thread(observed.conversations.len(), workers) {
+            let (view, received) = both(|| Self::learnt(observed, false), || Received::of(observed));
+            Self { received, ..view }
+        } else {
+            Self::learnt(observed, true)
+        };
+        view.received.seal();
         view
     }
 
-    /// All of it but what was sent to whom.
-    fn but_received(observed: &Observed) -> Self {
+    /// All of it, or all but what was sent to whom.
+    fn learnt(observed: &Observed, with_received: bool) -> Self {
         let mut view = Self {
             recordings: Recordings::of(observed),
             losses: Losses::of(&observed.vantage),
@@ -206,6 +207,9 @@ impl View {
         for conversation in observed.conversations.values() {
             for flow in conversation.attempts() {
                 view.learn(flow);
+                if with_received {
+                    view.received.learn(flow);
+                }
             }
             let answers = conversation
                 .attempts()

@@ -171,7 +171,9 @@ fn conclude(
                 let said = message.statement();
                 facts.add(code, code_name(said.code));
                 said.aliases.into_iter().for_each(|alias| facts.add("dns.answer", alias));
-                said.addresses.iter().for_each(|address| facts.add("dns.answer", address.to_compact_string()));
+                said.addresses
+                    .iter()
+                    .for_each(|address| facts.add("dns.answer", address.to_compact_string()));
             }
         }
     }

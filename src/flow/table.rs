@@ -200,9 +200,7 @@ impl<S: Default + Clone> Table<S> {
             }
             None => self.insert(hash, place, arrival, leave)?,
         };
-        if let (Some(slot), Some(hot)) =
-            (self.slots.get_mut(number), self.hot.get_mut(number as usize))
-        {
+        if let (Some(slot), Some(hot)) = (self.slots.get_mut(number), self.hot.get_mut(number as usize)) {
             slot.flow.take(place.from, arrival);
             hot.last = slot.flow.last;
             hot.spared = Timestamp::MIN;

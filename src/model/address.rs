@@ -138,6 +138,7 @@ const fn dot(place: u32) -> u32 {
 }
 
 /// Each octet's digits and a dot, the first in the lowest byte.
+#[expect(clippy::indexing_slicing, reason = "worked out by the compiler, which would not go on")]
 const OCTETS: [u32; 256] = {
     let mut all = [0; 256];
     let mut octet = 0;

@@ -1,6 +1,5 @@
 //! Reports' entries as they lie in the store: JSON, read back into the model. Evidence keeps its packets' numbers and times.
 
-
 use serde::Deserialize;
 use serde::Serialize;
 

@@ -109,8 +109,9 @@ impl Context<'_> {
                 format!("answers what was asked of {asked}: the same server under another address"),
             );
         }
-        let nameless: Option<Vec<&str>> = matched.iter().map(|one| self.name_is_hidden(&one.flow)).collect();
-        if let Some(why) = nameless.as_ref().and_then(|reasons| reasons.first())
+        let mut nameless = matched.iter().map(|one| self.name_is_hidden(&one.flow));
+        if let Some(why) = nameless.next().flatten()
+            && nameless.all(|why| why.is_some())
             && matched.iter().any(|one| self.could_be_named(one))
         {
             return Ruling::new(

@@ -19,7 +19,7 @@ use crate::model::Transport;
 
 use super::Known;
 use super::View;
-use super::few::Few;
+use super::pairs::Pairs;
 use super::segment;
 use super::spans::Spans;
 
@@ -85,7 +85,7 @@ pub const AROUND: Duration = Duration::from_secs(60);
 pub(super) struct Leaving {
     pub(super) spans: Spans,
     /// The ports it sends them from, and the neighbours it hands them to: several of either are several ways out.
-    pub(super) ways: Few<(MacAddr, Option<MacAddr>), ()>,
+    pub(super) ways: Pairs<(MacAddr, Option<MacAddr>), ()>,
 }
 
 /// What was heard sending to each host, and when: first the host, then who sent.
@@ -101,12 +101,7 @@ pub(super) struct Received {
 impl Received {
     /// Takes in what somebody sent to a host in a stretch of time. Routers speak ICMP for themselves: seeing that shows nothing of what they
     /// forward, so that it counts for its sender alone.
-    pub(super) fn add(
-        &mut self,
-        (cell, host): (CellId, IpAddr),
-        sender: Sender,
-        span: (Timestamp, Timestamp),
-    ) {
+    fn add(&mut self, (cell, host): (CellId, IpAddr), sender: Sender, span: (Timestamp, Timestamp)) {
         let Sender { ip, mac, forwarded } = sender;
         let (since, until) = span;
         let host = Host::Ip(host);
@@ -140,7 +135,7 @@ impl Received {
     }
 
     /// Takes in both sides of a flow.
-    fn learn(&mut self, flow: &FlowRecord) {
+    pub(super) fn learn(&mut self, flow: &FlowRecord) {
         let forwarded = is_forwarded(flow);
         for role in [Role::Client, Role::Server] {
             let Some((sender, receiver)) = heard_ends(flow, role) else { continue };
@@ -155,11 +150,11 @@ impl Received {
         let mut received = Self::default();
         let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
         flows.for_each(|flow| received.learn(flow));
-        received.seal();
         received
     }
 
-    fn seal(&mut self) {
+    /// Puts it in order: then it may be asked.
+    pub(super) fn seal(&mut self) {
         self.hosts.values_mut().chain(self.segments.values_mut()).for_each(Spans::seal);
     }
 }

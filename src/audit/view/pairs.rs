@@ -6,15 +6,15 @@ use smallvec::SmallVec;
 
 /// Pairs in the order of their keys, each key once.
 #[derive(Clone, Debug)]
-pub struct Few<K, V>(SmallVec<[(K, V); 1]>);
+pub struct Pairs<K, V>(SmallVec<[(K, V); 1]>);
 
-impl<K, V> Default for Few<K, V> {
+impl<K, V> Default for Pairs<K, V> {
     fn default() -> Self {
         Self(SmallVec::new())
     }
 }
 
-impl<K: Ord, V: Default> Few<K, V> {
+impl<K: Ord, V: Default> Pairs<K, V> {
     /// Changes what stands under a key, which is put there where it is not.
     pub fn change<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q, how: impl FnOnce(&mut V))
     where
@@ -38,7 +38,7 @@ impl<K: Ord, V: Default> Few<K, V> {
     }
 }
 
-impl<K: Ord, V> Few<K, V> {
+impl<K: Ord, V> Pairs<K, V> {
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,
@@ -94,12 +94,12 @@ mod tests {
 
     #[test]
     fn keys_stand_in_order_each_once() {
-        let mut few: Few<Vec<u16>, u32> = Few::default();
+        let mut pairs: Pairs<Vec<u16>, u32> = Pairs::default();
         for key in [&[7][..], &[], &[7], &[2, 3]] {
-            few.change(key, |times| *times += 1);
+            pairs.change(key, |times| *times += 1);
         }
-        let all: Vec<_> = few.iter().map(|(key, times)| (key.as_slice(), *times)).collect();
+        let all: Vec<_> = pairs.iter().map(|(key, times)| (key.as_slice(), *times)).collect();
         assert_eq!(all, [(&[][..], 1), (&[2, 3][..], 1), (&[7][..], 2)]);
-        assert!(few.contains_key(&[2, 3][..]) && few.get(&[3][..]).is_none() && few.len() == 3);
+        assert!(pairs.contains_key(&[2, 3][..]) && pairs.get(&[3][..]).is_none() && pairs.len() == 3);
     }
 }
