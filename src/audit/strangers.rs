@@ -374,6 +374,7 @@ mod tests {
     use super::*;
     use crate::model::CellId;
     use crate::model::ConversationKey;
+    use crate::model::Counts;
     use crate::model::Host;
     use crate::model::InputId;
     use crate::model::JudgedConversation;
@@ -402,7 +403,7 @@ mod tests {
                 bytes: 200,
                 first: at,
                 last: at,
-                outcomes: BTreeMap::from([(Outcome::Established, 1)]),
+                outcomes: Counts::from_iter([(Outcome::Established, 1)]),
                 verdict: ConversationVerdict::Unexpected,
                 rule: None,
                 reason: "no rule covers it".into(),

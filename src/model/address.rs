@@ -208,7 +208,7 @@ mod tests {
             proptest::prop_assert_eq!(format!("{host:>20}"), format!("{ip:>20}"));
             proptest::prop_assert_eq!(Host::Ip(six.into()).to_string(), six.to_string());
             for host in [host, Host::Ip(six.into()), Host::Mac(MacAddr([0xff; 6]))] {
-                proptest::prop_assert_eq!(host.text().as_str(), host.to_string());
+                proptest::prop_assert_eq!(host.text().to_string(), host.to_string());
             }
         }
 

@@ -108,7 +108,7 @@ fn flows() -> Vec<FlowRecord> {
         Outcome::Established,
     );
     amqp.classification.protocol = Some("tls");
-    amqp.classification.layers = vec!["tls"];
+    amqp.classification.layers = ["tls"].into_iter().collect();
     amqp.classification.facts.add("tls.version", "1.3");
     amqp.classification.facts.add("tls.sni", "sm.plant.example");
     amqp.hosts = vec!["sm.plant.example".into()];
@@ -132,7 +132,7 @@ fn flows() -> Vec<FlowRecord> {
     let mac = |last| Endpoint { host: Host::Mac(MacAddr([0, 0x1b, 0x1b, 1, 2, last])), port: None };
     let mut dcp = flow(Transport::Ethernet(EtherKind::Type(0x8892)), mac(3), mac(4), Outcome::Observed);
     dcp.classification.protocol = Some("profinet-dcp");
-    dcp.classification.layers = vec!["profinet-dcp"];
+    dcp.classification.layers = ["profinet-dcp"].into_iter().collect();
 
     let igmp = flow(Transport::Ip(2), end("10.1.2.10", None), end("224.0.0.22", None), Outcome::Observed);
     vec![amqp, hostile, ping, dcp, igmp]
@@ -283,7 +283,7 @@ fn conversation(
         bytes: 8_400,
         first: at(200, 20_000),
         last: at(320, 29_000),
-        outcomes: BTreeMap::from([(Outcome::Established, 3)]),
+        outcomes: Counts::from_iter([(Outcome::Established, 3)]),
         verdict,
         rule: None,
         reason: "no rule has 10.1.50.9 as a source".into(),
@@ -418,10 +418,10 @@ pub fn hostile_report() -> Report {
     for told in &mut report.conversations {
         told.hosts.push("h\u{1b}[2J".into());
         told.rule = Some("r\u{7f}".into());
-        [&mut told.client, &mut told.server, &mut told.reason].into_iter().for_each(poison);
+        [&mut told.client, &mut told.server, told.reason.to_mut()].into_iter().for_each(poison);
         told.evidence = told.evidence.map(|piece| {
             let mut piece = piece.clone();
-            poison(&mut piece.note);
+            poison(piece.note.to_mut());
             piece
         });
     }
@@ -429,7 +429,7 @@ pub fn hostile_report() -> Report {
         [&mut told.title, &mut told.detail, &mut told.advice].into_iter().for_each(poison);
         told.evidence = told.evidence.map(|piece| {
             let mut piece = piece.clone();
-            poison(&mut piece.note);
+            poison(piece.note.to_mut());
             piece
         });
     }

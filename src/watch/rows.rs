@@ -322,7 +322,7 @@ impl RequirementRow {
             need: self.need,
             cadence: self.cadence,
             verdict,
-            reason: self.reason.into(),
+            reason: self.reason,
             flows: self.flows,
             first: self.first.map(|at| reader.at(at)),
             last: self.last.map(|at| reader.at(at)),
