@@ -5,12 +5,16 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::time::Duration;
 
+use criterion::BenchmarkGroup;
 use criterion::BenchmarkId;
 use criterion::Criterion;
+use criterion::SamplingMode;
 use criterion::Throughput;
 use criterion::criterion_group;
 use criterion::criterion_main;
+use criterion::measurement::WallTime;
 use spanaudit::audit;
 use spanaudit::capture::CaptureError;
 use spanaudit::capture::Source;
@@ -144,9 +148,18 @@ fn with_own_rules(count: u32) -> Site {
     site
 }
 
+/// As many runs as tell something: one takes up to seconds, and all of them are to be done in minutes.
+fn short<'g, 'c>(group: &'g mut BenchmarkGroup<'c, WallTime>) -> &'g mut BenchmarkGroup<'c, WallTime> {
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(2))
+}
+
 fn matching(c: &mut Criterion) {
     let mut group = c.benchmark_group("matching and judging");
-    group.sample_size(10).throughput(Throughput::Elements(u64::from(CONVERSATIONS)));
+    short(&mut group).throughput(Throughput::Elements(u64::from(CONVERSATIONS)));
     let observed = observed();
     for count in RULES {
         for (name, site) in
@@ -172,7 +185,7 @@ fn matching(c: &mut Criterion) {
 
 fn ending(c: &mut Criterion) {
     let mut group = c.benchmark_group("flows ended and merged");
-    group.sample_size(10).throughput(Throughput::Elements(u64::from(CONVERSATIONS)));
+    short(&mut group).throughput(Throughput::Elements(u64::from(CONVERSATIONS)));
     let mut live = Live::new(&pipeline::Options::default(), pipeline::Retention::default());
     let mut source = source();
     while source.advance().unwrap() {
@@ -186,7 +199,7 @@ fn ending(c: &mut Criterion) {
 
 fn writing(c: &mut Criterion) {
     let mut group = c.benchmark_group("report");
-    group.sample_size(10);
+    short(&mut group);
     let report = audit::of(&observed(), &site(), audit::Options::default());
     for format in FORMATS {
         let mut page = Vec::new();

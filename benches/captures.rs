@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use criterion::BenchmarkId;
 use criterion::Criterion;
+use criterion::SamplingMode;
 use criterion::Throughput;
 use criterion::criterion_group;
 use criterion::criterion_main;
@@ -29,7 +30,11 @@ fn whole(c: &mut Criterion) {
         println!("captures: passed over, since SPANAUDIT_CAPTURES names no recordings");
     }
     let mut group = c.benchmark_group("captures");
-    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(2));
     for capture in captures {
         if !capture.is_file() {
             println!("captures: {} passed over, there is no such file", capture.display());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::model::CellId;
 use crate::model::FlowRecord;
@@ -373,17 +374,19 @@ pub fn translations(nat: &[Nat], ip: IpAddr) -> impl Iterator<Item = IpAddr> {
 }
 
 /// Every address that sent or was sent to.
-fn addresses_present(observed: &Observed) -> BTreeSet<(IpAddr, CellId)> {
-    observed
+fn addresses_present(observed: &Observed) -> Vec<(IpAddr, CellId)> {
+    let all = observed
         .conversations
         .keys()
         .flat_map(|key| [(key.client, key.cell), (key.server, key.cell)])
         .chain(observed.vantage.heard.keys().map(|&(cell, host)| (host, cell)))
-        .filter(|(host, _)| !host.is_group())
-        .filter_map(|(host, cell)| Some((host.ip()?, cell)))
-        // Nobody's: who has no address yet, and the many that a sweep is to.
-        .filter(|(ip, _)| !ip.is_unspecified())
-        .collect()
+        // A group is nobody, and nobody's are the addresses of who has none yet and of the many that a sweep is to.
+        .filter(|(host, _)| !host.is_group() && host.ip().is_some_and(|ip| !ip.is_unspecified()));
+    // Hosts are many times as often an end of a conversation as they are many.
+    let once: HashSet<(Host, CellId), RandomState> = all.collect();
+    let mut present: Vec<_> = once.into_iter().filter_map(|(host, cell)| Some((host.ip()?, cell))).collect();
+    present.sort_unstable();
+    present
 }
 
 /// The players that one binding of the site file stands for.
@@ -392,7 +395,7 @@ fn bind(
     site: &Site,
     observed: &Observed,
     names: &Names,
-    present: &BTreeSet<(IpAddr, CellId)>,
+    present: &[(IpAddr, CellId)],
 ) -> Vec<Party> {
     match binding {
         Binding::Address { ip, cell } => {
@@ -409,8 +412,11 @@ fn bind(
         }
         Binding::Prefix { net, cell } => {
             let wanted = cell_id(site, cell.as_deref());
-            let mut bound: Vec<IpAddr> = present
-                .range((net.network(), CellId(0))..=(net.broadcast(), CellId(u16::MAX)))
+            let from = present.partition_point(|(ip, _)| *ip < net.network());
+            let inside = present.get(from..).unwrap_or_default();
+            let mut bound: Vec<IpAddr> = inside
+                .iter()
+                .take_while(|(ip, _)| *ip <= net.broadcast())
                 .filter(|(_, seen)| wanted.is_none_or(|wanted| wanted == *seen))
                 .map(|(ip, _)| *ip)
                 .collect();
@@ -418,7 +424,7 @@ fn bind(
             bound
                 .into_iter()
                 .map(|ip| Party {
-                    label: ip.to_string(),
+                    label: Host::Ip(ip).text().as_str().to_owned(),
                     members: vec![Member::Address(ip, wanted)],
                     unpinned: false,
                     other: Vec::new(),

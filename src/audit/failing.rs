@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::Finding;
 use crate::model::FindingKind;
@@ -27,7 +28,7 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
     let told: BTreeSet<ConversationKey> =
         bound.iter().flat_map(|one| one.conversations.iter().copied()).collect();
     let mut findings: Vec<(Host, Finding)> = Vec::new();
-    for (key, flows) in ground.matched {
+    for (Conversation { key, .. }, flows) in ground.matched {
         let judged_here = matches!(key.transport, Transport::Tcp | Transport::Udp) && !key.server.is_group();
         if told.contains(key) || !judged_here {
             continue;

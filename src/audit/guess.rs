@@ -126,7 +126,7 @@ fn votes<'a>(ruleset: &'a Ruleset, observed: &Observed) -> Vec<Vote<'a>> {
                 if let [role] = roles.as_slice()
                     && !(named && machine == server)
                 {
-                    let evidence = Evidence { at: conversation.first, note: note.clone() };
+                    let evidence = Evidence { at: conversation.first, note: note.clone().into() };
                     votes.push(Vote { machine, role, rule: &rule.id, other, telling, evidence });
                 }
             }
@@ -239,7 +239,7 @@ fn features(site: &Site, observed: &Observed) -> Vec<(String, String, Evidence)>
                     for feature in &rule.when {
                         found.entry((ruleset.id.clone(), feature.clone())).or_insert_with(|| Evidence {
                             at: conversation.first,
-                            note: format!("fits '{}'", rule.cite),
+                            note: format!("fits '{}'", rule.cite).into(),
                         });
                     }
                 }
@@ -294,7 +294,7 @@ fn speaks(rule: &Rule, conversation: &Conversation) -> bool {
 pub fn calls_nothing_unexpected(mut judged: Vec<Judged>) -> Vec<Judged> {
     for one in judged.iter_mut().filter(|one| one.told.verdict == ConversationVerdict::Unexpected) {
         one.told.verdict = ConversationVerdict::OutOfScope;
-        one.told.reason = format!("not judged, since the roles are guessed ({})", one.told.reason);
+        one.told.reason = format!("not judged, since the roles are guessed ({})", one.told.reason).into();
     }
     judged
 }

@@ -2,21 +2,24 @@
 
 use sha1::Digest;
 use sha1::Sha1;
+use smallvec::SmallVec;
 
 /// Hex digits of an id: 40 bits, enough that a million ids of one site rarely meet.
 const DIGITS: usize = 10;
 
 /// A short hash of the parts, in their order.
 pub fn short(parts: &[&str]) -> String {
-    let mut hash = Sha1::new();
+    let mut told: SmallVec<[u8; 128]> = SmallVec::new();
     for part in parts {
-        hash.update(part.as_bytes());
+        told.extend_from_slice(part.as_bytes());
         // A separator that no part contains, so that ("ab", "c") and ("a", "bc") differ.
-        hash.update([0]);
+        told.push(0);
     }
-    let hash = hash.finalize();
-    let halves = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' - 10 + half });
     let mut id = String::with_capacity(DIGITS);
-    id.extend(halves.take(DIGITS).filter_map(|half| char::from_digit(u32::from(half), 16)));
+    for byte in Sha1::digest(&told).into_iter().take(DIGITS / 2) {
+        id.push(digit(byte >> 4));
+        id.push(digit(byte & 15));
+    }
     id
 }

@@ -4,11 +4,16 @@ mod housekeeping;
 mod stranger;
 mod uncovered;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::model::CellId;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
@@ -16,6 +21,7 @@ use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::JudgedConversation;
 use crate::model::Outcome;
+use crate::model::PacketRef;
 use crate::model::Proofs;
 use crate::model::Sweep;
 use crate::model::Timestamp;
@@ -24,6 +30,7 @@ use crate::rules::Waiver;
 
 use super::condition;
 use super::id;
+use super::lookup;
 use super::matching::Matched;
 use super::names;
 use super::own_rules::OwnRules;
@@ -49,11 +56,7 @@ pub struct Judged {
 }
 
 /// Judges every conversation.
-pub fn all(
-    ground: Ground<'_>,
-    conversations: &[&Conversation],
-    workers: Option<NonZeroUsize>,
-) -> Vec<Judged> {
+pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
     let asked = questions(ground);
     let now = ground.observed.vantage.last.unwrap_or(Timestamp::MIN);
     let valid = |waiver: &&Waiver| waiver.until.is_none_or(|until| now <= until);
@@ -62,21 +65,21 @@ pub fn all(
     let context = Context {
         ground,
         asked,
+        resolving: resolving(ground),
         allowed: OwnRules::of(&ground.site.allow),
         forbidden: OwnRules::of(&ground.site.forbid),
         waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
         waivers,
     };
-    spread(conversations, workers, |conversation| {
-        let matched = ground.matched.get(&conversation.key).map_or(&[][..], Vec::as_slice);
-        context.judge(conversation, matched)
-    })
+    spread(ground.matched, workers, |(conversation, matched)| context.judge(conversation, matched))
 }
 
 struct Context<'a> {
     ground: Ground<'a>,
     /// Names asked for, by client and name server.
     asked: BTreeMap<(Host, Host), BTreeSet<&'a str>>,
+    /// What the lookups of each client show.
+    resolving: HashMap<(CellId, Host), Resolving, RandomState>,
     allowed: OwnRules<'a>,
     forbidden: OwnRules<'a>,
     /// The waivers that have not expired and say what they match, and that.
@@ -88,12 +91,21 @@ struct Context<'a> {
 struct Ruling {
     verdict: ConversationVerdict,
     rule: Option<String>,
-    reason: String,
+    reason: Cow<'static, str>,
     feature: Option<String>,
 }
 
+/// What the lookups of one client show, whomever it asks.
+#[derive(Default)]
+struct Resolving {
+    /// Whether any was answered.
+    answered: bool,
+    /// The first answer about a documented name whose addresses are cut off.
+    cut: Option<PacketRef>,
+}
+
 impl Ruling {
-    fn new(verdict: ConversationVerdict, rule: Option<String>, reason: impl Into<String>) -> Self {
+    fn new(verdict: ConversationVerdict, rule: Option<String>, reason: impl Into<Cow<'static, str>>) -> Self {
         Self { verdict, rule, reason: reason.into(), feature: None }
     }
 }
@@ -127,9 +139,9 @@ impl<'a> Context<'a> {
                 .any(|flow| flow.from_client.payload_packets + flow.from_server.payload_packets > 0);
         Judged {
             spoke,
-            told: self.tell(conversation, key, matched, &ruling),
+            feature: ruling.feature.take(),
+            told: self.tell(conversation, key, matched, ruling),
             key: conversation.key,
-            feature: ruling.feature,
             answered,
             attempts: conversation.sweep.as_ref().map_or(1, |sweep| sweep.tries),
         }
@@ -140,19 +152,19 @@ impl<'a> Context<'a> {
         conversation: &Conversation,
         key: ConversationKey,
         matched: &[Matched<'_>],
-        ruling: &Ruling,
+        ruling: Ruling,
     ) -> JudgedConversation {
         let cell = self.cell_name(key);
         let name = |host: Host| {
             if conversation.sweep.is_some() && host == Sweep::MANY {
                 "any".to_owned()
             } else {
-                host.to_string()
+                host.text().as_str().to_owned()
             }
         };
         let (client, server) = (name(key.client), name(key.server));
         let port = key.port.map_or_else(String::new, |port| port.to_string());
-        let transport = key.transport.to_string();
+        let transport = key.transport.text();
         let mut evidence = Proofs::new(conversation.first, "its first packet");
         let proven = matched
             .iter()
@@ -177,8 +189,8 @@ impl<'a> Context<'a> {
             last: conversation.last,
             outcomes: conversation.outcomes.clone(),
             verdict: ruling.verdict,
-            rule: ruling.rule.clone(),
-            reason: ruling.reason.clone(),
+            rule: ruling.rule,
+            reason: ruling.reason,
             evidence,
         }
     }
@@ -234,19 +246,24 @@ impl<'a> Context<'a> {
         }
         let accepted = matched.iter().find_map(|one| catalogue.get(*one.accepting.first()?));
         // An address that has a documented name may have others, and a flow that shows its own is that name's.
-        let stranger = matched.iter().find_map(|one| {
-            let covered =
-                !one.accepting.is_empty() || one.violating.is_some() || !one.switched_off.is_empty();
-            names::shown(&one.flow).first().filter(|_| !covered).map(|name| (*name).to_owned())
-        });
-        if let (Some(entry), Some(name)) = (accepted, stranger) {
+        let stranger = || {
+            matched
+                .iter()
+                .filter(|one| !one.is_covered())
+                .find_map(|one| names::shown(&one.flow).first().copied())
+        };
+        if let Some(entry) = accepted
+            && let Some(name) = stranger()
+        {
             let reason = format!(
                 "part of it names {name}, which no rule covers, at an address that also has a documented name ({})",
                 entry.rule.cite
             );
             return Some(Ruling::new(ConversationVerdict::Unexpected, None, reason));
         }
-        if let (Some(entry), Some(other)) = (accepted, self.other_machine(conversation.key, matched)) {
+        if let Some(entry) = accepted
+            && let Some(other) = self.other_machine(conversation.key, matched)
+        {
             let reason = format!(
                 "part of it is made by {other}, under an address of the machine that the site means ({})",
                 entry.rule.cite
@@ -367,6 +384,20 @@ impl<'a> Context<'a> {
         let waiver = self.waivers.get(at)?;
         Some(format!("waived by {}: {}", waiver.owner, waiver.reason))
     }
+}
+
+/// What the lookups of each client show.
+fn resolving(ground: Ground<'_>) -> HashMap<(CellId, Host), Resolving, RandomState> {
+    let mut known: HashMap<_, Resolving, RandomState> = HashMap::default();
+    for found in &ground.observed.lookups {
+        let of_client = known.entry((found.cell, found.client)).or_default();
+        let Some(answer) = &found.answer else { continue };
+        of_client.answered = true;
+        if lookup::is_cut(answer) && ground.cast.binds(&found.name) {
+            of_client.cut = of_client.cut.into_iter().chain([answer.at]).min();
+        }
+    }
+    known
 }
 
 /// Which names each client asked each name server for.

@@ -37,11 +37,11 @@ mod timeline;
 mod unseen;
 mod view;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use crate::model::Conclusion;
 use crate::model::Conversation;
+use crate::model::ConversationKey;
 use crate::model::Observed;
 use crate::model::Report;
 use crate::model::Verdict;
@@ -77,19 +77,17 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let site = by_guess.as_ref().map_or(site, |guessed| &guessed.site);
 
     let names = Names::of(observed);
-    let view = View::of(observed);
+    let view = View::of(observed, options.workers);
     let cast = Cast::of(site, observed, &names, &view);
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
     let conversations: Vec<&Conversation> = observed.conversations.values().map(AsRef::as_ref).collect();
-    let matched = spread(&conversations, options.workers, |one| (one.key, matcher.conversation(one)))
-        .into_iter()
-        .collect();
+    let matched: Vec<_> = spread(&conversations, options.workers, |one| (*one, matcher.conversation(one)));
     let ground =
         Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
     let mut bound = requirement::all(ground);
-    let mut judged = judge::all(ground, &conversations, options.workers);
+    let mut judged = judge::all(ground, options.workers);
     if guessed {
         judged = guess::calls_nothing_unexpected(judged);
     }
@@ -120,10 +118,13 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
 
 /// Gives each requirement the ids under which its conversations are told.
 fn name_conversations(bound: &mut [requirement::Bound], judged: &[judge::Judged]) {
-    let ids: BTreeMap<_, &str> = judged.iter().map(|one| (one.key, one.told.id.as_str())).collect();
+    // They stand in the order of their keys.
+    let id = |key: &ConversationKey| {
+        let at = judged.binary_search_by_key(key, |one| one.key).ok()?;
+        judged.get(at).map(|one| one.told.id.clone())
+    };
     for one in bound {
-        one.told.conversations =
-            one.conversations.iter().filter_map(|key| ids.get(key)).map(|id| (*id).to_owned()).collect();
+        one.told.conversations = one.conversations.iter().filter_map(id).collect();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::Culprit;
 use crate::model::Fact;
@@ -40,8 +41,8 @@ pub fn requests_by_place(
     mut found: impl FnMut((usize, usize, usize), Attempt, ConversationKey),
 ) {
     let mut asked: Vec<(&ConversationKey, &FlowRecord)> = Vec::new();
-    for (key, flows) in ground.matched {
-        let flows = flows.iter().map(|matched| matched.flow.as_ref());
+    for (Conversation { key, .. }, flows) in ground.matched {
+        let flows = flows.iter().map(|matched| &*matched.flow);
         let of_proxy = |flow: &&FlowRecord| flow.classification.facts.all(TARGET).next().is_some();
         asked.extend(flows.filter(of_proxy).map(|flow| (key, flow)));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::model::CellId;
+use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 use crate::model::Host;
@@ -130,7 +131,7 @@ fn places(ground: Ground<'_>, at: usize, flow: &FlowRecord) -> Vec<Place> {
 
 fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
     let mut tries: BTreeMap<Place, Tries> = BTreeMap::new();
-    for (key, flows) in ground.matched {
+    for (Conversation { key, .. }, flows) in ground.matched {
         for matched in flows {
             for &at in matched.accepting.iter().chain(&matched.violating) {
                 let Some(entry) = ground.catalogue.get(at) else { continue };

@@ -36,6 +36,19 @@ pub fn spread<T: Sync, R: Send>(
     })
 }
 
+/// Whether something that is done with so many items is worth a thread of its own, and there is one.
+pub fn is_worth_a_thread(items: usize, workers: Option<NonZeroUsize>) -> bool {
+    items >= WORTH_A_THREAD && workers.is_some_and(|workers| workers.get() > 1)
+}
+
+/// Does two things at the same time.
+pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

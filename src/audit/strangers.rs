@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::hash::Hash;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::model::Addressee;
 use crate::model::ConversationVerdict;
@@ -36,15 +40,15 @@ pub fn all(judged: &[Judged]) -> Vec<Finding> {
     let (switched_off, mut rest): (Vec<&Judged>, Vec<&Judged>) =
         rest.into_iter().partition(|one| one.feature.is_some());
     rest.extend(of_features(switched_off, &mut findings));
-    let mut alike: BTreeMap<_, Vec<Case<'_>>> = BTreeMap::new();
+    let mut alike = Groups::new();
     for case in cases(rest) {
         let Some(main) = case.group.first() else { continue };
         // What was recognised is the same service on whatever port.
         let port = main.told.port.filter(|_| main.told.protocols.is_empty());
         let service = service_of(main, port);
-        alike.entry((service, main.spoke, &main.feature, &main.told.reason)).or_default().push(case);
+        alike.add((service, main.spoke, &main.feature, &main.told.reason), case);
     }
-    for mut cases in alike.into_values() {
+    for mut cases in alike.all {
         if cases.len() > ALIKE + 1 {
             cases.sort_by_key(|case| case.group.iter().map(|one| one.told.first).min());
             let rest: Vec<&Judged> = cases.drain(ALIKE..).flat_map(|case| case.group).collect();
@@ -59,6 +63,36 @@ pub fn all(judged: &[Judged]) -> Vec<Finding> {
 struct Case<'a> {
     group: Vec<&'a Judged>,
     shape: Shape,
+}
+
+/// What has one key, put together in the order in which it came.
+struct Groups<K, V> {
+    places: HashMap<K, usize, RandomState>,
+    all: Vec<Vec<V>>,
+}
+
+impl<K: Eq + Hash, V> Groups<K, V> {
+    fn new() -> Self {
+        Self { places: HashMap::default(), all: Vec::new() }
+    }
+
+    fn add(&mut self, key: K, value: V) {
+        let place = *self.places.entry(key).or_insert(self.all.len());
+        match self.all.get_mut(place) {
+            Some(group) => group.push(value),
+            None => self.all.push(vec![value]),
+        }
+    }
+
+    /// The groups in the order of their keys.
+    fn sorted(mut self) -> impl Iterator<Item = Vec<V>>
+    where
+        K: Ord,
+    {
+        let mut places: Vec<(K, usize)> = self.places.into_iter().collect();
+        places.sort_unstable();
+        places.into_iter().filter_map(move |(_, place)| self.all.get_mut(place).map(std::mem::take))
+    }
 }
 
 /// What the conversations of a case have in common.
@@ -94,11 +128,10 @@ fn scans<'a>(strange: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a J
     // A port that was opened and left without a word was looked at, not used.
     let (mut rest, looked_at): (Vec<&Judged>, Vec<&Judged>) =
         strange.into_iter().partition(|one| one.answered && one.spoke);
-    let mut by_client: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
-    for one in looked_at {
-        by_client.entry(one.key.client).or_default().push(one);
-    }
-    for (client, tried) in by_client {
+    let mut by_client = Groups::new();
+    looked_at.into_iter().for_each(|one| by_client.add(one.key.client, one));
+    for tried in by_client.sorted() {
+        let Some(client) = tried.first().map(|one| one.key.client) else { continue };
         let attempts: u64 = tried.iter().map(|one| one.attempts).sum();
         if attempts < SCAN {
             rest.extend(tried);
@@ -127,22 +160,22 @@ fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
     let (silent, mut rest): (Vec<&Judged>, Vec<&Judged>) =
         conversations.into_iter().partition(|one| !one.spoke);
     let mut cases = Vec::new();
-    let mut to_one: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    let mut to_one = Groups::new();
     for one in silent {
-        to_one.entry((kind(one), one.key.server, one.key.transport, one.key.port)).or_default().push(one);
+        to_one.add((kind(one), one.key.server, one.key.transport, one.key.port), one);
     }
-    for group in to_one.into_values() {
+    for group in to_one.sorted() {
         if group.len() >= SPREAD {
             cases.push(Case { group, shape: Shape::ToOne });
         } else {
             rest.extend(group);
         }
     }
-    let mut of_one: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    let mut of_one = Groups::new();
     for one in rest {
-        of_one.entry((service_of(one, one.key.port), one.key.client)).or_default().push(one);
+        of_one.add((service_of(one, one.key.port), one.key.client), one);
     }
-    for group in of_one.into_values() {
+    for group in of_one.all {
         if group.len() >= SPREAD {
             cases.push(Case { group, shape: Shape::OfOne });
         } else {
@@ -174,7 +207,7 @@ fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
 }
 
 /// What one service is to those who tell it from others: kind of finding, transport, port where it matters, protocols, and whether it answers.
-fn service_of(one: &Judged, port: Option<u16>) -> impl Ord + use<'_> {
+fn service_of(one: &Judged, port: Option<u16>) -> impl Eq + Hash + use<'_> {
     (kind(one), one.key.transport, port, one.told.protocols.as_slice(), one.answered)
 }
 
@@ -319,11 +352,11 @@ fn cited(group: &[&Judged]) -> Vec<Evidence> {
     let pieces = group.iter().take(CITED_OF_MANY).flat_map(|one| {
         let first = Evidence {
             at: one.told.evidence.first().at,
-            note: format!("the first packet of {}", whose(one)),
+            note: format!("the first packet of {}", whose(one)).into(),
         };
         let rest = one.told.evidence.iter().skip(1).filter(|_| few);
-        let rest =
-            rest.map(|piece| Evidence { at: piece.at, note: format!("{} ({})", piece.note, whose(one)) });
+        let rest = rest
+            .map(|piece| Evidence { at: piece.at, note: format!("{} ({})", piece.note, whose(one)).into() });
         std::iter::once(first).chain(rest)
     });
     pieces.collect()
@@ -341,6 +374,7 @@ mod tests {
     use super::*;
     use crate::model::CellId;
     use crate::model::ConversationKey;
+    use crate::model::Counts;
     use crate::model::Host;
     use crate::model::InputId;
     use crate::model::JudgedConversation;
@@ -369,10 +403,10 @@ mod tests {
                 bytes: 200,
                 first: at,
                 last: at,
-                outcomes: [(Outcome::Established, 1)].into_iter().collect(),
+                outcomes: Counts::from_iter([(Outcome::Established, 1)]),
                 verdict: ConversationVerdict::Unexpected,
                 rule: None,
-                reason: "no rule covers it".to_owned(),
+                reason: "no rule covers it".into(),
                 evidence: Proofs::new(at, "its first packet"),
             },
             key: ConversationKey {

@@ -1,6 +1,7 @@
 //! The parts of a report that tell how it came about: the site as read, the mirror's view, and waivers.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::model::Copies;
 use crate::model::Finding;
@@ -112,9 +113,10 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
     if lossy.len() > MIRRORS_TOLD {
         vantage.notes.push(format!("{} more mirrors that miss packets", lossy.len() - MIRRORS_TOLD));
     }
+    let of_text = |text: &String| text.split_once(" (").map(|(ip, _)| ip.to_owned());
+    let mut overlapping: BTreeSet<String> = vantage.overlapping.iter().filter_map(of_text).collect();
     for (ip, macs, told) in view.shared_addresses() {
-        let known = format!("{ip} (");
-        if !vantage.overlapping.iter().any(|text| text.starts_with(&known)) {
+        if overlapping.insert(ip.to_string()) {
             let macs: Vec<String> = macs.iter().map(ToString::to_string).collect();
             vantage.overlapping.push(format!("{ip} ({})", macs.join(", ")));
         }

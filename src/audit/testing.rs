@@ -129,7 +129,7 @@ pub fn answered(start: i64, protocol: &'static str) -> FlowRecord {
 /// Says what a flow proved to be.
 pub fn speaks(flow: &mut FlowRecord, layers: &[&'static str]) {
     flow.classification.protocol = layers.last().copied();
-    flow.classification.layers = layers.iter().copied().collect();
+    flow.classification.layers = layers.into();
     flow.classification.proven = Some(flow.last);
 }
 

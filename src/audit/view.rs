@@ -4,6 +4,7 @@ mod guards;
 mod holders;
 mod loss;
 mod marks;
+mod pairs;
 mod recordings;
 mod round_trips;
 mod sight;
@@ -11,11 +12,11 @@ mod spans;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -32,6 +33,9 @@ use crate::model::Series;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
+use super::spread::both;
+use super::spread::is_worth_a_thread;
+
 use holders::Holders;
 use loss::Losses;
 use marks::Marks;
@@ -39,7 +43,9 @@ use recordings::Recordings;
 use round_trips::RoundTrips;
 use sight::Leaving;
 use sight::Received;
-use sight::Sender;
+use sight::heard_ends;
+use sight::is_forwarded;
+use sight::stretch;
 use spans::Spans;
 
 pub use loss::Missing;
@@ -113,27 +119,59 @@ pub struct View {
     unread: Known<(CellId, IpAddr), Vec<(PacketRef, PacketRef)>>,
     /// Machines that answer nobody's address resolution, by who asks.
     down: Known<(CellId, IpAddr), Vec<Down>>,
-    marks: Known<(CellId, IpAddr), Marks>,
+    marks: Known<(CellId, Host), Marks>,
     /// How soon a host answers.
     round_trips: RoundTrips,
     /// Whether anything of an address, in any cell, had passed no router.
-    at_home: Known<IpAddr, bool>,
+    at_home: Known<Host, bool>,
     /// MAC addresses given for an address by address resolution.
     announced: Known<(CellId, IpAddr), BTreeSet<MacAddr>>,
     /// Datagrams from a server to a port that never asked this server, by that port and the server's.
     strays: Known<Asking, (IpAddr, PacketRef)>,
     /// Whom a port asked in vain.
     in_vain: Known<Asking, IpAddr>,
-    /// Clients that a service answered, and when it last did, for the positive control.
-    answered: Known<(CellId, Host, Option<u16>), BTreeMap<Host, Timestamp>>,
+    /// When a service last answered which client, for the positive control.
+    answered: Known<(CellId, Host, Option<u16>), Answered>,
+}
+
+/// Whom a service answered last, and when; and when it last answered anybody else.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    client: Host,
+    latest: Timestamp,
+    others: Option<Timestamp>,
+}
+
+impl Answered {
+    fn add(&mut self, client: Host, latest: Timestamp) {
+        if client == self.client {
+            self.latest = self.latest.max(latest);
+        } else if latest > self.latest {
+            *self = Self { client, latest, others: Some(self.latest) };
+        } else {
+            self.others = self.others.max(Some(latest));
+        }
+    }
 }
 
 /// Who asks from which port, and for which port: what an answer from another address of the server has as well.
 type Asking = (CellId, IpAddr, Option<u16>, Option<u16>);
 
 impl View {
-    /// Reads the vantage out of everything observed.
-    pub fn of(observed: &Observed) -> Self {
+    /// Reads the vantage out of everything observed, on two threads where so many may work on so much.
+    pub fn of(observed: &Observed, workers: Option<NonZeroUsize>) -> Self {
+        let mut view = if is_worth_a_thread(observed.conversations.len(), workers) {
+            let (view, received) = both(|| Self::learnt(observed, false), || Received::of(observed));
+            Self { received, ..view }
+        } else {
+            Self::learnt(observed, true)
+        };
+        view.received.seal();
+        view
+    }
+
+    /// All of it, or all but what was sent to whom.
+    fn learnt(observed: &Observed, with_received: bool) -> Self {
         let mut view = Self {
             recordings: Recordings::of(observed),
             losses: Losses::of(&observed.vantage),
@@ -169,6 +207,9 @@ impl View {
         for conversation in observed.conversations.values() {
             for flow in conversation.attempts() {
                 view.learn(flow);
+                if with_received {
+                    view.received.learn(flow);
+                }
             }
             let answers = conversation
                 .attempts()
@@ -176,13 +217,15 @@ impl View {
             let latest = answers.filter_map(|flow| flow.from_server.last_payload).map(|at| at.time).max();
             if let Some(latest) = latest {
                 let key = conversation.key;
-                let clients = view.answered.entry((key.cell, key.server, key.port)).or_default();
-                let known = clients.entry(key.client).or_insert(latest);
-                *known = (*known).max(latest);
+                let new = Answered { client: key.client, latest, others: None };
+                let known = view.answered.entry((key.cell, key.server, key.port)).or_insert(new);
+                known.add(key.client, latest);
             }
         }
+        for ((_, host), marks) in &view.marks {
+            *view.at_home.entry(*host).or_default() |= marks.at_home;
+        }
         view.find_shared();
-        view.received.seal();
         let leaving = view.leaving.values_mut().map(|leaving| &mut leaving.spans);
         leaving.chain(view.unseen_answers.values_mut()).for_each(Spans::seal);
         view
@@ -216,34 +259,23 @@ impl View {
         self.count_answers(flow);
         self.round_trips.learn(flow);
         self.pair_up(flow);
-        let forwarded = matches!(flow.transport, Transport::Tcp | Transport::Udp);
         for role in [Role::Client, Role::Server] {
-            let (sender, receiver) = ends(flow, role);
-            let (Some(sender), Some(receiver)) = (sender.ip(), receiver.ip()) else { continue };
+            let Some((sender, receiver)) = heard_ends(flow, role) else { continue };
             let side = flow.side(role);
-            // A side that only ever sent resets proves nothing about itself: they may be forged.
-            if side.packets == 0 || (side.mac.is_none() && side.ttl.is_none()) {
-                continue;
-            }
-            let heard = side.first.zip(side.last).map(|(first, last)| (first.time, last.time));
-            let (since, until) = heard.unwrap_or((flow.first.time, flow.last.time));
-            let sent_by = Sender { ip: sender, mac: side.mac, forwarded };
-            self.received.add((flow.cell, receiver), sent_by, (since, until));
-            let marks = self.marks.entry((flow.cell, sender)).or_default();
-            *self.at_home.entry(sender).or_default() |= side.ttl.is_none_or(|ttl| hops(ttl) == 0);
+            let marks = self.marks.entry((flow.cell, Host::Ip(sender))).or_default();
+            marks.at_home |= side.ttl.is_none_or(|ttl| hops(ttl) == 0);
             if let Some(mac) = side.mac
                 && side.ttl.is_some_and(|ttl| hops(ttl) == 0)
             {
-                if forwarded && segment(sender) != segment(receiver) {
+                let (since, until) = stretch(flow, side);
+                if is_forwarded(flow) && segment(sender) != segment(receiver) {
                     let leaving = self.leaving.entry((flow.cell, sender)).or_default();
                     leaving.spans.add(since, until);
-                    leaving.ways.insert((mac, side.neighbour));
+                    leaving.ways.insert(&(mac, side.neighbour));
                 }
                 marks.sample = marks.sample.into_iter().chain(side.first).min();
-                marks.on_link.entry(mac).or_default().add(since, until);
-                if !marks.on_vlan.get(&flow.vlans).is_some_and(|known| known.contains(&mac)) {
-                    marks.on_vlan.entry(flow.vlans.clone()).or_default().insert(mac);
-                }
+                marks.on_link.change(&mac, |spell| spell.add(since, until));
+                marks.on_vlan.change(flow.vlans.as_slice(), |macs| macs.insert(&mac));
             }
             if let Some(reset) = side.reset
                 && side.payload_packets > 0
@@ -385,21 +417,13 @@ impl View {
         port: Option<u16>,
         but: Host,
     ) -> Option<Timestamp> {
-        let clients = self.answered.get(&(cell, server, port))?;
-        clients.iter().filter(|(client, _)| **client != but).map(|(_, latest)| *latest).max()
+        let known = self.answered.get(&(cell, server, port))?;
+        if known.client == but { known.others } else { Some(known.latest) }
     }
 
     /// From when to when a host was heard.
     pub fn heard_between(&self, cell: CellId, host: Host) -> Option<(Timestamp, Timestamp)> {
         self.heard.get(&(cell, host)).copied()
-    }
-}
-
-/// Sender and receiver of one side of a flow.
-fn ends(flow: &FlowRecord, role: Role) -> (Host, Host) {
-    match role {
-        Role::Client => (flow.client.host, flow.server.host),
-        Role::Server => (flow.server.host, flow.client.host),
     }
 }
 

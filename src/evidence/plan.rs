@@ -72,8 +72,8 @@ impl Plan {
         for piece in evidence.iter() {
             let known = self.cited.entry((piece.at.input().0, piece.at.number())).or_default();
             known.time = piece.at.time;
-            if !known.notes.contains(&(at, piece.note.clone())) {
-                known.notes.push((at, piece.note.clone()));
+            if !known.notes.contains(&(at, piece.note.to_string())) {
+                known.notes.push((at, piece.note.to_string()));
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::model::Addressee;
 use crate::model::Cause;
 use crate::model::ConversationVerdict;
+use crate::model::Counts;
 use crate::model::Evidence;
 use crate::model::FindingKind;
 use crate::model::Grade;
@@ -70,12 +71,12 @@ fn report(files: &[&str], cited: &[(u32, u64, &str)]) -> Report {
         outcomes: Counts::default(),
         verdict: ConversationVerdict::Unexpected,
         rule: None,
-        reason: String::new(),
+        reason: "".into(),
         evidence: Proofs::new(at(0, 1), "its first packet"),
     };
     let cited: Vec<Evidence> = cited
         .iter()
-        .map(|&(input, number, note)| Evidence { at: at(input, number), note: note.into() })
+        .map(|&(input, number, note)| Evidence { at: at(input, number), note: note.to_owned().into() })
         .collect();
     let evidence = Proofs::gathered(&cited, usize::MAX).unwrap();
     let finding = Finding {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::fmt::Write as _;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -22,8 +23,14 @@ impl MacAddr {
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let half = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+        let mut text = [b':'; 17];
+        for (octet, [high, low, ..]) in
+            self.0.into_iter().zip(text.chunks_mut(3).filter_map(<[u8]>::first_chunk_mut::<2>))
+        {
+            (*high, *low) = (half(octet >> 4), half(octet & 15));
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -72,6 +79,9 @@ impl Hash for Host {
     }
 }
 
+/// A host as it is shown.
+pub type HostText = ArrayString<48>;
+
 impl Host {
     /// Whether it stands for many machines: multicast, the limited broadcast, or a group MAC.
     pub fn is_group(self) -> bool {
@@ -85,6 +95,19 @@ impl Host {
     /// Whether nothing is known of it: Linux cooked captures do not record to whom a frame went, which reads as all zeros.
     pub fn is_unknown(self) -> bool {
         self == Self::Mac(MacAddr([0; 6]))
+    }
+
+    /// As it is shown, without an allocation.
+    pub fn text(self) -> HostText {
+        match self {
+            Self::Ip(IpAddr::V4(ip)) => HostText::from(&dotted(ip)).unwrap_or_default(),
+            other => {
+                let mut text = HostText::new();
+                // The longest address has 45 characters.
+                let _ = write!(text, "{other}");
+                text
+            }
+        }
     }
 
     /// Its IP address, where it is named by one.
@@ -106,19 +129,42 @@ impl fmt::Display for Host {
     }
 }
 
-/// An IPv4 address as text, digit by digit: a large report has a hundred thousand.
-fn dotted(ip: Ipv4Addr) -> ArrayString<15> {
-    let mut text = ArrayString::new();
-    for (at, octet) in ip.octets().into_iter().enumerate() {
-        let (hundreds, tens) = (octet / 100, octet / 10);
-        let digits = [(at > 0, b'.'), (hundreds > 0, b'0' + hundreds), (tens > 0, b'0' + tens % 10)];
-        let shown = digits.into_iter().filter(|(shown, _)| *shown).map(|(_, digit)| digit);
-        // Four times three digits and three dots are as much as there is room for.
-        for digit in shown.chain([b'0' + octet % 10]) {
-            let _ = text.try_push(char::from(digit));
-        }
+const fn digit(number: usize) -> u32 {
+    b'0' as u32 + number as u32
+}
+
+const fn dot(place: u32) -> u32 {
+    (b'.' as u32) << (8 * place)
+}
+
+/// Each octet's digits and a dot, the first in the lowest byte.
+#[expect(clippy::indexing_slicing, reason = "worked out by the compiler, which would not go on")]
+const OCTETS: [u32; 256] = {
+    let mut all = [0; 256];
+    let mut octet = 0;
+    while octet < all.len() {
+        all[octet] = match octet {
+            0..10 => digit(octet) | dot(1),
+            10..100 => digit(octet / 10) | digit(octet % 10) << 8 | dot(2),
+            _ => digit(octet / 100) | digit(octet / 10 % 10) << 8 | digit(octet % 10) << 16 | dot(3),
+        };
+        octet += 1;
     }
-    text
+    all
+};
+
+/// An IPv4 address as text, an octet at a time: a large report has a hundred thousand.
+fn dotted(ip: Ipv4Addr) -> ArrayString<15> {
+    // Four times three digits and a dot fill the number.
+    let (mut text, mut length) = (0_u128, 0);
+    for octet in ip.octets() {
+        let digits = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+        text |= u128::from(digits) << (8 * length);
+        length += 4 - digits.leading_zeros() / 8;
+    }
+    let text = text.to_le_bytes();
+    let told = text.get(..length as usize - 1).and_then(|told| str::from_utf8(told).ok());
+    told.and_then(|told| ArrayString::from(told).ok()).unwrap_or_default()
 }
 
 /// One end of a flow; `port` is `None` where the transport has none.
@@ -148,6 +194,11 @@ pub struct CellId(pub u16);
 mod tests {
     use super::*;
 
+    #[test]
+    fn mac_addresses_are_written_with_colons() {
+        assert_eq!(MacAddr([0, 0x1b, 0x9a, 0xa9, 0xff, 0x10]).to_string(), "00:1b:9a:a9:ff:10");
+    }
+
     proptest::proptest! {
         /// IPv4 addresses look as the standard library writes them, with padding and without.
         #[test]
@@ -156,6 +207,9 @@ mod tests {
             proptest::prop_assert_eq!(host.to_string(), ip.to_string());
             proptest::prop_assert_eq!(format!("{host:>20}"), format!("{ip:>20}"));
             proptest::prop_assert_eq!(Host::Ip(six.into()).to_string(), six.to_string());
+            for host in [host, Host::Ip(six.into()), Host::Mac(MacAddr([0xff; 6]))] {
+                proptest::prop_assert_eq!(host.text().to_string(), host.to_string());
+            }
         }
 
         /// Hosts stand in the order of their addresses, IPv4 before IPv6 before MAC.

@@ -225,7 +225,10 @@ mod tests {
             outcome: Outcome::Established,
             reason: None,
             from_client: SideRecord {
-                syn: Series { count: 1, first: syn, last: syn, ..Series::default() },
+                syn: syn.into_iter().fold(Series::default(), |mut series, at| {
+                    series.add(at);
+                    series
+                }),
                 ..side
             },
             from_server: side,

@@ -1,5 +1,6 @@
 //! A finished audit, as every report format tells it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -358,7 +359,7 @@ pub struct JudgedConversation {
     /// The rule that covers or forbids it (`ruleset:rule`).
     pub rule: Option<String>,
     /// In plain words: why.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// The packets to look at.
     pub evidence: Proofs,
 }

@@ -1,5 +1,6 @@
 //! What carries a flow: a transport protocol, or an ethertype for layer-2 flows.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// How the payload of an Ethernet frame is told: an ethertype, or the LLC/SNAP header of an 802.3 frame.
@@ -53,6 +54,14 @@ impl Transport {
             Self::Icmpv6 => "icmpv6",
             Self::Ip(_) => "ip",
             Self::Ethernet(_) => "ethernet",
+        }
+    }
+
+    /// As it is shown: its name, and the number where that says more.
+    pub fn text(self) -> Cow<'static, str> {
+        match self {
+            Self::Ip(_) | Self::Ethernet(_) => Cow::Owned(self.to_string()),
+            other => Cow::Borrowed(other.name()),
         }
     }
 }

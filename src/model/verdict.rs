@@ -1,5 +1,7 @@
 //! Verdicts, the mechanisms behind them, and the evidence without which none can be built.
 
+use std::borrow::Cow;
+
 use super::PacketRef;
 
 /// One packet and the reasoning step it supports.
@@ -8,7 +10,7 @@ pub struct Evidence {
     /// The packet.
     pub at: PacketRef,
     /// What it shows, in plain words.
-    pub note: String,
+    pub note: Cow<'static, str>,
 }
 
 /// Evidence that is never empty.
@@ -20,12 +22,12 @@ pub struct Proofs {
 
 impl Proofs {
     /// Evidence from its first piece.
-    pub fn new(at: PacketRef, note: impl Into<String>) -> Self {
+    pub fn new(at: PacketRef, note: impl Into<Cow<'static, str>>) -> Self {
         Self { first: Evidence { at, note: note.into() }, rest: Vec::new() }
     }
 
     /// One more piece, unless that packet is already cited with the same words.
-    pub fn and(mut self, at: PacketRef, note: impl Into<String>) -> Self {
+    pub fn and(mut self, at: PacketRef, note: impl Into<Cow<'static, str>>) -> Self {
         let piece = Evidence { at, note: note.into() };
         if !self.iter().any(|known| *known == piece) {
             self.rest.push(piece);
@@ -34,7 +36,7 @@ impl Proofs {
     }
 
     /// One more piece where there is one.
-    pub fn and_maybe(self, at: Option<PacketRef>, note: &str) -> Self {
+    pub fn and_maybe(self, at: Option<PacketRef>, note: &'static str) -> Self {
         match at {
             Some(at) => self.and(at, note),
             None => self,

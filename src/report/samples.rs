@@ -283,7 +283,7 @@ fn conversation(
         bytes: 8_400,
         first: at(200, 20_000),
         last: at(320, 29_000),
-        outcomes: [(Outcome::Established, 3)].into_iter().collect(),
+        outcomes: Counts::from_iter([(Outcome::Established, 3)]),
         verdict,
         rule: None,
         reason: "no rule has 10.1.50.9 as a source".into(),
@@ -418,10 +418,10 @@ pub fn hostile_report() -> Report {
     for told in &mut report.conversations {
         told.hosts.push("h\u{1b}[2J".into());
         told.rule = Some("r\u{7f}".into());
-        [&mut told.client, &mut told.server, &mut told.reason].into_iter().for_each(poison);
+        [&mut told.client, &mut told.server, told.reason.to_mut()].into_iter().for_each(poison);
         told.evidence = told.evidence.map(|piece| {
             let mut piece = piece.clone();
-            poison(&mut piece.note);
+            poison(piece.note.to_mut());
             piece
         });
     }
@@ -429,7 +429,7 @@ pub fn hostile_report() -> Report {
         [&mut told.title, &mut told.detail, &mut told.advice].into_iter().for_each(poison);
         told.evidence = told.evidence.map(|piece| {
             let mut piece = piece.clone();
-            poison(&mut piece.note);
+            poison(piece.note.to_mut());
             piece
         });
     }

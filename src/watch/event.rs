@@ -177,7 +177,7 @@ fn cite<'a>(evidence: impl Iterator<Item = &'a Evidence>, report: &Report) -> Ve
             interface: report.input_name(piece.at).to_owned(),
             packet: piece.at.number(),
             time: rfc3339(piece.at.time),
-            note: piece.note.clone(),
+            note: piece.note.to_string(),
         })
         .collect()
 }
@@ -201,7 +201,7 @@ impl About {
             mechanism: failure.map(|failure| failure.mechanism.name()),
             addressee: failure.map(|failure| failure.addressee().name()),
             grade: failure.map(|failure| failure.grade.name()),
-            reason: told.reason.clone(),
+            reason: told.reason.to_string(),
             evidence: cite(told.verdict.evidence(), report),
         }))
     }
@@ -235,7 +235,7 @@ impl About {
             protocols: told.protocols.clone(),
             hosts: told.hosts.iter().take(MOST_EVIDENCE).cloned().collect(),
             verdict: told.verdict.name(),
-            reason: told.reason.clone(),
+            reason: told.reason.to_string(),
             evidence: cite(told.evidence.iter(), report),
         }))
     }

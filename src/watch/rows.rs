@@ -37,7 +37,7 @@ fn row(at: PacketRef) -> At {
 }
 
 fn cite(evidence: &Evidence) -> Cited {
-    (evidence.at.time.as_nanos(), evidence.at.number(), evidence.note.clone())
+    (evidence.at.time.as_nanos(), evidence.at.number(), evidence.note.to_string())
 }
 
 /// Reads rows back. What a word stands for is asked of those who know it; packets belong to one input that stands for earlier runs.
@@ -54,7 +54,7 @@ impl Reader<'_> {
     }
 
     fn evidence(&self, (nanos, number, note): Cited) -> Evidence {
-        Evidence { at: self.at((nanos, number)), note }
+        Evidence { at: self.at((nanos, number)), note: note.into() }
     }
 
     /// What is cited; `None` where nothing is.
@@ -157,7 +157,7 @@ impl ConversationRow {
                 .collect(),
             verdict: told.verdict.name().to_owned(),
             rule: told.rule.clone(),
-            reason: told.reason.clone(),
+            reason: told.reason.to_string(),
             evidence: told.evidence.iter().map(cite).collect(),
         }
     }
@@ -188,7 +188,7 @@ impl ConversationRow {
             outcomes,
             verdict: ConversationVerdict::ALL.into_iter().find(|known| known.name() == self.verdict)?,
             rule: self.rule,
-            reason: self.reason,
+            reason: self.reason.into(),
             evidence: reader.proofs(self.evidence)?,
             id: self.id,
         })
@@ -268,7 +268,7 @@ impl RequirementRow {
             by: failure
                 .and_then(|failure| failure.by.as_ref())
                 .map(|by| (by.who.clone(), by.kind.to_owned())),
-            reason: told.reason.clone(),
+            reason: told.reason.to_string(),
             flows: told.flows,
             first: told.first.map(row),
             last: told.last.map(row),

@@ -11,7 +11,6 @@ use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
 use crate::model::FlowRecord;
 use crate::model::Host;
-use crate::model::Lookup;
 use crate::model::Outcome;
 use crate::model::Timestamp;
 use crate::model::Transport;
@@ -110,8 +109,9 @@ impl Context<'_> {
                 format!("answers what was asked of {asked}: the same server under another address"),
             );
         }
-        let nameless: Option<Vec<&str>> = matched.iter().map(|one| self.name_is_hidden(&one.flow)).collect();
-        if let Some(why) = nameless.as_ref().and_then(|reasons| reasons.first())
+        let mut nameless = matched.iter().map(|one| self.name_is_hidden(&one.flow));
+        if let Some(why) = nameless.next().flatten()
+            && nameless.all(|why| why.is_some())
             && matched.iter().any(|one| self.could_be_named(one))
         {
             return Ruling::new(
@@ -169,10 +169,8 @@ impl Context<'_> {
             // Nothing was said, so only a lookup could have told.
             Outcome::Unanswered | Outcome::Refused | Outcome::Rejected => {
                 let since = self.ground.observed.vantage.first.unwrap_or(Timestamp::MIN);
-                let resolved = |lookup: &&Lookup| {
-                    lookup.client == flow.client.host && lookup.cell == flow.cell && lookup.answer.is_some()
-                };
-                if !self.ground.observed.lookups.iter().any(|lookup| resolved(&lookup)) {
+                let of_client = self.resolving.get(&(flow.cell, flow.client.host));
+                if !of_client.is_some_and(|known| known.answered) {
                     return Some("name lookups of its client are not on this mirror");
                 }
                 if flow.first.time.since(since) < NAMES_LAST {
@@ -224,10 +222,7 @@ impl Context<'_> {
     fn asks_for_names_that_are_cut(&self, flow: &FlowRecord) -> bool {
         const DNS: u16 = 53;
         let observed = self.ground.observed;
-        let read = observed
-            .lookups
-            .iter()
-            .any(|lookup| lookup.client == flow.client.host && lookup.cell == flow.cell);
+        let read = self.resolving.contains_key(&(flow.cell, flow.client.host));
         let from = ConversationKey { cell: flow.cell, client: flow.client.host, ..LEAST_KEY };
         let of_client = observed
             .conversations
@@ -245,15 +240,8 @@ impl Context<'_> {
 
     /// Whether the client looked a documented name up before, and the address that it got is cut off: it may be this one, whichever it is.
     fn had_a_cut_answer(&self, flow: &FlowRecord) -> bool {
-        self.ground.observed.lookups.iter().any(|lookup| {
-            lookup.client == flow.client.host
-                && lookup.cell == flow.cell
-                && lookup
-                    .answer
-                    .as_ref()
-                    .is_some_and(|answer| lookup::is_cut(answer) && answer.at <= flow.first)
-                && self.ground.cast.binds(&lookup.name)
-        })
+        let of_client = self.resolving.get(&(flow.cell, flow.client.host));
+        of_client.and_then(|known| known.cut).is_some_and(|at| at <= flow.first)
     }
 
     /// Whether the site binds a role by a name whose lookup may lie before the capture, at an address of its own that this flow may be about

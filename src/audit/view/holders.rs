@@ -144,7 +144,7 @@ impl View {
     fn had_before(&self, cell: CellId, ip: IpAddr, lease: &Lease) -> Option<MacAddr> {
         let said = self.holders.announced.get(&(cell, ip)).into_iter().flatten();
         let said = said.map(|holder| (holder.first.time, holder.mac));
-        let heard = self.marks.get(&(cell, ip)).into_iter().flat_map(|marks| &marks.on_link);
+        let heard = self.marks.get(&(cell, Host::Ip(ip))).into_iter().flat_map(|marks| marks.on_link.iter());
         let heard = heard.map(|(mac, spell)| (spell.first, *mac));
         said.chain(heard)
             .filter(|(first, mac)| *first < lease.from.time && *mac != lease.mac && !is_virtual_router(*mac))
@@ -186,12 +186,13 @@ impl View {
             })
         };
         let mut found = Vec::new();
-        for (key, marks) in &self.marks {
+        for (&(cell, host), marks) in &self.marks {
+            let Some(ip) = host.ip() else { continue };
             for macs in marks.on_vlan.values().filter(|macs| macs.len() > 1) {
                 let known: Vec<(MacAddr, Spell)> =
-                    macs.iter().filter_map(|mac| Some((*mac, *marks.on_link.get(mac)?))).collect();
+                    macs.keys().filter_map(|mac| Some((*mac, *marks.on_link.get(mac)?))).collect();
                 if in_turns(&known) {
-                    found.push((*key, known.iter().map(|(mac, _)| *mac).collect()));
+                    found.push(((cell, ip), known.iter().map(|(mac, _)| *mac).collect()));
                 }
             }
         }

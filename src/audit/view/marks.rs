@@ -1,8 +1,5 @@
 //! By what machines are told apart: MAC addresses before any router, hops, and the time to live of their own resets.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-
 use crate::model::CellId;
 use crate::model::Host;
 use crate::model::MacAddr;
@@ -12,6 +9,7 @@ use crate::model::SideRecord;
 
 use super::View;
 use super::holders::Spell;
+use super::pairs::Pairs;
 
 /// Resets of one host needed before their time to live is a baseline (evidence table).
 const RESET_BASELINE: usize = 3;
@@ -20,10 +18,12 @@ const RESET_BASELINE: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     /// MACs of packets in its name that had passed no router (those of the machine itself), and when each was heard.
-    pub(super) on_link: BTreeMap<MacAddr, Spell>,
+    pub(super) on_link: Pairs<MacAddr, Spell>,
     /// The same by VLAN, to tell cloned cells.
-    pub(super) on_vlan: BTreeMap<Vec<u16>, BTreeSet<MacAddr>>,
+    pub(super) on_vlan: Pairs<Vec<u16>, Pairs<MacAddr, ()>>,
     pub(super) reset_ttls: Vec<u8>,
+    /// Whether anything of it had passed no router.
+    pub(super) at_home: bool,
     /// A packet that it made itself, to hold others against.
     pub(super) sample: Option<PacketRef>,
 }
@@ -45,26 +45,26 @@ pub struct Forged {
 impl View {
     /// Whether an address is that of one machine on this VLAN and of another one elsewhere: a cell that nobody declared.
     pub fn is_cloned(&self, cell: CellId, host: Host, vlans: &[u16]) -> bool {
-        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        let marks = self.marks.get(&(cell, host));
         marks.is_some_and(|marks| {
             let here = marks.on_vlan.get(vlans);
             let other = marks.on_vlan.iter().any(|(vlan, macs)| {
-                let apart = |here: &BTreeSet<MacAddr>| here.is_disjoint(macs);
-                vlan != vlans && here.is_some_and(apart) && !macs.iter().any(|mac| is_virtual_router(*mac))
+                let apart = |here: &Pairs<MacAddr, ()>| !here.keys().any(|mac| macs.contains_key(mac));
+                vlan != vlans && here.is_some_and(apart) && !macs.keys().any(|mac| is_virtual_router(*mac))
             });
-            other && here.is_some_and(|macs| !macs.iter().any(|mac| is_virtual_router(*mac)))
+            other && here.is_some_and(|macs| !macs.keys().any(|mac| is_virtual_router(*mac)))
         })
     }
 
     /// The same, for an address of which no packet is at hand.
     pub fn is_cloned_somewhere(&self, cell: CellId, host: Host) -> bool {
-        let marks = host.ip().and_then(|ip| self.marks.get(&(cell, ip)));
+        let marks = self.marks.get(&(cell, host));
         marks.is_some_and(|marks| marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
     }
 
     /// Whether everything heard of a host had passed a router before: what is thrown away before that is not shown.
     pub fn is_behind_a_router(&self, host: Host) -> bool {
-        host.ip().and_then(|ip| self.at_home.get(&ip)) == Some(&false)
+        self.at_home.get(&host) == Some(&false)
     }
 
     /// Why a reset in a host's name is provably not that host's; `None` where it may be.
@@ -72,7 +72,7 @@ impl View {
     /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
     /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
     pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<Forged> {
-        let marks = self.marks.get(&(cell, host.ip()?))?;
+        let marks = self.marks.get(&(cell, host))?;
         let mac = reset.mac?;
         if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac))
             || self.holders.ever_had(cell, host, mac)

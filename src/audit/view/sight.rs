@@ -1,6 +1,5 @@
 //! Whether an answer would have been seen: who was heard sending to whom, and when.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,8 +7,11 @@ use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
 use crate::model::CellId;
+use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
+use crate::model::Observed;
+use crate::model::Role;
 use crate::model::Series;
 use crate::model::SideRecord;
 use crate::model::Timestamp;
@@ -17,6 +19,7 @@ use crate::model::Transport;
 
 use super::Known;
 use super::View;
+use super::pairs::Pairs;
 use super::segment;
 use super::spans::Spans;
 
@@ -82,44 +85,39 @@ pub const AROUND: Duration = Duration::from_secs(60);
 pub(super) struct Leaving {
     pub(super) spans: Spans,
     /// The ports it sends them from, and the neighbours it hands them to: several of either are several ways out.
-    pub(super) ways: BTreeSet<(MacAddr, Option<MacAddr>)>,
+    pub(super) ways: Pairs<(MacAddr, Option<MacAddr>), ()>,
 }
 
 /// What was heard sending to each host, and when: first the host, then who sent.
 #[derive(Debug, Default)]
 pub(super) struct Received {
-    hosts: Known<(CellId, IpAddr, IpAddr), Spans>,
-    segments: Known<(CellId, IpAddr, IpAddr), Spans>,
-    /// The MAC addresses from which it came.
-    macs: Known<(CellId, IpAddr, MacAddr), Spans>,
+    /// By the IP address or the MAC address of who sent.
+    hosts: Known<(CellId, Host, Host), Spans>,
+    segments: Known<(CellId, Host, Host), Spans>,
     /// Every host to which anything was sent.
-    by: HashSet<(CellId, IpAddr), RandomState>,
+    by: HashSet<(CellId, Host), RandomState>,
 }
 
 impl Received {
     /// Takes in what somebody sent to a host in a stretch of time. Routers speak ICMP for themselves: seeing that shows nothing of what they
     /// forward, so that it counts for its sender alone.
-    pub(super) fn add(
-        &mut self,
-        (cell, host): (CellId, IpAddr),
-        sender: Sender,
-        span: (Timestamp, Timestamp),
-    ) {
+    fn add(&mut self, (cell, host): (CellId, IpAddr), sender: Sender, span: (Timestamp, Timestamp)) {
         let Sender { ip, mac, forwarded } = sender;
         let (since, until) = span;
+        let host = Host::Ip(host);
         self.by.insert((cell, host));
-        self.hosts.entry((cell, host, ip)).or_default().add(since, until);
+        self.hosts.entry((cell, host, Host::Ip(ip))).or_default().add(since, until);
         if forwarded {
-            self.segments.entry((cell, host, segment(ip))).or_default().add(since, until);
+            self.segments.entry((cell, host, Host::Ip(segment(ip)))).or_default().add(since, until);
             if let Some(mac) = mac {
-                self.macs.entry((cell, host, mac)).or_default().add(since, until);
+                self.hosts.entry((cell, host, Host::Mac(mac))).or_default().add(since, until);
             }
         }
     }
 
     /// Whether anything at all was sent to a host.
     pub(super) fn is_to(&self, cell: CellId, host: IpAddr) -> bool {
-        self.by.contains(&(cell, host))
+        self.by.contains(&(cell, Host::Ip(host)))
     }
 
     /// All that came to a client from the target's side: from it, its segment, or through the neighbour to which the client hands its packets.
@@ -129,15 +127,58 @@ impl Received {
         server: IpAddr,
         neighbour: Option<MacAddr>,
     ) -> impl Iterator<Item = &Spans> {
-        let by_mac = neighbour.and_then(|mac| self.macs.get(&(cell, client, mac)));
-        let by_segment = self.segments.get(&(cell, client, segment(server)));
-        [self.hosts.get(&(cell, client, server)), by_segment, by_mac].into_iter().flatten()
+        let client = Host::Ip(client);
+        let by_mac = neighbour.and_then(|mac| self.hosts.get(&(cell, client, Host::Mac(mac))));
+        let by_segment = self.segments.get(&(cell, client, Host::Ip(segment(server))));
+        let by_host = self.hosts.get(&(cell, client, Host::Ip(server)));
+        [by_host, by_segment, by_mac].into_iter().flatten()
     }
 
-    pub(super) fn seal(&mut self) {
-        let of_hosts = self.hosts.values_mut().chain(self.segments.values_mut());
-        of_hosts.chain(self.macs.values_mut()).for_each(Spans::seal);
+    /// Takes in both sides of a flow.
+    pub(super) fn learn(&mut self, flow: &FlowRecord) {
+        let forwarded = is_forwarded(flow);
+        for role in [Role::Client, Role::Server] {
+            let Some((sender, receiver)) = heard_ends(flow, role) else { continue };
+            let side = flow.side(role);
+            let sent_by = Sender { ip: sender, mac: side.mac, forwarded };
+            self.add((flow.cell, receiver), sent_by, stretch(flow, side));
+        }
     }
+
+    /// What all flows show.
+    pub(super) fn of(observed: &Observed) -> Self {
+        let mut received = Self::default();
+        let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
+        flows.for_each(|flow| received.learn(flow));
+        received
+    }
+
+    /// Puts it in order: then it may be asked.
+    pub(super) fn seal(&mut self) {
+        self.hosts.values_mut().chain(self.segments.values_mut()).for_each(Spans::seal);
+    }
+}
+
+/// Whether a flow may have been forwarded by routers.
+pub(super) fn is_forwarded(flow: &FlowRecord) -> bool {
+    matches!(flow.transport, Transport::Tcp | Transport::Udp)
+}
+
+/// Sender and receiver of one side of a flow, where it proves something about itself: one that only ever sent resets does not, they may be forged.
+pub(super) fn heard_ends(flow: &FlowRecord, role: Role) -> Option<(IpAddr, IpAddr)> {
+    let (sender, receiver) = match role {
+        Role::Client => (flow.client.host, flow.server.host),
+        Role::Server => (flow.server.host, flow.client.host),
+    };
+    let side = flow.side(role);
+    let shows = side.packets > 0 && (side.mac.is_some() || side.ttl.is_some());
+    sender.ip().zip(receiver.ip()).filter(|_| shows)
+}
+
+/// From when to when a side was heard.
+pub(super) fn stretch(flow: &FlowRecord, side: &SideRecord) -> (Timestamp, Timestamp) {
+    let heard = side.first.zip(side.last).map(|(first, last)| (first.time, last.time));
+    heard.unwrap_or((flow.first.time, flow.last.time))
 }
 
 /// Who sent something to a host.
@@ -193,7 +234,7 @@ impl View {
             ));
         }
         // A datagram's answer may take another way than what was heard, unless the target's own port is mirrored.
-        let marks = self.marks.get(&(cell, server_ip));
+        let marks = self.marks.get(&(cell, server));
         let own_port = marks.is_some_and(|marks| marks.on_link.len() == 1);
         if self.heard.contains_key(&(cell, server)) && (own_port || tried.repeats_until_answered) {
             return Sight::Likely(format!(
