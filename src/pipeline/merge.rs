@@ -74,6 +74,11 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
             *left_out.entry("flows whose ends were not noted as heard, for want of room").or_default() +=
                 turned_away;
         }
+        let unnoted = shard.sweeps.unnoted();
+        if unnoted > 0 {
+            *left_out.entry("machines and ports of sweeps not noted, for want of room").or_default() +=
+                unnoted;
+        }
         shard.sweeps.add_to(&mut sweeps);
         shard.view.add_to(&mut vantage, last);
     }
