@@ -124,7 +124,9 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
             .notes
             .push(format!("{told}; what is concluded from silence or resets there has grade C at most"));
     }
-    if vantage.pairs > 0 && vantage.one_sided_pairs as f64 / vantage.pairs as f64 >= ONE_SIDED {
+    if vantage.has_lost_a_direction() == Some(true) {
+        vantage.notes.push(format!("{}, and silence there proves nothing", vantage.lost_in_words()));
+    } else if vantage.pairs > 0 && vantage.one_sided_pairs as f64 / vantage.pairs as f64 >= ONE_SIDED {
         vantage.notes.push(format!(
             "{} of {} pairs of hosts are heard in one direction only: this mirror copies one side, and silence of the other proves nothing",
             vantage.one_sided_pairs, vantage.pairs

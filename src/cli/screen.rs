@@ -140,13 +140,13 @@ impl Screen {
 fn line(board: &Board, width: usize) -> String {
     let figures = board.figures();
     let mut parts = vec![
-        format!("{} packets", figures.packets),
-        format!("{:.0}/s", figures.rate),
+        format!("{} packets", short(figures.packets)),
+        format!("{}/s", short(figures.rate.round() as u64)),
         match figures.dropped {
             0 => "none lost".to_owned(),
-            lost => format!("{lost} lost"),
+            lost => format!("{} lost", short(lost)),
         },
-        format!("{} flows", figures.flows),
+        format!("{} flows", short(figures.flows)),
     ];
     if !figures.down.is_empty() {
         parts.push(format!("DOWN: {}", plain(&figures.down.join(" "))));
@@ -155,16 +155,32 @@ fn line(board: &Board, width: usize) -> String {
     }
     if let Some(look) = board.look() {
         parts.push(match look.open {
-            1 => "1 finding open".to_owned(),
-            open => format!("{open} findings open"),
+            1 => "1 finding".to_owned(),
+            open => format!("{} findings", short(open)),
         });
         let mut counts = look.report.verdict_counts();
-        counts.retain(|(_, count)| *count > 0);
+        counts.retain(|(name, count)| *count > 0 && *name != "not-applicable");
         // What someone has to act on comes first.
         counts.sort_by_key(|(name, _)| !matches!(*name, "blocked" | "failed" | "violated"));
-        parts.extend(counts.into_iter().map(|(name, count)| format!("{count} {name}")));
+        parts.extend(counts.into_iter().map(|(name, count)| format!("{} {name}", short(count))));
     }
     fit(&parts, width)
+}
+
+/// A number in five columns at most, so that months of packets leave room for verdicts.
+fn short(number: u64) -> String {
+    if number < 10_000 {
+        return number.to_string();
+    }
+    let mut value = number as f64;
+    for unit in ["k", "M", "G", "T"] {
+        value /= 1000.0;
+        if value < 999.5 {
+            let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+            return format!("{value:.decimals$}{unit}");
+        }
+    }
+    format!("{:.0}P", value / 1000.0)
 }
 
 /// As many parts as fit, separated, with a sign that there are more.
@@ -198,5 +214,12 @@ mod tests {
         assert_eq!(fit(&parts, 25), "12 packets, 3/s ...");
         assert_eq!(fit(&parts, 14), "12 packets ...");
         assert_eq!(fit(&parts, 3), "");
+    }
+
+    #[test]
+    fn numbers_stay_short() {
+        let told = [0, 9_999, 10_000, 99_949, 99_950, 999_499, 999_500, 1_234_567, 123_456_789_012, u64::MAX];
+        let told = told.map(short).join(" ");
+        assert_eq!(told, "0 9999 10.0k 99.9k 100k 999k 1.00M 1.23M 123G 18447P");
     }
 }

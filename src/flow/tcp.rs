@@ -15,6 +15,7 @@ use crate::model::PacketRef;
 use crate::model::Reset;
 use crate::model::Series;
 use crate::model::SideRecord;
+use crate::model::Timestamp;
 
 use super::side::Side;
 
@@ -86,6 +87,8 @@ pub struct TcpSide {
     pub payload_acknowledged: u64,
     /// Those of them that were never captured.
     pub unseen_acknowledged: u64,
+    /// From when to when the other end has acknowledged what was never heard of this one, since anything of it was heard.
+    pub missed: Option<(Timestamp, Timestamp)>,
     /// Payload packets sent again.
     pub retransmissions: u32,
 }
@@ -166,7 +169,9 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
     }
     mine.window_closed = segment.window == 0;
     if flags.ack() {
+        let heard = peer.last;
         let theirs = peer.tcp.get_or_insert_default();
+        let due = theirs.next;
         if !flags.syn() && theirs.is_opening_acknowledged_by(segment.acknowledgement) {
             mine.first_ack.get_or_insert(look.at);
         }
@@ -175,6 +180,11 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
             if let Some(vain) = &mut mine.vain {
                 vain.go_on();
             }
+        }
+        // Who opened and now acknowledges has had an answer; who acknowledges more than was heard has had that.
+        let answered = due.is_none() && mine.sent_syn && !flags.syn();
+        if answered || due.is_some() && theirs.next != due {
+            theirs.miss(look.at.time, heard);
         }
         if let (Some(block), Some(vain)) = (segment.selective, &mut theirs.vain) {
             vain.hear_beyond(block, look.at);
@@ -331,6 +341,13 @@ impl TcpSide {
             self.vain.get_or_insert_default().add(start, end, fresh > 0, at);
         }
         fresh
+    }
+
+    /// The other end acknowledges at this time what was not heard of this one, which was last heard as told.
+    fn miss(&mut self, at: Timestamp, heard: Option<PacketRef>) {
+        let from = self.missed.map(|(from, _)| from);
+        let from = from.filter(|&from| heard.is_none_or(|heard| heard.time < from));
+        self.missed = Some((from.unwrap_or(at), at));
     }
 
     /// Takes in an acknowledgement by the other end; returns how many payload bytes it newly covers.

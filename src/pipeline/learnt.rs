@@ -210,7 +210,7 @@ impl Learnt {
     pub fn fold_try(&mut self, lone: &Lone, why: Leaves, bounds: &Bounds) -> bool {
         let place = lone.place();
         let (client, server) = (place.source(), place.destination());
-        if !self.sweeps.is_sweeping(place.cell, client.host, bounds.room.tries)
+        if !self.sweeps.is_sweeping(place.cell, client.host, &bounds.room)
             && self.conversations.len() < bounds.room.conversations
         {
             return false;
@@ -225,7 +225,7 @@ impl Learnt {
         if self.sweeps.may_know(&key) && self.conversations.contains_key(&key) {
             return false;
         }
-        self.sweeps.fold(place.cell, client.host, server, lone);
+        self.sweeps.fold(place.cell, client.host, server, lone, bounds);
         self.tally.folded += 1;
         self.tally.evicted += u64::from(why == Leaves::Evicted);
         true
@@ -294,6 +294,23 @@ pub struct Room {
     pub records: usize,
     /// The most vain tries of one client that are conversations of their own.
     pub tries: usize,
+}
+
+/// The most streams without opening of one shard that wait for the merge to tell their roles; each may be a conversation then.
+const MOST_UNSETTLED: usize = 1024;
+/// So many of them have their roles settled by what is known then, where the merge may never come.
+const UNSETTLED: usize = 256;
+
+impl Room {
+    /// The most streams without opening that wait.
+    pub fn most_unsettled(&self) -> usize {
+        self.conversations.saturating_mul(ANSWERED).min(MOST_UNSETTLED)
+    }
+
+    /// How many of them are settled at once.
+    pub fn unsettled(&self) -> usize {
+        self.conversations.min(UNSETTLED)
+    }
 }
 
 /// How many times the bound on conversations is left for those that were more than a single try.

@@ -14,9 +14,6 @@ use super::learnt::Learnt;
 use super::names;
 use super::shard::Bounds;
 
-/// The most streams without opening that wait for the merge to tell their roles.
-const MOST_UNSETTLED: usize = 1024;
-
 /// Takes flows as they leave the table.
 pub struct Sink<'a> {
     /// Of the shard.
@@ -37,7 +34,7 @@ impl Sink<'_> {
         }
         if let Left::Lone(lone, _) = left {
             let place = lone.place();
-            self.learnt.sweeps.count(place.cell, place.source().host);
+            self.learnt.sweeps.count(place.cell, place.source().host, &self.bounds.room);
         }
         let (flow, judgement) = left.whole();
         self.take(flow, judgement, why);
@@ -72,7 +69,7 @@ impl Sink<'_> {
             if matches!(record.outcome, Outcome::Established | Outcome::Cut) {
                 self.learnt.learn(&record, self.bounds);
             } else if record.role_basis != RoleBasis::Handshake
-                && self.learnt.unsettled.len() < MOST_UNSETTLED
+                && self.learnt.unsettled.len() < self.bounds.room.most_unsettled()
             {
                 self.learnt.unsettled.push(record);
                 return;

@@ -52,6 +52,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut resolver = Resolver::default();
     let mut sweeps = BTreeMap::new();
+    let last = observed.inputs.iter().filter_map(|input| input.last).max();
     for (number, mut shard) in shards.into_iter().enumerate() {
         observed.tally.merge(&shard.tally);
         observed.flows.append(&mut shard.flows);
@@ -73,8 +74,13 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
             *left_out.entry("flows whose ends were not noted as heard, for want of room").or_default() +=
                 turned_away;
         }
+        let unnoted = shard.sweeps.unnoted();
+        if unnoted > 0 {
+            *left_out.entry("machines and ports of sweeps not noted, for want of room").or_default() +=
+                unnoted;
+        }
         shard.sweeps.add_to(&mut sweeps);
-        shard.view.add_to(&mut vantage);
+        shard.view.add_to(&mut vantage, last);
     }
 
     let learned: BTreeSet<_> = learned.into_iter().collect();
@@ -129,7 +135,7 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         observed.conversations.insert(conversation.key, Box::new(conversation));
     }
     vantage.first = observed.inputs.iter().filter_map(|input| input.first).min();
-    vantage.last = observed.inputs.iter().filter_map(|input| input.last).max();
+    vantage.last = last;
     vantage.cut_packets = observed.inputs.iter().map(|input| input.cut_packets).sum();
     vantage.dropped = observed.inputs.iter().filter_map(|input| input.dropped).reduce(u64::saturating_add);
     vantage.duplicates = observed.tally.duplicates;

@@ -278,6 +278,7 @@ impl Shard {
     pub fn tick(&mut self, now: Timestamp) {
         let mut sink = Sink { bounds: &self.bounds, kept: &mut self.kept, learnt: &mut self.learnt };
         self.table.tick(now, &mut |left, why| sink.leave(left, why));
+        self.learnt.sweeps.thin(&self.bounds.room);
     }
 
     /// Flows alive.
@@ -288,6 +289,23 @@ impl Shard {
     /// Bytes kept for classifiers.
     pub fn kept(&self) -> usize {
         self.kept
+    }
+
+    /// Whether so many streams without opening wait for their roles that it is time to settle them.
+    pub fn has_many_unsettled(&self) -> bool {
+        self.learnt.unsettled.len() >= self.bounds.room.unsettled()
+    }
+
+    /// The ends of streams without opening that are silent since then: one may be a service.
+    pub fn unsettled_ends(&self, since: Timestamp) -> impl Iterator<Item = (CellId, Host, u16)> {
+        let old = self.learnt.unsettled.iter().filter(move |record| record.last.time < since);
+        let ends = old.flat_map(|record| [(record.cell, record.client), (record.cell, record.server)]);
+        ends.filter_map(|(cell, end)| Some((cell, end.host, end.port?)))
+    }
+
+    /// The services that are known to accept.
+    pub fn learned(&self) -> impl Iterator<Item = &(CellId, Host, u16)> {
+        self.learnt.learned.iter()
     }
 
     /// Settles the roles of streams without opening, silent since then, by the endpoints that are known to accept.

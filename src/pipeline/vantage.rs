@@ -1,5 +1,7 @@
 //! What this mirror sees: who was heard, which pairs in one direction only, and in which wrappings packets came.
 
+mod hearing;
+
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -27,6 +29,8 @@ use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::model::Vantage;
 
+use hearing::Hearing;
+
 /// The most ways of wrapping that one shard counts apart.
 const MOST_WRAPPINGS: usize = 1024;
 
@@ -46,6 +50,8 @@ struct PairSeen {
     low: bool,
     high: bool,
     due: bool,
+    /// The same by time.
+    ends: [Hearing; 2],
 }
 
 /// What stands for a host among those told of.
@@ -231,10 +237,13 @@ impl View {
         known.low |= low;
         known.high |= high;
         known.due |= due;
+        let [one, other] = &mut known.ends;
+        one.add(&flow.sides.low);
+        other.add(&flow.sides.high);
     }
 
-    /// Adds this shard's part to the whole: sums, which do not depend on the order.
-    pub fn add_to(self, vantage: &mut Vantage) {
+    /// Adds this shard's part to the whole, whose last packet came `now`: sums, which do not depend on the order.
+    pub fn add_to(self, vantage: &mut Vantage, now: Option<Timestamp>) {
         vantage.unseen_bytes += self.unseen_bytes;
         vantage.acknowledged_bytes += self.acknowledged_bytes;
         vantage.copies.add(self.copies);
@@ -244,6 +253,13 @@ impl View {
         for seen in self.pairs.values().filter(|seen| seen.due) {
             vantage.pairs += 1;
             vantage.one_sided_pairs += u64::from(seen.low != seen.high);
+        }
+        for seen in self.pairs.values() {
+            let [one, other] = seen.ends;
+            if let Some(lost) = now.and_then(|now| hearing::is_lost(one, other, now)) {
+                vantage.latest_pairs += 1;
+                vantage.lost_pairs += u64::from(lost);
+            }
         }
         for ((vlans, tunnels), packets) in &self.wrappings {
             let mut names: BTreeMap<String, u64> = BTreeMap::new();

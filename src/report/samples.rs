@@ -51,6 +51,8 @@ fn vantage() -> Vantage {
         dropped: None,
         pairs: 9,
         one_sided_pairs: 1,
+        latest_pairs: 0,
+        lost_pairs: 0,
         duplicates: 3,
         copies: Copies { routed: 3, ..Copies::default() },
         cut_packets: 2,

@@ -75,6 +75,8 @@ pub struct Look {
     pub evidence: (u64, u64),
     /// What is written besides events, and whether that failed the last time.
     pub failing: [(&'static str, bool); 3],
+    /// Bytes of the state's file, where there is one.
+    pub state_bytes: Option<u64>,
 }
 
 #[derive(Default)]

@@ -218,6 +218,7 @@ impl Desk {
             conditions: self.mirror.raised().collect(),
             evidence: self.exhibits.counts(),
             failing: FALLIBLE.map(|what| (what, self.failing.contains(what))),
+            state_bytes: self.setup.store.as_ref().map(Store::size),
         });
         if why != Why::Due {
             self.write(&report);
@@ -332,7 +333,7 @@ impl Desk {
     /// What nothing waits for is saved once everything is told.
     fn save_growth(&mut self, report: &Report, now: Option<Timestamp>, last: bool) {
         let Some(store) = &mut self.setup.store else { return };
-        if let Err(error) = store.save_growth(report, now, last) {
+        if let Err(error) = store.save_growth(report, now, last).and_then(|()| store.give_back(now)) {
             let why = format!("{}: {error}", store.path().display());
             self.note(STATE, Some(why));
         }

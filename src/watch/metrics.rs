@@ -144,6 +144,9 @@ impl Page {
             "Packets that findings cite and that were gone before they were wanted",
             look.evidence.1,
         );
+        if let Some(bytes) = look.state_bytes {
+            self.set("state_bytes", "Bytes of the state's file", bytes);
+        }
         self.count("duplicates", "Packets that the mirror showed twice", report.tally.duplicates);
         self.count("flows_told", "Flows that ended or were told", report.tally.flows);
         self.count("flows_evicted", "Flows pushed out by the bound", report.tally.evicted);

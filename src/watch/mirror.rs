@@ -47,6 +47,8 @@ pub struct Mirror {
     left_out: u64,
     unseen_bytes: u64,
     acknowledged_bytes: u64,
+    /// Whether a direction was lost when that could last be told.
+    lost: bool,
 }
 
 impl Mirror {
@@ -60,6 +62,7 @@ impl Mirror {
             left_out: 0,
             unseen_bytes: 0,
             acknowledged_bytes: 0,
+            lost: false,
         }
     }
 
@@ -151,6 +154,11 @@ impl Told<'_> {
 
     fn sides(&mut self) {
         let vantage = &self.report.vantage;
+        // In a quiet night nothing can be told, and what was told stays.
+        self.mirror.lost = vantage.has_lost_a_direction().unwrap_or(self.mirror.lost);
+        if self.mirror.lost {
+            return self.raise("one-sided", vantage.lost_in_words());
+        }
         if vantage.pairs < PAIRS {
             return;
         }
@@ -215,3 +223,6 @@ impl Told<'_> {
         self.events.push(Event::new(&self.report.site.name, self.now, event, level, message, about));
     }
 }
+
+#[cfg(test)]
+mod tests;

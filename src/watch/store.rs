@@ -1,6 +1,7 @@
 //! What outlives a run: an embedded store that survives a crash and a power cut at any moment (redb: copy on write, checksummed).
 
 mod changes;
+mod room;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -122,6 +123,8 @@ pub struct Store {
     /// When counts of conversations were last saved, and how long they may wait for the next time.
     grown: Option<Timestamp>,
     wait: i64,
+    /// When it was last looked at for room that is not taken.
+    tidied: Option<Timestamp>,
 }
 
 impl Store {
@@ -141,6 +144,7 @@ impl Store {
             last_counted: None,
             grown: None,
             wait: GROWTH,
+            tidied: None,
             packets: BTreeSet::new(),
             rows: Rows::default(),
         };

@@ -243,6 +243,8 @@ fn vantage(parts: &[Part], commons: &BTreeMap<(usize, usize), Common>) -> Vantag
         };
         all.pairs += one.pairs;
         all.one_sided_pairs += one.one_sided_pairs;
+        all.latest_pairs += one.latest_pairs;
+        all.lost_pairs += one.lost_pairs;
         all.duplicates += one.duplicates;
         all.copies.add(one.copies);
         all.cut_packets += one.cut_packets;

@@ -50,8 +50,6 @@ pub const ORDINARY: [&str; 5] = [
 
 /// Of lookups of one name by one client, so many are remembered: the latest decide, and a few before them show the change.
 const LOOKUPS_OF_ONE: usize = 8;
-/// Streams without opening that wait in one shard before their roles are settled by what is known then.
-const UNSETTLED: usize = 256;
 /// After so long an answer to a question asked elsewhere has surely been told: flows of datagrams leave after half an hour of silence.
 const ANSWERED: Duration = Duration::from_secs(2 * 3600);
 /// Between two looks for what has to be forgotten.
@@ -62,17 +60,17 @@ impl Live {
     pub fn tick(&mut self, now: Timestamp) {
         let most = self.retention.lookups.div_ceil(SHARDS).clamp(LOOKUPS_OF_ONE, MOST_LOOKUPS);
         let talks = self.retention.conversations.div_ceil(SHARDS);
-        let unsettled = self.hands.each(move |engine| {
-            let mut unsettled = 0;
+        let due = self.hands.each(move |engine| {
+            let mut due = false;
             for shard in &mut engine.shards {
                 shard.tick(now);
-                unsettled = unsettled.max(shard.learnt().unsettled.len());
+                due |= shard.has_many_unsettled();
                 thin_out(shard.learnt(), most);
                 thin_conversations(shard.learnt(), talks);
             }
-            unsettled
+            due
         });
-        if unsettled.iter().any(|&most| most >= UNSETTLED) {
+        if due.contains(&true) {
             self.settle(Timestamp::MAX);
         }
         let due = self.swept.is_none_or(|swept| now.since(swept) >= HOUSEKEEPING || now < swept);
@@ -106,11 +104,21 @@ impl Live {
 
     /// Settles the roles of streams without opening that are silent since then: the merge that would do it may never come.
     fn settle(&mut self, since: Timestamp) {
+        let ends: HashSet<_, FixedState> = self
+            .hands
+            .each(move |engine| {
+                engine.shards.iter().flat_map(|shard| shard.unsettled_ends(since)).collect::<Vec<_>>()
+            })
+            .into_iter()
+            .flatten()
+            .collect();
+        let ends = Arc::new(ends);
+        // What services are known is far more than what is asked about.
         let learned: BTreeSet<(CellId, Host, u16)> = self
             .hands
-            .each(|engine| {
-                let shards = engine.shards.iter_mut();
-                shards.flat_map(|shard| shard.learnt().learned.clone()).collect::<Vec<_>>()
+            .each(move |engine| {
+                let known = engine.shards.iter().flat_map(|shard| shard.learned());
+                known.filter(|&service| ends.contains(service)).copied().collect::<Vec<_>>()
             })
             .into_iter()
             .flatten()

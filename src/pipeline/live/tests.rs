@@ -310,6 +310,74 @@ fn a_flood_of_conversations_pushes_out_neither_one_that_goes_on_nor_one_that_is_
 }
 
 #[test]
+fn tries_from_forged_addresses_fill_no_memory_and_hide_no_scanner() {
+    const MOST: usize = 64 * 16;
+    let mut options =
+        Options { conversations: MOST / ANSWERED, records: MOST, hosts: 64 * 32, ..Options::default() };
+    options.limits.flows = 64 * 4;
+    let mut live = Live::new(&options, Retention { conversations: MOST, ..Retention::default() });
+    let mut number = 0_u32;
+    let mut tries = |live: &mut Live, most: u32, each: &dyn Fn(u32) -> ([u8; 4], [u8; 4], u16)| {
+        for _ in 0..most {
+            number += 1;
+            let (client, server, port) = each(number);
+            let mut bytes = Vec::new();
+            let step = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(client, server, 64);
+            step.tcp(40_000, port, number, 1000).syn().write(&mut bytes, &[]).unwrap();
+            let time = Timestamp::from_nanos(i64::from(number) * 1_000_000);
+            let at = PacketRef::new(time, InputId(0), u64::from(number));
+            let original = bytes.len() as u32;
+            live.take(&Packet { at, link: LinkType::ETHERNET, interface: 0, original, bytes: &bytes });
+            if number.is_multiple_of(500) {
+                live.tick(time);
+            }
+        }
+    };
+    tries(&mut live, 150_000, &|number| {
+        let [_, high, middle, low] = number.to_be_bytes();
+        ([10, 1 + high, middle, low], [10, 99, 0, 1 + low % 4], (number % 60_000) as u16)
+    });
+    let half = live.observe(&Wire, None).join();
+    tries(&mut live, 2000, &|number| {
+        ([10, 77, 0, 1], [10, 98, 0, (number % 200) as u8], 1 + (number % 5) as u16)
+    });
+    let told = live.observe(&Wire, None).join();
+    assert!(told.tally.adds_up());
+    for told in [&half, &told] {
+        assert!(told.conversations.len() <= 2 * MOST, "{}", told.conversations.len());
+    }
+    let scanner = Host::Ip(std::net::IpAddr::from([10, 77, 0, 1]));
+    let mut its = told.conversations.values().filter(|one| one.key.client == scanner);
+    let sweep = its.find_map(|one| one.sweep.as_deref()).unwrap();
+    // Until there was room for it, it was told with the others.
+    assert!(sweep.tries > 300 && sweep.servers.len() > 50, "{}", sweep.reason());
+    let all = told.conversations.values().filter_map(|one| one.sweep.as_deref());
+    let noted: usize = all.map(|one| one.servers.len() + one.ports.len()).sum();
+    assert!(noted < 200_000, "{noted}");
+}
+
+#[test]
+fn streams_without_opening_wait_within_the_bound_on_conversations() {
+    const MOST: usize = 64 * 16;
+    let mut options = Options { conversations: MOST / ANSWERED, records: MOST, ..Options::default() };
+    options.limits.flows = 64 * 4;
+    let mut live = Live::new(&options, Retention { conversations: MOST, ..Retention::default() });
+    for number in 0..50_000_u32 {
+        let time = Timestamp::from_nanos(i64::from(number) * 1_000_000);
+        let bytes = midstream(number);
+        let at = PacketRef::new(time, InputId(0), u64::from(number) + 1);
+        let original = bytes.len() as u32;
+        live.take(&Packet { at, link: LinkType::ETHERNET, interface: 0, original, bytes: &bytes });
+        if number % 500 == 0 {
+            live.tick(time);
+        }
+    }
+    let told = live.observe(&Wire, None).join();
+    assert!(told.tally.adds_up());
+    assert!(told.conversations.len() <= 2 * MOST, "{}", told.conversations.len());
+}
+
+#[test]
 fn a_month_of_newcomers_leaves_no_more_behind_than_a_week() {
     const DAY: i64 = 86_400;
     let mut options = Options { conversations: 1_024, records: 2_048, ..Options::default() };
