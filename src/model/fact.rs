@@ -55,7 +55,9 @@ impl Facts {
 
     /// Whether a key has this value already. A payload is read anew as it grows, so most of what is stated is known.
     fn knows(&self, key: &str, value: &str) -> bool {
-        self.0.iter().any(|fact| fact.value.len() == value.len() && fact.key == key && fact.value == value)
+        // One key is nearly always one place in memory, so that most are told apart without a look at their letters.
+        let same = |one: &str| std::ptr::eq(one, key) || one == key;
+        self.0.iter().any(|fact| same(fact.key) && fact.value == value)
     }
 
     /// The first value under a key.
