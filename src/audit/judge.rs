@@ -333,8 +333,11 @@ impl<'a> Context<'a> {
 
     /// A connection through a documented proxy is judged by the host that it asks the proxy for.
     fn proxied(&self, matched: &[Matched<'_>]) -> Option<Ruling> {
-        let mut targets =
-            matched.iter().flat_map(|one| one.flow.classification.facts.all(proxy::TARGET)).peekable();
+        let mut targets = matched
+            .iter()
+            .filter(|one| one.asks_proxy)
+            .flat_map(|one| one.flow.classification.facts.all(proxy::TARGET))
+            .peekable();
         targets.peek()?;
         let named = |target: &str| {
             let host = target.rsplit_once(':').map_or(target, |(host, _)| host);

@@ -388,6 +388,11 @@ impl View {
         &self.recordings
     }
 
+    /// The mirrors that show TCP: connections that must have been answered, and those of them heard in one direction only.
+    pub fn directions(&self) -> Vec<(loss::Place<'_>, (u64, u64))> {
+        self.losses.directions()
+    }
+
     /// The mirrors that miss enough to cap grades, where there are several: recording, VLANs, tunnels, and how much.
     pub fn lossy_mirrors(&self) -> Vec<(usize, &[u16], &[String], Missing)> {
         self.losses.lossy_mirrors()
