@@ -71,7 +71,8 @@ pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
         waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
         waivers,
     };
-    spread(ground.matched, workers, |(conversation, matched)| context.judge(conversation, matched))
+    let judge = |(conversation, matched): &(&'_ Conversation, Vec<_>)| context.judge(conversation, matched);
+    spread(ground.matched, workers, |(conversation, _)| *conversation, judge)
 }
 
 struct Context<'a> {

@@ -299,7 +299,7 @@ mod tests {
         view.forget_unread(at(101).time);
         assert_eq!(view.stretches, 1, "there is room again");
         let mut vantage = Vantage::default();
-        view.add_to(&mut vantage);
+        view.add_to(&mut vantage, None);
         let left: Vec<_> = vantage.unread_errors.into_iter().collect();
         assert_eq!(left, [((CellId(0), both), vec![(at(100), at(101))])]);
     }
