@@ -71,7 +71,8 @@ pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
         waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
         waivers,
     };
-    spread(ground.matched, workers, |(conversation, matched)| context.judge(conversation, matched))
+    let judge = |(conversation, matched): &(&'_ Conversation, Vec<_>)| context.judge(conversation, matched);
+    spread(ground.matched, workers, |(conversation, _)| *conversation, judge)
 }
 
 struct Context<'a> {
@@ -333,8 +334,11 @@ impl<'a> Context<'a> {
 
     /// A connection through a documented proxy is judged by the host that it asks the proxy for.
     fn proxied(&self, matched: &[Matched<'_>]) -> Option<Ruling> {
-        let mut targets =
-            matched.iter().flat_map(|one| one.flow.classification.facts.all(proxy::TARGET)).peekable();
+        let mut targets = matched
+            .iter()
+            .filter(|one| one.asks_proxy)
+            .flat_map(|one| one.flow.classification.facts.all(proxy::TARGET))
+            .peekable();
         targets.peek()?;
         let named = |target: &str| {
             let host = target.rsplit_once(':').map_or(target, |(host, _)| host);

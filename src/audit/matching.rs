@@ -15,6 +15,7 @@ use super::cast::Cast;
 use super::catalogue::Catalogue;
 use super::catalogue::Entry;
 use super::names;
+use super::proxy;
 
 /// A flow as it was told, or turned round. A thousand bytes are copied only where that is needed.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ impl Deref for Turned<'_> {
 pub struct Matched<'a> {
     /// The flow, turned round where only that way a rule covers it and nothing in it says who opened it.
     pub flow: Turned<'a>,
+    /// Whether it asks a proxy for another host.
+    pub asks_proxy: bool,
     /// Entries in force that cover its ends and port, and accept what it is.
     pub accepting: Vec<usize>,
     /// The entry in force whose ends and port it has though none accepts what it is.
@@ -98,6 +101,7 @@ impl<'a> Matcher<'a> {
 
     fn weighed(&self, flow: Turned<'a>, covering: Vec<usize>) -> Matched<'a> {
         let mut matched = Matched {
+            asks_proxy: flow.classification.facts.fact(proxy::TARGET).is_some(),
             flow,
             accepting: Vec::new(),
             violating: None,

@@ -36,6 +36,7 @@ mod testing;
 mod timeline;
 mod unseen;
 mod view;
+mod walk;
 
 use std::num::NonZeroUsize;
 
@@ -83,7 +84,8 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
     let conversations: Vec<&Conversation> = observed.conversations.values().map(AsRef::as_ref).collect();
-    let matched: Vec<_> = spread(&conversations, options.workers, |one| (*one, matcher.conversation(one)));
+    let matched: Vec<_> =
+        spread(&conversations, options.workers, |one| *one, |one| (*one, matcher.conversation(one)));
     let ground =
         Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
     let mut bound = requirement::all(ground);

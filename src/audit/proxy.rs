@@ -42,9 +42,7 @@ pub fn requests_by_place(
 ) {
     let mut asked: Vec<(&ConversationKey, &FlowRecord)> = Vec::new();
     for (Conversation { key, .. }, flows) in ground.matched {
-        let flows = flows.iter().map(|matched| &*matched.flow);
-        let of_proxy = |flow: &&FlowRecord| flow.classification.facts.all(TARGET).next().is_some();
-        asked.extend(flows.filter(of_proxy).map(|flow| (key, flow)));
+        asked.extend(flows.iter().filter(|one| one.asks_proxy).map(|one| (key, &*one.flow)));
     }
     let granted = granted(&asked);
     for (key, flow) in asked {

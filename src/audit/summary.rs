@@ -1,6 +1,5 @@
 //! The parts of a report that tell how it came about: the site as read, the mirror's view, and waivers.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::model::Copies;
@@ -10,7 +9,6 @@ use crate::model::RoleSummary;
 use crate::model::RulesetSummary;
 use crate::model::SiteSummary;
 use crate::model::Timestamp;
-use crate::model::Transport;
 use crate::model::Vantage;
 use crate::rules::Binding;
 use crate::rules::Site;
@@ -95,7 +93,7 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
             recordings.name(recording)
         ));
     }
-    vantage.notes.extend(mirrors(observed, view));
+    vantage.notes.extend(mirrors(view));
     if let Some(missing) = view.missing_in_all().filter(|missing| missing.caps()) {
         vantage.notes.push(format!(
             "{}: grades are capped at C, and silence that loss could explain stays undecided",
@@ -141,26 +139,9 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
     vantage
 }
 
-/// A recording, with the VLANs and tunnels that its packets came in.
-type Mirror<'a> = (usize, &'a [u16], &'a [String]);
-
 /// Which of several mirrors show one direction only.
-fn mirrors(observed: &Observed, view: &View) -> Vec<String> {
-    let mut seen: BTreeMap<Mirror<'_>, (u64, u64)> = BTreeMap::new();
-    let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
-    for flow in flows.filter(|flow| flow.transport == Transport::Tcp) {
-        let recording = view.recordings().of_packet(flow.first);
-        let key = (recording, flow.vlans.as_slice(), flow.tunnels.as_slice());
-        let (all, one_sided) = seen.entry(key).or_default();
-        // A SYN without answer may be a blocked one: only what must have been answered counts.
-        let (client, server) = (&flow.from_client, &flow.from_server);
-        let answered = client.first_ack.is_some() || client.acked_payload.is_some();
-        let asked = server.packets > server.syn.count.into();
-        if (client.packets > 0 && answered) || (server.packets > 0 && asked) {
-            *all += 1;
-            *one_sided += u64::from(client.packets == 0 || server.packets == 0);
-        }
-    }
+fn mirrors(view: &View) -> Vec<String> {
+    let seen = view.directions();
     let mirrors = seen.len();
     let told = seen
         .into_iter()

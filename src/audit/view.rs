@@ -35,6 +35,7 @@ use crate::model::Transport;
 
 use super::spread::both;
 use super::spread::is_worth_a_thread;
+use super::walk::each_flow;
 
 use holders::Holders;
 use loss::Losses;
@@ -204,24 +205,20 @@ impl View {
             *known = (known.0.min(first), known.1.max(last));
         }
         view.learn_resolutions(observed);
-        for conversation in observed.conversations.values() {
-            for flow in conversation.attempts() {
-                view.learn(flow);
-                if with_received {
-                    view.received.learn(flow);
-                }
+        each_flow(observed, |key, flow| {
+            view.learn(flow);
+            if with_received {
+                view.received.learn(flow);
             }
-            let answers = conversation
-                .attempts()
-                .filter(|flow| flow.from_client.packets > 0 && flow.from_server.payload_packets > 0);
-            let latest = answers.filter_map(|flow| flow.from_server.last_payload).map(|at| at.time).max();
-            if let Some(latest) = latest {
-                let key = conversation.key;
+            let (asked, answer) = (flow.from_client.packets > 0, flow.from_server.last_payload);
+            if let Some(latest) =
+                answer.map(|at| at.time).filter(|_| asked && flow.from_server.payload_packets > 0)
+            {
                 let new = Answered { client: key.client, latest, others: None };
                 let known = view.answered.entry((key.cell, key.server, key.port)).or_insert(new);
                 known.add(key.client, latest);
             }
-        }
+        });
         for ((_, host), marks) in &view.marks {
             *view.at_home.entry(*host).or_default() |= marks.at_home;
         }
@@ -386,6 +383,11 @@ impl View {
     /// Which inputs are one recording.
     pub fn recordings(&self) -> &Recordings {
         &self.recordings
+    }
+
+    /// The mirrors that show TCP: connections that must have been answered, and those of them heard in one direction only.
+    pub fn directions(&self) -> Vec<(loss::Place<'_>, (u64, u64))> {
+        self.losses.directions()
     }
 
     /// The mirrors that miss enough to cap grades, where there are several: recording, VLANs, tunnels, and how much.

@@ -11,6 +11,7 @@ use crate::model::CellId;
 use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::PacketRef;
+use crate::model::Transport;
 use crate::model::Vantage;
 
 use super::View;
@@ -53,6 +54,9 @@ struct Mirror {
     tunnels: Vec<String>,
 }
 
+/// A mirror as it is told: recording, VLANs and tunnels.
+pub type Place<'a> = (usize, &'a [u16], &'a [String]);
+
 /// The same, borrowed.
 #[derive(Hash)]
 struct MirrorOf<'a> {
@@ -67,11 +71,68 @@ impl Equivalent<Mirror> for MirrorOf<'_> {
     }
 }
 
+/// What one mirror shows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    bytes: Bytes,
+    /// Whether it shows TCP at all.
+    tcp: bool,
+    /// TCP connections that must have been answered, and those of them of which it shows one direction only.
+    opened: u64,
+    one_sided: u64,
+}
+
+impl Shown {
+    /// A SYN without answer may be a blocked one: only what must have been answered counts.
+    fn count(&mut self, flow: &FlowRecord) {
+        self.tcp = true;
+        let (client, server) = (&flow.from_client, &flow.from_server);
+        let answered = client.first_ack.is_some() || client.acked_payload.is_some();
+        let asked = server.packets > server.syn.count.into();
+        if (client.packets > 0 && answered) || (server.packets > 0 && asked) {
+            self.opened += 1;
+            self.one_sided += u64::from(client.packets == 0 || server.packets == 0);
+        }
+    }
+}
+
+/// All mirrors. Flow by flow it is nearly always the same one again.
+#[derive(Debug, Default)]
+struct Mirrors {
+    all: Vec<(Mirror, Shown)>,
+    places: HashMap<Mirror, usize, RandomState>,
+    latest: usize,
+}
+
+impl Mirrors {
+    fn of(&mut self, mirror: &MirrorOf<'_>) -> Option<&mut Shown> {
+        if !self.all.get(self.latest).is_some_and(|(known, _)| mirror.equivalent(known)) {
+            self.latest = self.places.get(mirror).copied().unwrap_or_else(|| {
+                let MirrorOf { recording, vlans, tunnels } = *mirror;
+                let new = Mirror { recording, vlans: vlans.to_vec(), tunnels: tunnels.to_vec() };
+                self.places.insert(new.clone(), self.all.len());
+                self.all.push((new, Shown::default()));
+                self.all.len() - 1
+            });
+        }
+        self.all.get_mut(self.latest).map(|(_, shown)| shown)
+    }
+
+    fn get(&self, mirror: &MirrorOf<'_>) -> Option<&Shown> {
+        self.all.get(*self.places.get(mirror)?).map(|(_, shown)| shown)
+    }
+
+    /// Those on which anything was acknowledged.
+    fn with_bytes(&self) -> impl Iterator<Item = &(Mirror, Shown)> {
+        self.all.iter().filter(|(_, shown)| shown.bytes.unseen + shown.bytes.acknowledged > 0)
+    }
+}
+
 /// What was missed where.
 #[derive(Debug, Default)]
 pub struct Losses {
     whole: Bytes,
-    mirrors: HashMap<Mirror, Bytes, RandomState>,
+    mirrors: Mirrors,
     pairs: HashMap<(CellId, IpAddr, IpAddr), Bytes, RandomState>,
 }
 
@@ -127,19 +188,19 @@ impl Losses {
     pub fn learn(&mut self, flow: &FlowRecord, recordings: &Recordings) {
         let mut here = Bytes::default();
         here.add(flow);
-        if here.unseen + here.acknowledged == 0 {
+        let any = here.unseen + here.acknowledged > 0;
+        if !any && flow.transport != Transport::Tcp {
             return;
         }
         let recording = recordings.of_packet(flow.first);
         let mirror = MirrorOf { recording, vlans: &flow.vlans, tunnels: &flow.tunnels };
-        match self.mirrors.get_mut(&mirror) {
-            Some(known) => known.add(flow),
-            None => {
-                let (vlans, tunnels) = (flow.vlans.clone(), flow.tunnels.clone());
-                self.mirrors.insert(Mirror { recording, vlans, tunnels }, here);
+        if let Some(shown) = self.mirrors.of(&mirror) {
+            shown.bytes.add(flow);
+            if flow.transport == Transport::Tcp {
+                shown.count(flow);
             }
         }
-        if let Some(pair) = pair(flow.cell, flow.client.host, flow.server.host) {
+        if any && let Some(pair) = pair(flow.cell, flow.client.host, flow.server.host) {
             self.pairs.entry(pair).or_default().add(flow);
         }
     }
@@ -159,9 +220,9 @@ impl Losses {
             return of_pair;
         }
         let whole = told(self.whole, LEAST, By::Whole);
-        let known =
-            mirror.filter(|_| self.mirrors.len() > 1).and_then(|mirror| self.mirrors.get(mirror).copied());
-        match known {
+        let several = || self.mirrors.with_bytes().nth(1).is_some();
+        let known = mirror.filter(|_| several()).and_then(|mirror| self.mirrors.get(mirror));
+        match known.map(|shown| shown.bytes).filter(|bytes| bytes.unseen + bytes.acknowledged > 0) {
             Some(bytes) if bytes.acknowledged >= PLENTY => told(bytes, PLENTY, By::Mirror),
             Some(bytes) => Missing::worse(whole, told(bytes, LEAST, By::Mirror)),
             None => whole,
@@ -170,14 +231,16 @@ impl Losses {
 
     /// The mirrors that miss enough to cap grades, where there are several: recording, VLANs, tunnels, and how much.
     pub fn lossy_mirrors(&self) -> Vec<(usize, &[u16], &[String], Missing)> {
-        if self.mirrors.len() < 2 {
+        if self.mirrors.with_bytes().nth(1).is_none() {
             return Vec::new();
         }
         let mut lossy: Vec<_> = self
             .mirrors
+            .all
             .iter()
-            .filter(|(_, bytes)| bytes.acknowledged >= LEAST)
-            .map(|(mirror, bytes)| {
+            .filter(|(_, shown)| shown.bytes.acknowledged >= LEAST)
+            .map(|(mirror, shown)| {
+                let bytes = shown.bytes;
                 let missing = Missing { lost: bytes.unseen, of: bytes.acknowledged, by: By::Mirror };
                 (mirror.recording, mirror.vlans.as_slice(), mirror.tunnels.as_slice(), missing)
             })
@@ -185,6 +248,19 @@ impl Losses {
             .collect();
         lossy.sort_by_key(|&(recording, vlans, tunnels, _)| (recording, vlans, tunnels));
         lossy
+    }
+
+    /// The mirrors that show TCP, each with its connections that must have been answered and those of them heard in one direction only.
+    pub fn directions(&self) -> Vec<(Place<'_>, (u64, u64))> {
+        let tcp = self.mirrors.all.iter().filter(|(_, shown)| shown.tcp);
+        let mut told: Vec<_> = tcp
+            .map(|(mirror, shown)| {
+                let place = (mirror.recording, mirror.vlans.as_slice(), mirror.tunnels.as_slice());
+                (place, (shown.opened, shown.one_sided))
+            })
+            .collect();
+        told.sort_unstable();
+        told
     }
 }
 

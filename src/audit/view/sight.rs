@@ -17,6 +17,8 @@ use crate::model::SideRecord;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
+use crate::audit::walk::each_flow;
+
 use super::Known;
 use super::View;
 use super::pairs::Pairs;
@@ -148,8 +150,7 @@ impl Received {
     /// What all flows show.
     pub(super) fn of(observed: &Observed) -> Self {
         let mut received = Self::default();
-        let flows = observed.conversations.values().flat_map(|conversation| conversation.attempts());
-        flows.for_each(|flow| received.learn(flow));
+        each_flow(observed, |_, flow| received.learn(flow));
         received
     }
 

@@ -1,0 +1,72 @@
+//! Walks over all flows, which lie all over memory: some are looked at ahead together, so that waiting for one is waiting for all of them.
+
+use std::hint::black_box;
+
+use arrayvec::ArrayVec;
+
+use crate::model::Conversation;
+use crate::model::ConversationKey;
+use crate::model::FlowRecord;
+use crate::model::Observed;
+
+/// As many as a processor waits for at a time, with some lines of memory each.
+pub const TOGETHER: usize = 16;
+
+/// Does something with each flow and the key of its conversation, in their order.
+pub fn each_flow<'a>(observed: &'a Observed, mut what: impl FnMut(&'a ConversationKey, &'a FlowRecord)) {
+    let mut next: ArrayVec<(&ConversationKey, &FlowRecord), TOGETHER> = ArrayVec::new();
+    let mut pass = |next: &mut ArrayVec<(&'a ConversationKey, &'a FlowRecord), TOGETHER>| {
+        black_box(next.iter().fold(0, |seen, (_, flow)| seen ^ touch(flow)));
+        next.drain(..).for_each(|(key, flow)| what(key, flow));
+    };
+    for conversation in observed.conversations.values() {
+        for flow in conversation.attempts() {
+            if next.is_full() {
+                pass(&mut next);
+            }
+            next.push((&conversation.key, flow));
+        }
+    }
+    pass(&mut next);
+}
+
+/// Looks at the flows of conversations that come next.
+pub fn touch_all<'a>(conversations: impl Iterator<Item = &'a Conversation>) {
+    black_box(
+        conversations
+            .flat_map(Conversation::attempts)
+            .take(TOGETHER)
+            .fold(0, |seen, flow| seen ^ touch(flow)),
+    );
+}
+
+/// Reads from the parts of a flow that every judge of it reads.
+fn touch(flow: &FlowRecord) -> u64 {
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    flow.outcome as u64
+        ^ client.packets
+        ^ client.payload_acknowledged
+        ^ u64::from(client.retransmissions)
+        ^ server.packets
+        ^ server.payload_acknowledged
+        ^ u64::from(server.retransmissions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::testing::flow;
+    use crate::audit::testing::observed;
+    use crate::model::Outcome;
+    use crate::model::Transport;
+
+    #[test]
+    fn each_flow_comes_once_and_in_order() {
+        let flows = (0..2 * TOGETHER as u16 + 3).map(|port| flow(Transport::Tcp, port, Outcome::Established));
+        let capture = observed(flows.collect(), 1_000);
+        let mut walked = Vec::new();
+        each_flow(&capture, |key, flow| walked.push((key.port, flow.server.port)));
+        let ports = capture.conversations.keys().map(|key| (key.port, key.port));
+        assert_eq!(walked, ports.collect::<Vec<_>>());
+    }
+}
