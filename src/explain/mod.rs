@@ -23,9 +23,11 @@ pub use subject::Unknown;
 /// Explains what a word means: a finding's number in the report's order, an id or its beginning, of a finding, a requirement or a
 /// conversation; or a rule's id, where one requirement came of it.
 pub fn explain(archive: &Archive, wanted: &str) -> Result<Explanation, Unknown> {
-    Ok(match subject::find(archive, wanted)? {
+    let mut explanation = match subject::find(archive, wanted)? {
         Subject::Finding(told) => finding::explain(archive, told),
         Subject::Requirement(told) => requirement::explain(archive, told),
         Subject::Conversation(told) => conversation::explain(archive, told),
-    })
+    };
+    step::find_live(archive, &mut explanation.steps);
+    Ok(explanation)
 }

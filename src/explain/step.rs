@@ -1,12 +1,15 @@
 //! What steps are made of: packets with their filters, sentences, and commands that check them.
 
+use std::collections::BTreeSet;
+
 use crate::model::capitalized;
 use crate::report::Archive;
 use crate::report::ArchivedEvidence;
+use crate::report::ArchivedInput;
 use crate::report::ArchivedPacket;
 use crate::report::Spot;
 use crate::report::Step;
-use crate::report::frames;
+use crate::report::filter_of;
 use crate::report::shell_word;
 
 /// One step a packet, in the order of time.
@@ -29,21 +32,28 @@ pub fn cited(evidence: &[ArchivedEvidence], around: Option<&str>) -> Vec<Step> {
 pub fn check(archive: &Archive, evidence: &[ArchivedEvidence], around: Option<String>) -> Vec<String> {
     let mut commands = Vec::new();
     for input in &archive.inputs {
-        let mut numbers: Vec<u64> = evidence
+        let packets: Vec<_> = evidence
             .iter()
             .filter(|piece| piece.at.file == input.file)
-            .map(|piece| piece.at.packet)
+            .map(|piece| (piece.at.packet, piece.at.time))
             .collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        if numbers.is_empty() {
+        if packets.is_empty() {
+            continue;
+        }
+        let live = is_live(input);
+        let filter = shell_word(&filter_of(packets, live));
+        if live {
+            commands.push(format!(
+                "tshark -r FILE -Y {filter}    # live on {}: in its evidence (--evidence), or a recording made beside it",
+                input.file
+            ));
             continue;
         }
         let file = shell_word(&input.file);
         if let Some(hash) = &input.sha256 {
             commands.push(format!("sha256sum {file}    # {hash}"));
         }
-        commands.push(format!("tshark -r {file} -Y {}", shell_word(&frames(&numbers))));
+        commands.push(format!("tshark -r {file} -Y {filter}"));
         if let Some(around) = &around {
             commands.push(format!("tshark -r {file} -Y {}", shell_word(around)));
         }
@@ -65,7 +75,25 @@ pub fn spot_at(at: &ArchivedPacket) -> Spot {
         packet: at.packet,
         time: at.time,
         note: String::new(),
-        filter: frames(&[at.packet]),
+        filter: filter_of(vec![(at.packet, at.time)], false),
+        live: false,
+    }
+}
+
+/// Whether an input is no file.
+fn is_live(input: &ArchivedInput) -> bool {
+    input.format == "live"
+}
+
+/// Has the packets that were captured live found by their times.
+pub fn find_live(archive: &Archive, steps: &mut [Step]) {
+    let live: BTreeSet<&str> =
+        archive.inputs.iter().filter(|input| is_live(input)).map(|input| input.file.as_str()).collect();
+    for spot in steps.iter_mut().flat_map(|step| &mut step.packets) {
+        if live.contains(spot.file.as_str()) {
+            spot.live = true;
+            spot.filter = filter_of(vec![(spot.packet, spot.time)], true);
+        }
     }
 }
 

@@ -107,6 +107,22 @@ fn a_blocked_flow_is_explained() {
 }
 
 #[test]
+fn what_was_captured_live_is_found_by_its_time() {
+    let mut live = archive();
+    live.inputs.iter_mut().for_each(|input| input.format = "live".to_owned());
+    let explained = explain(&live, "1").unwrap();
+    let spots: Vec<_> = explained.steps.iter().flat_map(|step| &step.packets).collect();
+    assert!(spots.iter().all(|spot| spot.filter.starts_with("frame.time_epoch == ")), "{spots:?}");
+    assert!(
+        explained.check.iter().all(|command| command.starts_with("tshark -r FILE -Y 'frame.time_epoch in {"))
+    );
+    let mut out = Vec::new();
+    explained.write_text(&Style::default(), &mut out).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    assert!(page.contains("Wireshark: frame.time_epoch") && !page.contains("frame.number"), "{page}");
+}
+
+#[test]
 fn every_packet_has_its_filter_and_steps_are_in_the_order_of_time() {
     let explained = explain(&archive(), "aa01").unwrap();
     let spots: Vec<_> = explained.steps.iter().flat_map(|step| &step.packets).collect();

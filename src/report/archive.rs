@@ -34,6 +34,9 @@ pub struct Archive {
 pub struct ArchivedInput {
     /// Its name.
     pub file: String,
+    /// What it is: `live` is no file.
+    #[serde(default)]
+    pub format: String,
     /// Packets read.
     pub packets: u64,
     /// Packets that a filter left out.

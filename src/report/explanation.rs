@@ -72,6 +72,9 @@ pub struct Spot {
     pub note: String,
     /// A display filter that shows it alone.
     pub filter: String,
+    /// Whether it was captured live: where it can be looked at it has another number.
+    #[serde(skip)]
+    pub live: bool,
 }
 
 /// A question for somebody.
@@ -162,10 +165,9 @@ fn packets(page: &mut Page<'_>, step: &Step) -> io::Result<()> {
             ]);
         }
         table.write(page)?;
-        let mut numbers: Vec<u64> = spots.iter().map(|spot| spot.packet).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        page.line(INDENT, &[("Wireshark: ", Paint::Dim), (&frames(&numbers), Paint::Plain)])?;
+        let found: Vec<(u64, Timestamp)> = spots.iter().map(|spot| (spot.packet, spot.time)).collect();
+        let filter = filter_of(found, spots.iter().any(|spot| spot.live));
+        page.line(INDENT, &[("Wireshark: ", Paint::Dim), (&filter, Paint::Plain)])?;
     }
     Ok(())
 }
@@ -183,6 +185,25 @@ pub fn frames(numbers: &[u64]) -> String {
             let all: Vec<_> = numbers.iter().map(u64::to_string).collect();
             format!("frame.number in {{{}}}", all.join(", "))
         }
+    }
+}
+
+/// A display filter for packets by their numbers in a file; of what was captured live by their times, which they keep in whatever file they are found:
+/// their evidence, or a recording made beside it.
+pub fn filter_of(mut packets: Vec<(u64, Timestamp)>, live: bool) -> String {
+    packets.sort_unstable();
+    packets.dedup();
+    if !live {
+        return frames(&packets.iter().map(|(number, _)| *number).collect::<Vec<_>>());
+    }
+    let seconds = |time: Timestamp| {
+        let nanos = time.as_nanos();
+        format!("{}.{:09}", nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000))
+    };
+    let times: Vec<String> = packets.iter().map(|(_, time)| seconds(*time)).collect();
+    match times.as_slice() {
+        [only] => format!("frame.time_epoch == {only}"),
+        all => format!("frame.time_epoch in {{{}}}", all.join(", ")),
     }
 }
 

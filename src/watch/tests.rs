@@ -13,13 +13,18 @@ use crate::audit;
 use crate::capture::CaptureError;
 use crate::capture::Polled;
 use crate::capture::Source;
+use crate::model::Addressee;
 use crate::model::Conclusion;
+use crate::model::Finding;
+use crate::model::FindingKind;
 use crate::model::Input;
 use crate::model::InputId;
 use crate::model::LinkType;
 use crate::model::Packet;
 use crate::model::PacketRef;
+use crate::model::Proofs;
 use crate::model::Report;
+use crate::model::Severity;
 use crate::model::Timestamp;
 use crate::pipeline;
 use crate::pipeline::CellMap;
@@ -27,6 +32,7 @@ use crate::pipeline::Retention;
 use crate::rules::Site;
 use crate::rules::site_from_flags;
 
+use super::tracker::Tracker;
 use super::*;
 
 /// A moment of capture time at which tests begin, in nanoseconds.
@@ -404,4 +410,44 @@ fn a_restart_forgets_nothing_that_was_told_and_tells_nothing_twice() {
         (change[0]["before"].as_str(), change[0]["verdict"].as_str()),
         (Some("blocked"), Some("satisfied"))
     );
+}
+
+#[test]
+fn a_finding_that_others_tell_by_now_is_not_left_open() {
+    let strange = |number: u8| {
+        let (client, server) = ([10, 1, 9, 5], [10, 1, 8, number]);
+        vec![
+            (1_000, tcp(client, server, (40_000, 2222), "S", (100, 0), b"")),
+            (1_001, tcp(server, client, (2222, 40_000), "SA", (500, 101), b"")),
+        ]
+    };
+    let mut report = run(frames(&[strange(1), strange(2), strange(3)]), 4_000, None).report;
+    let ids: Vec<String> = report.conversations.iter().map(|told| told.id.clone()).collect();
+    let [a, b, c] = ids.iter().map(String::as_str).collect::<Vec<_>>()[..] else { panic!("{ids:?}") };
+    let finding = |id: &str, conversations: &[&str]| Finding {
+        id: id.to_owned(),
+        kind: FindingKind::Unexpected,
+        severity: Severity::Medium,
+        title: format!("finding {id}"),
+        detail: String::new(),
+        advice: String::new(),
+        addressee: Addressee::Site,
+        requirements: Vec::new(),
+        conversations: conversations.iter().map(|&id| id.to_owned()).collect(),
+        evidence: Proofs::new(PacketRef::default(), "SYN"),
+        counts: true,
+    };
+    let mut tracker = Tracker::default();
+    let mut looks = |findings: Vec<Finding>| {
+        report.findings = findings;
+        let events: Vec<Event> = (0..3).flat_map(|_| tracker.compare(&report, None, false)).collect();
+        let about = events.iter().filter(|event| event.event.starts_with("finding"));
+        about.map(|event| format!("{} {}", event.event, event.message)).collect::<Vec<_>>()
+    };
+    let open = looks(vec![finding("one", &[a]), finding("two", &[b])]);
+    assert_eq!(open, ["finding-opened finding one", "finding-opened finding two"]);
+    let joined = looks(vec![finding("one", &[a]), finding("all", &[b, c])]);
+    assert_eq!(joined, ["finding-opened finding all", "finding-resolved told with another: finding two"]);
+    // What nobody tells stays open: its conversation is as unexpected as before.
+    assert_eq!(looks(vec![finding("all", &[b, c])]), [""; 0]);
 }

@@ -218,8 +218,10 @@ impl Tracker {
         let mut closing = BTreeSet::new();
         let mut resolved = Vec::new();
         let settled = Settled::by(report, now, self.keep);
-        for (id, open) in &self.findings {
-            if present.contains(id.as_str()) || !settled.settles(open) {
+        let missing = || self.findings.iter().filter(|(id, _)| !present.contains(id.as_str()));
+        let elsewhere = if missing().next().is_some() { unexpected(report) } else { BTreeSet::new() };
+        for (id, open) in missing() {
+            if !settled.settles(open) && !is_told_by_others(open, &elsewhere) {
                 continue;
             }
             if last || self.closing.contains(id) {
@@ -232,6 +234,12 @@ impl Tracker {
         for id in resolved {
             let Some(open) = self.findings.remove(&id) else { continue };
             if !is_room(&open.kind) {
+                continue;
+            }
+            if is_told_by_others(&open, &elsewhere) {
+                let detail = format!("finding {id} is told with another from now on");
+                let about = About::Condition { condition: "joined", detail };
+                say("finding-resolved", Level::Info, format!("told with another: {}", open.title), about);
                 continue;
             }
             let about = About::Condition { condition: "resolved", detail: format!("finding {id}") };
@@ -344,6 +352,19 @@ impl<'a> Settled<'a> {
         });
         works && (gone || !open.requirements.is_empty())
     }
+}
+
+/// The conversations of all findings on unexpected ones.
+fn unexpected(report: &Report) -> BTreeSet<&str> {
+    let told = report.findings.iter().filter(|told| told.kind.name() == FindingKind::Unexpected.name());
+    told.flat_map(|told| told.conversations.iter().map(String::as_str)).collect()
+}
+
+/// Whether what a finding is about is told by others by now: where there are many of one service, one stands for the rest.
+fn is_told_by_others(open: &OpenFinding, elsewhere: &BTreeSet<&str>) -> bool {
+    open.kind == FindingKind::Unexpected.name()
+        && !open.conversations.is_empty()
+        && open.conversations.iter().all(|id| elsewhere.contains(id.as_str()))
 }
 
 /// The most conversations remembered of an open finding: they tell when it is over.

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
-"""Watches a veth pair while a sender fills it with as many flows as it can, and prints memory, packets and drops as a series. The second
-half has to be flat. Needs root, iproute2 and python3.
+"""Watches a veth pair while a sender fills it with as many flows as it can, half of which a mirror would have lost, and prints memory, packets and
+drops as a series. The second half has to be flat. Needs root, iproute2 and python3.
+
+What is lost is what fills memory: connections without their opening wait for their roles, SYNs without an answer for their sweep. It is left out by
+the sender, in stretches as a full ring loses packets, so that it does not hang on how fast this machine is.
 
 Usage: soak.py PROGRAM [SECONDS]
 """
@@ -17,6 +20,7 @@ import time
 from wire import Wire, site
 
 FLOWS = 20_000
+CONVERSATIONS = 4096
 
 SITE = site("soak", "10.1.2.10", "10.200.0.5")
 
@@ -34,12 +38,12 @@ def main():
     try:
         wire.__enter__()
         command = [program, "watch", "-i", "s1", "--site", str(folder / "site.toml"), "--flows", str(FLOWS)]
-        command += ["--conversations", "4096", "--events", str(folder / "events.jsonl")]
+        command += ["--conversations", str(CONVERSATIONS), "--events", str(folder / "events.jsonl")]
         command += ["--report", str(folder / "report.json"), "--format", "json"]
         watch = wire.start(command)
         started.append(watch)
         time.sleep(2)
-        sender = [sys.executable, str(pathlib.Path(__file__).with_name("wire.py")), "s0", "flows", str(10**12)]
+        sender = [sys.executable, str(pathlib.Path(__file__).with_name("wire.py")), "s0", "torn", str(10**12)]
         started.append(wire.start(sender))
         series = []
         step = max(seconds // 30, 1)
@@ -61,6 +65,11 @@ def main():
         report = json.loads((folder / "report.json").read_text())
         totals, read = report["totals"], report["inputs"][0]
         print(f"{read['packets']} packets read, {read['dropped']} dropped, {totals['flows']} flows, {totals['evicted']} evicted")
+        conversations = len(report["conversations"])
+        print(f"{conversations} conversations in the report, {CONVERSATIONS} asked for")
+        if conversations > 2 * CONVERSATIONS:
+            print("FAIL  the report has more conversations than its bound allows", file=sys.stderr)
+            return 1
         if len(series) < 8:
             return 0
         third, last = series[len(series) // 2 : len(series) * 3 // 4], series[len(series) * 3 // 4 :]

@@ -6,14 +6,16 @@ Frames lie ready in one buffer and go out by sendmmsg(2), so that Python is no b
 `plant` is what a plant's wire carries: 2000 connections on which controllers are polled, and a few short ones that come and go.
 `large` is a plant of 65,536 such connections, each a conversation of its own.
 `flows` is the worst of all wires: short connections alone, none of which comes again.
+`torn` is the same seen by a mirror that loses half of it, in stretches: connections without their opening or their end, and SYNs that nobody answers.
 
-Usage, inside a namespace: wire.py INTERFACE plant|large|flows|FILE PACKETS [PACKETS_A_SECOND]     0: as fast as it goes
+Usage, inside a namespace: wire.py INTERFACE plant|large|flows|torn|FILE PACKETS [PACKETS_A_SECOND]     0: as fast as it goes
 """
 
 import ctypes
 import json
 import os
 import pathlib
+import random
 import socket
 import struct
 import subprocess
@@ -204,8 +206,13 @@ def capture(path):
     return [Frames(frames)]
 
 
-def send(interface, series, packets, rate):
+# How many frames in a row a torn wire sends, and then leaves out.
+STRETCH = (1000, 9000)
+
+
+def send(interface, series, packets, rate, torn=False):
     """Sends so many packets at a rate, the last of a series of frames again and again. Returns how many went out and in how many seconds."""
+    chance, left = random.Random(1), 0
     out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     out.bind((interface, 0))
     out.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
@@ -219,13 +226,17 @@ def send(interface, series, packets, rate):
             early = sent / rate - (time.monotonic() - began)
             if early > 0.0002:
                 time.sleep(early)
-        most = min(BATCH, frames.count - at, packets - sent)
+        if torn and not left:
+            at = min(at + chance.randrange(*STRETCH), frames.count - 1)
+            left = chance.randrange(*STRETCH)
+        most = min(BATCH, frames.count - at, packets - sent, left if torn else BATCH)
         done = sendmmsg(out.fileno(), ctypes.c_void_p(ctypes.addressof(frames.messages) + at * size), most, 0)
         if done < 0:
             time.sleep(0.0001)
             continue
         sent += done
         at += done
+        left -= done
         if at == frames.count:
             at = 0
             if series:
@@ -290,8 +301,8 @@ site-manager = ["{manager}"]
 def main():
     interface, what, packets = sys.argv[1], sys.argv[2], int(sys.argv[3])
     rate = float(sys.argv[4]) if len(sys.argv) > 4 else 0
-    series = {"flows": flows, "plant": plant, "large": large}.get(what, lambda: capture(what))()
-    sent, seconds = send(interface, series, packets or sum(frames.count for frames in series), rate)
+    series = {"flows": flows, "torn": flows, "plant": plant, "large": large}.get(what, lambda: capture(what))()
+    sent, seconds = send(interface, series, packets or sum(frames.count for frames in series), rate, what == "torn")
     print(json.dumps({"sent": sent, "seconds": seconds}))
 
 

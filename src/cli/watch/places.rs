@@ -38,7 +38,7 @@ impl Arguments {
                 outlets.push(Box::new(journal.map_err(|error| {
                     Problem::new(
                         format!("--events {to}: {error}"),
-                        "name a file in a folder that exists and that you may write to",
+                        format!("name a file in a folder that exists and that {} may write to", user()),
                     )
                 })?));
             }
@@ -58,9 +58,12 @@ impl Arguments {
         let open = |folder: &PathBuf| {
             watch::Store::open(folder, !self.check).map_err(|why| {
                 let help = match self.check {
-                    true => "is another watch using it? A file that can't be read is moved aside by the watch, and begun anew",
-                    false => "is another watch using it? May this user write there?",
+                    true => {
+                        "A file that can't be read is moved aside by the watch, and begun anew".to_owned()
+                    }
+                    false => format!("May {} write there?", user()),
                 };
+                let help = format!("is another watch using it? {help}");
                 Problem::new(format!("--state {}: {why}", folder.display()), help)
             })
         };
@@ -69,21 +72,21 @@ impl Arguments {
 
     /// Makes the folder of evidence, and finds out whether what is written later may be.
     pub(super) fn try_folders(&self) -> Result<(), Problem> {
-        let refused = |what: &str, path: &Path, error: &dyn std::fmt::Display, help| {
+        let refused = |what: &str, path: &Path, error: &dyn std::fmt::Display, help: &str| {
             Problem::new(format!("{what} {}: {error}", path.display()), help)
         };
         if let Some(path) = &self.evidence {
             std::fs::create_dir_all(path)
                 .map_err(|error| refused("--evidence", path, &error, "name a folder that may be made"))?;
             may_write(path).map_err(|error| {
-                refused("--evidence", path, &error, "name a folder that the watch's user may write to")
+                refused("--evidence", path, &error, &format!("name a folder that {} may write to", user()))
             })?;
         }
         if let Some(path) = &self.report {
             // It is written beside its place and moved there.
             may_write(&folder(path)).map_err(|error| {
-                let help = "name a file in a folder that exists and that the watch's user may write to";
-                refused("--report", path, &error, help)
+                let help = format!("name a file in a folder that exists and that {} may write to", user());
+                refused("--report", path, &error, &help)
             })?;
         }
         Ok(())
@@ -112,6 +115,13 @@ pub(super) fn folder(path: &Path) -> PathBuf {
 
 fn may_write(folder: &Path) -> std::io::Result<()> {
     Ok(nix::unistd::access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
+}
+
+/// As whom the watch runs by now: one that root started has become another.
+fn user() -> String {
+    let id = nix::unistd::geteuid();
+    let known = nix::unistd::User::from_uid(id).ok().flatten();
+    known.map_or_else(|| format!("user {id}"), |user| format!("user '{}'", user.name))
 }
 
 /// This machine's name, as the kernel has it: nobody is asked.

@@ -9,6 +9,7 @@ use crate::model::Proofs;
 use crate::model::Report;
 use crate::model::Requirement;
 use crate::model::Severity;
+use crate::report::explanation::filter_of;
 use crate::report::page::Page;
 use crate::report::page::Paint;
 use crate::report::prose::count;
@@ -228,15 +229,18 @@ fn packets(page: &mut Page<'_>, report: &Report, evidence: &Proofs) -> io::Resul
         }
         table.write(page)?;
         more(page, pieces.len(), "packet")?;
-        let mut numbers: Vec<_> = pieces.iter().map(|piece| piece.at.number()).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
+        let input = usize::try_from(first.at.input().0).ok().and_then(|index| report.inputs.get(index));
+        let filter = if input.is_some_and(|input| input.format == "live") {
+            filter_of(pieces.iter().map(|piece| (piece.at.number(), piece.at.time)).collect(), true)
+        } else {
+            let mut numbers: Vec<_> = pieces.iter().map(|piece| piece.at.number()).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
+            format!("frame.number in {{{}}}", numbers.join(", "))
+        };
         let label = format!("{:<LABELS$}", "In Wireshark");
-        page.line(
-            INDENT,
-            &[(&label, Paint::Dim), (&format!("frame.number in {{{}}}", numbers.join(", ")), Paint::Plain)],
-        )?;
+        page.line(INDENT, &[(&label, Paint::Dim), (&filter, Paint::Plain)])?;
     }
     Ok(())
 }

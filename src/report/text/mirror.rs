@@ -39,11 +39,15 @@ pub fn write(page: &mut Page<'_>, inputs: &[Input], vantage: &Vantage, tally: &T
     field("Loss", loss(vantage))?;
     if vantage.pairs > 0 {
         let of = format!("{} of hosts", count(vantage.pairs, "pair"));
+        let lost = match vantage.has_lost_a_direction() {
+            Some(true) => format!(", {} of them in one only of late", number(vantage.lost_pairs)),
+            _ => String::new(),
+        };
         field(
             "Directions",
             match vantage.one_sided_pairs {
-                0 => format!("{of}, each heard in both directions"),
-                n => format!("{} of {of} heard in one direction only", number(n)),
+                0 => format!("{of}, each heard in both directions{lost}"),
+                n => format!("{} of {of} heard in one direction only{lost}", number(n)),
             },
         )?;
     }
