@@ -16,6 +16,7 @@ use crate::model::Outcome;
 use crate::model::Proofs;
 use crate::model::Severity;
 use crate::model::Sweep;
+use crate::model::counted;
 
 use super::finding::CITED;
 use super::finding::sentence;
@@ -304,10 +305,7 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
     }
     let flows: u64 = group.iter().map(|one| one.told.flows).sum();
     let packets: u64 = group.iter().map(|one| one.told.packets).sum();
-    detail.push_str(&format!(
-        " Seen in {flows} flow{} with {packets} packets.",
-        if flows == 1 { "" } else { "s" }
-    ));
+    detail.push_str(&format!(" Seen in {} with {}.", counted(flows, "flow"), counted(packets, "packet")));
     let advice = match (&main.feature, kind) {
         (Some(feature), _) => format!("If this site uses it, add \"{feature}\" to the site's features; else find out who switched it on."),
         (None, FindingKind::Forbidden) => "Find out who started it and stop it, or change the site's rule.".to_owned(),

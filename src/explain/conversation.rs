@@ -1,5 +1,6 @@
 //! A conversation explained: who talks, how often, what it is, and which rule speaks of it.
 
+use crate::model::counted;
 use crate::report::Archive;
 use crate::report::ArchivedConversation;
 use crate::report::Explanation;
@@ -9,7 +10,6 @@ use crate::report::Step;
 use super::filter;
 use super::step::check;
 use super::step::cited;
-use super::step::flows;
 use super::step::says;
 use super::step::sentence;
 use super::subject::Subject;
@@ -41,9 +41,9 @@ pub fn explain(archive: &Archive, told: &ArchivedConversation) -> Explanation {
     let outcomes: Vec<_> = told.outcomes.iter().map(|(word, flows)| format!("{flows} {word}")).collect();
     steps.push(Step {
         says: format!(
-            "They were seen in {} with {} packets ({}).",
-            flows(told.flows),
-            told.packets,
+            "They were seen in {} with {} ({}).",
+            counted(told.flows, "flow"),
+            counted(told.packets, "packet"),
             outcomes.join(", ")
         ),
         packets: Vec::new(),

@@ -1,5 +1,6 @@
 //! A requirement explained: what is documented, who plays what, what the mirror hears, what was tried, what each packet shows, what follows.
 
+use crate::model::counted;
 use crate::report::Archive;
 use crate::report::ArchivedConversation;
 use crate::report::ArchivedHeard;
@@ -16,7 +17,6 @@ use super::filter;
 use super::mechanism;
 use super::step::check;
 use super::step::cited;
-use super::step::flows;
 use super::step::says;
 use super::step::sentence;
 use super::step::spot;
@@ -168,7 +168,7 @@ fn attempts(told: &ArchivedRequirement, tried: &[&ArchivedConversation]) -> Vec<
                 says: format!(
                     "{} tried it in {} to {} on {}{}: {} (conversation {}).",
                     one.client,
-                    flows(one.flows),
+                    counted(one.flows, "flow"),
                     one.server,
                     one.transport,
                     one.port.map(|port| format!("/{port}")).unwrap_or_default(),

@@ -100,7 +100,3 @@ pub fn find_live(archive: &Archive, steps: &mut [Step]) {
 pub fn sentence(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{}.", capitalized(text).trim_end_matches('.')) }
 }
-
-pub fn flows(n: u64) -> String {
-    if n == 1 { "1 flow".into() } else { format!("{n} flows") }
-}

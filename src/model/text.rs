@@ -13,9 +13,20 @@ pub fn capitalized(text: &str) -> String {
     }
 }
 
+/// So many of something, in words: `1 packet`, `2 packets`.
+pub fn counted(number: u64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::capitalized;
+    use super::counted;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|number| counted(number, "flow")), ["0 flows", "1 flow", "2 flows"]);
+    }
 
     #[test]
     fn addresses_stay_as_they_are() {
