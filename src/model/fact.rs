@@ -32,32 +32,51 @@ pub struct Fact {
 
 /// The facts of one flow, in the order they were learnt, without repetitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts(Vec<Fact>);
+pub struct Facts {
+    all: Vec<Fact>,
+    /// A bit for each key that is among them, which other keys may share: most of what is asked for is not there, and that shows without a
+    /// look at the facts.
+    keys: u64,
+}
+
+/// The bit of a key: of its length, its first and its last letter.
+#[inline]
+fn bit(key: &str) -> u64 {
+    let letter = |letter: Option<&u8>| letter.map_or(0, |&letter| usize::from(letter));
+    let (first, last) = (letter(key.as_bytes().first()), letter(key.as_bytes().last()));
+    1 << ((key.len() * 5 + first * 3 + last) % 64)
+}
 
 impl Facts {
     /// No facts yet.
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { all: Vec::new(), keys: 0 }
     }
 
     /// Adds a fact unless it is known already or the bound is reached.
     pub fn add(&mut self, key: &'static str, value: impl AsRef<str> + Into<CompactString>) {
         let told = shortened(value.as_ref());
         let room = if key.ends_with(ACCESS) { MOST_FACTS + MOST_ACCESS } else { MOST_FACTS };
-        if self.0.len() >= room || self.knows(key, told) {
+        if self.all.len() >= room || self.knows(key, told) {
             return;
         }
+        self.keys |= bit(key);
         let length = told.len();
         let mut value = value.into();
         value.truncate(length);
-        self.0.push(Fact { key, value, at: None });
+        self.all.push(Fact { key, value, at: None });
     }
 
     /// Whether a key has this value already. A payload is read anew as it grows, so most of what is stated is known.
     fn knows(&self, key: &str, value: &str) -> bool {
         // One key is nearly always one place in memory, so that most are told apart without a look at their letters.
         let same = |one: &str| std::ptr::eq(one, key) || one == key;
-        self.0.iter().any(|fact| same(fact.key) && fact.value == value)
+        self.may_have(key) && self.all.iter().any(|fact| same(fact.key) && fact.value == value)
+    }
+
+    #[inline]
+    fn may_have(&self, key: &str) -> bool {
+        self.keys & bit(key) != 0
     }
 
     /// The first value under a key.
@@ -67,34 +86,38 @@ impl Facts {
 
     /// The first fact under a key, with its packet.
     pub fn fact(&self, key: &str) -> Option<&Fact> {
-        self.0.iter().find(|fact| fact.key == key)
+        if !self.may_have(key) {
+            return None;
+        }
+        self.all.iter().find(|fact| fact.key == key)
     }
 
     /// All values under a key.
     pub fn all(&self, key: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |fact| fact.key == key).map(|fact| fact.value.as_str())
+        let some = if self.may_have(key) { self.all.as_slice() } else { &[] };
+        some.iter().filter(move |fact| fact.key == key).map(|fact| fact.value.as_str())
     }
 
     /// All facts.
     pub fn iter(&self) -> impl Iterator<Item = &Fact> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Takes over another list, tying what is new to the packet that showed it.
     pub fn learn(&mut self, news: Facts, at: PacketRef) {
-        if self.0.is_empty() {
-            self.0 = news.0;
-            for fact in &mut self.0 {
+        if self.all.is_empty() {
+            *self = news;
+            for fact in &mut self.all {
                 fact.at.get_or_insert(at);
             }
             return;
         }
-        for fact in news.0 {
+        for fact in news.all {
             self.learn_one(fact.key, fact.value, fact.at.unwrap_or(at));
         }
     }
@@ -106,9 +129,9 @@ impl Facts {
         value: impl AsRef<str> + Into<CompactString>,
         at: PacketRef,
     ) -> bool {
-        let known = self.0.len();
+        let known = self.all.len();
         self.add(key, value);
-        let added = self.0.get_mut(known);
+        let added = self.all.get_mut(known);
         let news = added.is_some();
         if let Some(added) = added {
             added.at = Some(at);
@@ -124,4 +147,27 @@ fn shortened(value: &str) -> &str {
     }
     let cut = (0..=LONGEST_VALUE).rev().find(|&at| value.is_char_boundary(at)).unwrap_or(0);
     value.get(..cut).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_share_a_bit_are_told_apart() {
+        let mut facts = Facts::new();
+        assert_eq!((facts.get("a.b"), facts.all("a.b").count()), (None, 0));
+        facts.add("a.b", "1");
+        facts.add("a.b", "1");
+        facts.add("a.b", "2");
+        assert_eq!(bit("a.b"), bit("axb"));
+        assert_eq!((facts.get("axb"), facts.fact("axb")), (None, None));
+        assert_eq!(facts.all("a.b").collect::<Vec<_>>(), ["1", "2"]);
+        let mut learnt = Facts::new();
+        learnt.learn(facts.clone(), PacketRef::NONE);
+        assert!(
+            !learnt.learn_one("a.b", "2", PacketRef::NONE) && learnt.learn_one("axb", "2", PacketRef::NONE)
+        );
+        assert_eq!(learnt.get("axb"), Some("2"));
+    }
 }
