@@ -1,13 +1,13 @@
 //! Workers: each owns some of the shards. The first is the calling thread itself, which reads: it hands blocks over to the others as they
 //! were read, and tells each which packets in them are its own.
 
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::thread;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
-use crossbeam_channel::Sender;
 use crossbeam_channel::bounded;
-use crossbeam_channel::unbounded;
 
 use crate::capture::CaptureError;
 use crate::capture::Run;
@@ -84,15 +84,15 @@ fn together(
     let shards_of =
         |share: &Share| -> Vec<Shard> { share.shards().map(|_| Shard::new(bounds, hosts.clone())).collect() };
     let Some((own, others)) = division.shares.split_first() else { return Ok(Default::default()) };
-    // Those that have taken in all their packets, to be ended by whoever has time.
-    let (over, ends) = unbounded::<(usize, Shard)>();
+    // Those of each worker that have taken in all their packets.
+    let waiting: Vec<Mutex<Vec<(usize, Shard)>>> = division.shares.iter().map(|_| Mutex::default()).collect();
     let learnt = thread::scope(|scope| {
         let mut lanes = Vec::with_capacity(others.len());
         let mut handles = Vec::with_capacity(others.len());
-        for share in others {
+        for (worker, share) in (1..).zip(others) {
             let (to_worker, batches) = bounded::<Batch>(IN_FLIGHT);
             let (give_back, used) = bounded::<Batch>(IN_FLIGHT + 2);
-            let (over, ends) = (over.clone(), ends.clone());
+            let waiting = &waiting;
             handles.push(scope.spawn(move || {
                 let mut shards = shards_of(share);
                 let mut own = Shards { own: &mut shards, share, cells: &options.cells };
@@ -100,7 +100,7 @@ fn together(
                     // A full or closed way back only means that the reader has batches enough.
                     let _ = give_back.try_send(batch);
                 });
-                end(share, shards, over, &ends)
+                end(worker, share, shards, waiting)
             }));
             lanes.push(Lane::new(to_worker, used));
         }
@@ -115,7 +115,7 @@ fn together(
         for lane in lanes {
             lane.finish();
         }
-        let mut learnt = end(own, shards, over, &ends);
+        let mut learnt = end(0, own, shards, &waiting);
         for handle in handles {
             match handle.join() {
                 Ok(more) => learnt.extend(more),
@@ -131,20 +131,27 @@ fn together(
     })
 }
 
-/// Ends shards once all packets are taken in: a worker's own, and those of others that still wait when it is done with them.
+/// Ends shards once all packets are taken in: a worker's own first, whose memory it took, then what others have left.
 fn end(
+    worker: usize,
     share: &Share,
     shards: Vec<Shard>,
-    over: Sender<(usize, Shard)>,
-    ends: &Receiver<(usize, Shard)>,
+    waiting: &[Mutex<Vec<(usize, Shard)>>],
 ) -> Vec<(usize, Learnt)> {
-    for shard in share.shards().zip(shards) {
-        // The channel has no bound, and this end of it is open.
-        let _ = over.send(shard);
+    let of = |worker: usize| {
+        waiting.get(worker).map(|shards| shards.lock().unwrap_or_else(PoisonError::into_inner))
+    };
+    if let Some(mut own) = of(worker) {
+        own.extend(share.shards().zip(shards));
     }
-    drop(over);
-    // Ends when the last worker has put its shards there, and all are taken.
-    ends.iter().map(|(number, shard)| (number, shard.finish())).collect()
+    let mut learnt = Vec::new();
+    for other in (worker..waiting.len()).chain(0..worker) {
+        // The lock is let go of before the shard is ended.
+        while let Some((number, shard)) = of(other).and_then(|mut left| left.pop()) {
+            learnt.push((number, shard.finish()));
+        }
+    }
+    learnt
 }
 
 /// Where the reader puts packets.
