@@ -18,6 +18,7 @@ use criterion::measurement::WallTime;
 use spanaudit::audit;
 use spanaudit::capture::CaptureError;
 use spanaudit::capture::Source;
+use spanaudit::classify::PROTOCOLS;
 use spanaudit::model::Input;
 use spanaudit::model::InputId;
 use spanaudit::model::LinkType;
@@ -101,7 +102,11 @@ asset = ["10.20.0.0/24"]
 "#;
 
 fn site() -> Site {
-    rules::parse_site("bench", SITE, Path::new("."), &[]).unwrap()
+    // Documents name protocols and the facts that they state.
+    let about = || PROTOCOLS.iter().map(|protocol| protocol.about());
+    let facts = about().flat_map(|about| about.facts.iter().map(|(key, _)| *key));
+    let words: Vec<&str> = about().map(|about| about.name).chain(facts).collect();
+    rules::parse_site("bench", SITE, Path::new("."), &words).unwrap()
 }
 
 /// A site whose document has so many rules between the same two roles, each on a port of its own or a range.

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::model::CellId;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
@@ -97,7 +100,7 @@ pub fn all(ground: Ground<'_>) -> Vec<Bound> {
         }
         timeline::sort(&mut known.attempts);
     }
-    let mut bound = Vec::new();
+    let (mut bound, mut untried) = (Vec::new(), Untried::default());
     let mut at = 0;
     while let Some(entry) = ground.catalogue.get(at) {
         let several = ground
@@ -107,7 +110,7 @@ pub fn all(ground: Ground<'_>) -> Vec<Bound> {
             .skip(at)
             .take_while(|other| other.ruleset == entry.ruleset && other.rule.id == entry.rule.id)
             .count();
-        rule(ground, at..at + several.max(1), &tries, &mut bound);
+        rule(ground, at..at + several.max(1), &tries, &mut untried, &mut bound);
         at += several.max(1);
     }
     forgive_alternatives(ground, &mut bound);
@@ -241,11 +244,15 @@ fn is_listed(entry: &Entry<'_>, party: &Party) -> bool {
     })
 }
 
+/// What is silent between two roles of a ruleset under a rule that nobody tried: the first source and the number of pairs, the same for each rule.
+type Untried<'a> = HashMap<(usize, &'a str, &'a str), Option<(&'a Party, usize)>, RandomState>;
+
 /// Binds one rule: all its entries together, since one of them may satisfy the row for the others.
-fn rule(
-    ground: Ground<'_>,
+fn rule<'a>(
+    ground: Ground<'a>,
     entries: std::ops::Range<usize>,
     tries: &BTreeMap<Place, Tries>,
+    untried: &mut Untried<'a>,
     bound: &mut Vec<Bound>,
 ) {
     let Some(main) = ground.catalogue.get(entries.start) else { return };
@@ -283,14 +290,15 @@ fn rule(
             }
         }
     }
-    silent_pairs(ground, &on, &tried, &mut done, bound);
+    silent_pairs(ground, &on, &tried, untried, &mut done, bound);
 }
 
 /// The pairs that never tried: one entry each for required rows, one for all where the row does not bind each pair.
-fn silent_pairs(
-    ground: Ground<'_>,
+fn silent_pairs<'a>(
+    ground: Ground<'a>,
     on: &[usize],
     tried: &[(String, String, bool)],
+    untried: &mut Untried<'a>,
     done: &mut BTreeSet<String>,
     bound: &mut Vec<Bound>,
 ) {
@@ -309,9 +317,9 @@ fn silent_pairs(
         if entry.reading.kind != ReadingKind::Printed && !is_main_reading(entry) {
             continue;
         }
-        let silent = Silent::of(entry, sources, targets, tried);
+        let silent = || Silent::of(entry, sources, targets, tried);
         if entry.rule.need == Need::Required && !entry.rule.any_caller {
-            for (source, target) in silent.pairs() {
+            for (source, target) in silent().pairs() {
                 let (verdict, reason) = unseen::host_down(ground, entry, source, target)
                     .unwrap_or_else(|| unseen::silence(ground, entry, source));
                 let requirement = requirement(entry, &source.label, &target.label, verdict, reason);
@@ -319,9 +327,17 @@ fn silent_pairs(
                     bound.push(requirement);
                 }
             }
-        } else if let Some((source, _)) = silent.pairs().next() {
+            continue;
+        }
+        let summary = match tried {
+            [] => *untried
+                .entry((entry.ruleset, entry.from, entry.to))
+                .or_insert_with(|| Silent::of(entry, sources, targets, &[]).summary()),
+            _ => silent().summary(),
+        };
+        if let Some((source, pairs)) = summary {
             let (verdict, reason) = unseen::silence(ground, entry, source);
-            foldable.push((entry, silent.count(), verdict, reason));
+            foldable.push((entry, pairs, verdict, reason));
         }
     }
     if let Some((entry, _, verdict, reason)) = foldable.first() {

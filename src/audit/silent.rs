@@ -47,9 +47,11 @@ impl<'a> Silent<'a> {
         Self { sources, targets, satisfied, partners, by_label, by_member }
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.sources.iter().map(|source| self.targets.len() - self.left_out(source).len()).sum()
+    /// The source of the first of them, and how many there are; `None` where there is none.
+    pub fn summary(&self) -> Option<(&'a Party, usize)> {
+        let (first, _) = self.pairs().next()?;
+        let count = self.sources.iter().map(|source| self.targets.len() - self.left_out(source).len());
+        Some((first, count.sum()))
     }
 
     /// Each of them.

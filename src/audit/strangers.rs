@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::hash::Hash;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use crate::model::Addressee;
 use crate::model::ConversationVerdict;
@@ -47,9 +48,10 @@ pub fn all(judged: &[Judged]) -> Vec<Finding> {
         // What was recognised is the same service on whatever port.
         let port = main.told.port.filter(|_| main.told.protocols.is_empty());
         let service = service_of(main, port);
-        alike.add((service, main.spoke, &main.feature, &main.told.reason), case);
+        let mark = (port, main.told.protocols.first(), main.answered, main.spoke);
+        alike.add(mark, (service, main.spoke, &main.feature, &main.told.reason), case);
     }
-    for mut cases in alike.all {
+    for mut cases in alike.all() {
         if cases.len() > ALIKE + 1 {
             cases.sort_by_key(|case| case.group.iter().map(|one| one.told.first).min());
             let rest: Vec<&Judged> = cases.drain(ALIKE..).flat_map(|case| case.group).collect();
@@ -68,31 +70,46 @@ struct Case<'a> {
 
 /// What has one key, put together in the order in which it came.
 struct Groups<K, V> {
-    places: HashMap<K, usize, RandomState>,
-    all: Vec<Vec<V>>,
+    state: RandomState,
+    places: HashTable<usize>,
+    all: Vec<Group<K, V>>,
 }
 
-impl<K: Eq + Hash, V> Groups<K, V> {
+/// One of them, and the hash under which it is found.
+struct Group<K, V> {
+    hash: u64,
+    key: K,
+    members: Vec<V>,
+}
+
+impl<K: Ord, V> Groups<K, V> {
     fn new() -> Self {
-        Self { places: HashMap::default(), all: Vec::new() }
+        Self { state: RandomState::default(), places: HashTable::new(), all: Vec::new() }
     }
 
-    fn add(&mut self, key: K, value: V) {
-        let place = *self.places.entry(key).or_insert(self.all.len());
-        match self.all.get_mut(place) {
-            Some(group) => group.push(value),
-            None => self.all.push(vec![value]),
+    /// Puts something to what has the same key. It is looked for by a mark, a part of the key that few keys have in common.
+    fn add(&mut self, mark: impl Hash, key: K, value: V) {
+        let Self { state, places, all } = self;
+        let hash = state.hash_one(mark);
+        let place = places.find(hash, |&place| all.get(place).is_some_and(|known| known.key == key)).copied();
+        match place.and_then(|place| all.get_mut(place)) {
+            Some(known) => known.members.push(value),
+            None => {
+                places.insert_unique(hash, all.len(), |&place| all.get(place).map_or(0, |known| known.hash));
+                all.push(Group { hash, key, members: vec![value] });
+            }
         }
     }
 
+    /// The groups in the order in which they began.
+    fn all(self) -> impl Iterator<Item = Vec<V>> {
+        self.all.into_iter().map(|group| group.members)
+    }
+
     /// The groups in the order of their keys.
-    fn sorted(mut self) -> impl Iterator<Item = Vec<V>>
-    where
-        K: Ord,
-    {
-        let mut places: Vec<(K, usize)> = self.places.into_iter().collect();
-        places.sort_unstable();
-        places.into_iter().filter_map(move |(_, place)| self.all.get_mut(place).map(std::mem::take))
+    fn sorted(mut self) -> impl Iterator<Item = Vec<V>> {
+        self.all.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        self.all()
     }
 }
 
@@ -130,7 +147,7 @@ fn scans<'a>(strange: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a J
     let (mut rest, looked_at): (Vec<&Judged>, Vec<&Judged>) =
         strange.into_iter().partition(|one| one.answered && one.spoke);
     let mut by_client = Groups::new();
-    looked_at.into_iter().for_each(|one| by_client.add(one.key.client, one));
+    looked_at.into_iter().for_each(|one| by_client.add(one.key.client, one.key.client, one));
     for tried in by_client.sorted() {
         let Some(client) = tried.first().map(|one| one.key.client) else { continue };
         let attempts: u64 = tried.iter().map(|one| one.attempts).sum();
@@ -163,7 +180,11 @@ fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
     let mut cases = Vec::new();
     let mut to_one = Groups::new();
     for one in silent {
-        to_one.add((kind(one), one.key.server, one.key.transport, one.key.port), one);
+        to_one.add(
+            (one.key.server, one.key.port),
+            (kind(one), one.key.server, one.key.transport, one.key.port),
+            one,
+        );
     }
     for group in to_one.sorted() {
         if group.len() >= SPREAD {
@@ -174,9 +195,9 @@ fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
     }
     let mut of_one = Groups::new();
     for one in rest {
-        of_one.add((service_of(one, one.key.port), one.key.client), one);
+        of_one.add((one.key.client, one.key.port), (service_of(one, one.key.port), one.key.client), one);
     }
-    for group in of_one.all {
+    for group in of_one.all() {
         if group.len() >= SPREAD {
             cases.push(Case { group, shape: Shape::OfOne });
         } else {
@@ -208,7 +229,7 @@ fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
 }
 
 /// What one service is to those who tell it from others: kind of finding, transport, port where it matters, protocols, and whether it answers.
-fn service_of(one: &Judged, port: Option<u16>) -> impl Eq + Hash + use<'_> {
+fn service_of(one: &Judged, port: Option<u16>) -> impl Ord + use<'_> {
     (kind(one), one.key.transport, port, one.told.protocols.as_slice(), one.answered)
 }
 

@@ -331,7 +331,8 @@ pub fn site_from_flags(
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(RulesError { diagnostics });
     }
-    site.warnings.extend(site_text::unbound_components(&site));
+    let unbound = site.unbound_components();
+    site.warnings.extend(unbound);
     Ok(site)
 }
 

@@ -1,6 +1,7 @@
 //! One plant's binding: who plays which role, what is switched on, what the site allows, forbids and waives.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -9,6 +10,7 @@ use crate::model::MacAddr;
 use crate::model::Timestamp;
 
 use super::HostPattern;
+use super::RoleKind;
 use super::Ruleset;
 use super::Service;
 
@@ -43,6 +45,48 @@ pub struct Site {
     pub overrides: Vec<Override>,
     /// Things worth a word that are no errors: roles that no rule names, and the like.
     pub warnings: Vec<String>,
+}
+
+impl Site {
+    /// A warning for each ruleset some of whose component roles, though rules in force name them, have nobody bound to them.
+    pub fn unbound_components(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for ruleset in &self.rulesets {
+            let on = |feature: &String| {
+                let switched = |name: &String| {
+                    self.features.iter().any(|switch| {
+                        switch.feature == *name && switch.ruleset.as_ref().is_none_or(|id| *id == ruleset.id)
+                    })
+                };
+                switched(feature)
+                    || ruleset
+                        .features
+                        .get(feature)
+                        .is_some_and(|known| known.assumed && !known.excludes.as_ref().is_some_and(switched))
+            };
+            let (mut unbound, mut rules) = (BTreeSet::new(), 0_usize);
+            for rule in ruleset.rules.iter().filter(|rule| rule.when.iter().all(on)) {
+                let Some(main) = rule.readings.first() else { continue };
+                let missing = main.from.iter().chain(&main.to).filter(|role| {
+                    let component =
+                        ruleset.roles.get(*role).is_some_and(|known| known.kind == RoleKind::Component);
+                    component && self.roles.get(*role).is_none_or(Vec::is_empty)
+                });
+                let missing: Vec<&str> = missing.map(String::as_str).collect();
+                rules += usize::from(!missing.is_empty());
+                unbound.extend(missing);
+            }
+            if !unbound.is_empty() {
+                warnings.push(format!(
+                    "nobody is bound to {} of {}, so {rules} rule{} cannot be checked in full",
+                    unbound.into_iter().collect::<Vec<_>>().join(", "),
+                    ruleset.id,
+                    if rules == 1 { "" } else { "s" }
+                ));
+            }
+        }
+        warnings
+    }
 }
 
 /// A feature switched on, for everybody or for one pair of roles.

@@ -454,51 +454,11 @@ impl Reader<'_, '_, '_, '_> {
         }
         // A role whose bindings have mistakes is not one that nobody is bound to.
         if !self.sink.has_errors() {
-            for warning in unbound_components(&self.site) {
+            for warning in self.site.unbound_components() {
                 self.sink.warn_of_file(warning);
             }
         }
     }
-}
-
-/// A warning for each ruleset some of whose component roles, though rules in force name them, have nobody bound to them.
-pub(super) fn unbound_components(site: &Site) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for ruleset in &site.rulesets {
-        let on = |feature: &String| {
-            let switched = |name: &String| {
-                site.features.iter().any(|switch| {
-                    switch.feature == *name && switch.ruleset.as_ref().is_none_or(|id| *id == ruleset.id)
-                })
-            };
-            switched(feature)
-                || ruleset
-                    .features
-                    .get(feature)
-                    .is_some_and(|known| known.assumed && !known.excludes.as_ref().is_some_and(switched))
-        };
-        let (mut unbound, mut rules) = (BTreeSet::new(), 0_usize);
-        for rule in ruleset.rules.iter().filter(|rule| rule.when.iter().all(on)) {
-            let Some(main) = rule.readings.first() else { continue };
-            let missing = main.from.iter().chain(&main.to).filter(|role| {
-                let component =
-                    ruleset.roles.get(*role).is_some_and(|known| known.kind == super::RoleKind::Component);
-                component && site.roles.get(*role).is_none_or(Vec::is_empty)
-            });
-            let missing: Vec<&str> = missing.map(String::as_str).collect();
-            rules += usize::from(!missing.is_empty());
-            unbound.extend(missing);
-        }
-        if !unbound.is_empty() {
-            warnings.push(format!(
-                "nobody is bound to {} of {}, so {rules} rule{} cannot be checked in full",
-                unbound.into_iter().collect::<Vec<_>>().join(", "),
-                ruleset.id,
-                if rules == 1 { "" } else { "s" }
-            ));
-        }
-    }
-    warnings
 }
 
 /// VLAN identifiers are 12 bits (IEEE 802.1Q); 4095 is reserved.
