@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
+use smallvec::SmallVec;
+
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::FlowRecord;
@@ -45,7 +47,7 @@ pub struct Matched<'a> {
     /// Whether it asks a proxy for another host.
     pub asks_proxy: bool,
     /// Entries in force that cover its ends and port, and accept what it is.
-    pub accepting: Vec<usize>,
+    pub accepting: SmallVec<[usize; 1]>,
     /// The entry in force whose ends and port it has though none accepts what it is.
     pub violating: Option<usize>,
     /// Entries that would accept it if their feature were on.
@@ -103,7 +105,7 @@ impl<'a> Matcher<'a> {
         let mut matched = Matched {
             asks_proxy: flow.classification.facts.fact(proxy::TARGET).is_some(),
             flow,
-            accepting: Vec::new(),
+            accepting: SmallVec::new(),
             violating: None,
             switched_off: Vec::new(),
             too_broad: Vec::new(),
