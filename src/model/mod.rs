@@ -6,6 +6,7 @@ mod crossing;
 mod fact;
 mod flow;
 mod input;
+mod lost;
 mod name;
 mod observed;
 mod packet;
