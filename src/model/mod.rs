@@ -7,6 +7,7 @@ mod fact;
 mod few;
 mod flow;
 mod input;
+mod lost;
 mod name;
 mod observed;
 mod packet;
