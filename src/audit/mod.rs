@@ -46,6 +46,7 @@ use crate::model::ConversationKey;
 use crate::model::Observed;
 use crate::model::Report;
 use crate::model::Verdict;
+use crate::model::counted;
 use crate::rules::Site;
 
 use cast::Cast;
@@ -157,10 +158,8 @@ fn conclude(
         (open(|verdict| matches!(verdict, Verdict::NotVisible)), "outside this mirror"),
     ] {
         if count > 0 {
-            because.push(format!(
-                "{count} required continuous or periodic flow{} {words}",
-                if count == 1 { "" } else { "s" }
-            ));
+            because
+                .push(format!("{} {words}", counted(count as u64, "required continuous or periodic flow")));
         }
     }
     if !any_component {

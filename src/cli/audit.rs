@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::audit;
 use crate::evidence;
+use crate::model::counted;
 use crate::pipeline;
 use crate::report::FORMATS;
 use crate::report::Style;
@@ -99,9 +100,9 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
     if let Some(folder) = &arguments.evidence {
         let files = evidence::write(folder, &report, arguments.payload)?;
         say::note(&format!(
-            "{}: packets of {files} finding{}; index.txt says how to check them",
+            "{}: packets of {}; index.txt says how to check them",
             folder.display(),
-            if files == 1 { "" } else { "s" }
+            counted(files as u64, "finding")
         ));
     }
     let conclusion = report.conclusion;

@@ -138,13 +138,13 @@ fn audible(case: &Case<'_>) -> Step {
     let mut hears = |name: &str, heard: Option<&ArchivedHeard>| match heard {
         Some(heard) => {
             packets.push(Spot {
-                note: format!("the first of {} packets of {}", heard.packets, heard.host),
+                note: format!("the first of {} of {}", counted(heard.packets, "packet"), heard.host),
                 ..spot_at(&heard.first)
             });
             packets.push(Spot { note: format!("the last packet of {}", heard.host), ..spot_at(&heard.last) });
             let stands =
                 if heard.host == name { String::new() } else { format!(", which stands for {name}") };
-            format!("{} packets of {}{stands}", heard.packets, heard.host)
+            format!("{} of {}{stands}", counted(heard.packets, "packet"), heard.host)
         }
         None => format!("nothing of {name}"),
     };

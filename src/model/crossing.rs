@@ -1,6 +1,7 @@
 //! What two recordings from both sides of a device show together: what reached the one and never the other.
 
 use super::PacketRef;
+use super::counted;
 
 /// What of a flow never came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +58,7 @@ impl Crossing {
         if self.together < needed {
             return Some(format!(
                 "{} missing at '{}' is too little to rule out loss there",
-                packets(self.together),
+                counted(self.together.into(), "packet"),
                 self.to
             ));
         }
@@ -67,12 +68,8 @@ impl Crossing {
                 "'{}' misses about {:.1} % of packets, which could explain that {} never came",
                 self.to,
                 loss * 100.0,
-                packets(self.together)
+                counted(self.together.into(), "packet")
             )
         })
     }
-}
-
-fn packets(n: u32) -> String {
-    if n == 1 { "1 packet".into() } else { format!("{n} packets") }
 }

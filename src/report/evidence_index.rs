@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::model::Timestamp;
+use crate::model::counted;
 
 use super::escape::plain;
 use super::json_writer::write_page;
@@ -102,7 +103,8 @@ impl EvidenceIndex {
         );
         for input in &self.inputs {
             let hash = input.sha256.as_deref().unwrap_or("(no hash: it could not be read to its end)");
-            let _ = writeln!(page, "  {hash}  {}  ({} packets)", plain(&input.file), input.packets);
+            let _ =
+                writeln!(page, "  {hash}  {}  ({})", plain(&input.file), counted(input.packets, "packet"));
         }
         page.push_str(
             "\nThe files of this folder against their hashes:\n  sha256sum -c SHA256SUMS\n\nEach packet carries what it shows, and where it stands in its recording, as a comment.\n",

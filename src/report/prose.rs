@@ -1,4 +1,6 @@
-//! Numbers, plurals and lists in plain words.
+//! Numbers and lists in plain words.
+
+use crate::model::plural;
 
 /// A number with its thousands set apart: `1,234,567`.
 pub fn number(n: u64) -> String {
@@ -16,15 +18,6 @@ pub fn number(n: u64) -> String {
 /// A number with its noun: `1 packet`, `3 packets`, `2 addresses`.
 pub fn count(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{} {}", number(n), plural(noun)) }
-}
-
-/// A noun's plural, for the few nouns of a report.
-fn plural(noun: &str) -> String {
-    match noun.strip_suffix('y') {
-        Some(stem) if !stem.ends_with(['a', 'e', 'o']) => format!("{stem}ies"),
-        _ if noun.ends_with('s') || noun.ends_with('x') => format!("{noun}es"),
-        _ => format!("{noun}s"),
-    }
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -10,6 +10,8 @@ use annotate_snippets::Level;
 use annotate_snippets::Renderer;
 use annotate_snippets::Snippet;
 
+use crate::model::counted;
+
 /// Whether a mistake stops the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DiagnosticLevel {
@@ -169,7 +171,7 @@ pub fn render(diagnostics: &[Diagnostic], colour: bool, width: usize) -> String 
     let counts: Vec<String> = [(errors, "error"), (diagnostics.len() - errors, "warning")]
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" }))
+        .map(|&(count, word)| counted(count as u64, word))
         .collect();
     if !counts.is_empty() {
         text.push_str(&counts.join(", "));

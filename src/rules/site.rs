@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::model::MacAddr;
 use crate::model::Timestamp;
+use crate::model::counted;
 
 use super::HostPattern;
 use super::RoleKind;
@@ -64,7 +65,7 @@ impl Site {
                         .get(feature)
                         .is_some_and(|known| known.assumed && !known.excludes.as_ref().is_some_and(switched))
             };
-            let (mut unbound, mut rules) = (BTreeSet::new(), 0_usize);
+            let (mut unbound, mut rules) = (BTreeSet::new(), 0_u64);
             for rule in ruleset.rules.iter().filter(|rule| rule.when.iter().all(on)) {
                 let Some(main) = rule.readings.first() else { continue };
                 let missing = main.from.iter().chain(&main.to).filter(|role| {
@@ -73,15 +74,15 @@ impl Site {
                     component && self.roles.get(*role).is_none_or(Vec::is_empty)
                 });
                 let missing: Vec<&str> = missing.map(String::as_str).collect();
-                rules += usize::from(!missing.is_empty());
+                rules += u64::from(!missing.is_empty());
                 unbound.extend(missing);
             }
             if !unbound.is_empty() {
                 warnings.push(format!(
-                    "nobody is bound to {} of {}, so {rules} rule{} cannot be checked in full",
+                    "nobody is bound to {} of {}, so {} cannot be checked in full",
                     unbound.into_iter().collect::<Vec<_>>().join(", "),
                     ruleset.id,
-                    if rules == 1 { "" } else { "s" }
+                    counted(rules, "rule")
                 ));
             }
         }

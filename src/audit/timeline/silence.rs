@@ -9,6 +9,7 @@ use crate::model::Mechanism;
 use crate::model::PacketRef;
 use crate::model::Proofs;
 use crate::model::Transport;
+use crate::model::counted;
 
 use crate::audit::attempt;
 use crate::audit::attempt::Attempt;
@@ -157,9 +158,8 @@ fn syns_unanswered(
     let together = repeated.len() >= SILENT_ATTEMPTS && alive;
     if !alone && !together {
         return Err(format!(
-            "{} SYN{} without an answer is too little to tell a block from loss or a slow start ({SYNS_OF_ONE} of one attempt over {:.1} s are needed, and the capture has to go on after them)",
-            total,
-            if total == 1 { "" } else { "s" },
+            "{} without an answer is too little to tell a block from loss or a slow start ({SYNS_OF_ONE} of one attempt over {:.1} s are needed, and the capture has to go on after them)",
+            counted(total.into(), "SYN"),
             SYN_SPAN.as_secs_f32(),
         ));
     }
@@ -169,10 +169,9 @@ fn syns_unanswered(
     let evidence = Proofs::new(first, format!("the first SYN of {} to {}", who.source, who.target))
         .and(last, format!("the last of {total} SYNs, none of them answered"));
     let grade = if alive { Grade::B } else { Grade::C };
-    let tries = silent.len();
     let mut reason = format!(
-        "{total} SYNs in {tries} attempt{} went unanswered{}",
-        if tries == 1 { "" } else { "s" },
+        "{total} SYNs in {} went unanswered{}",
+        counted(silent.len() as u64, "attempt"),
         match who.target_heard {
             _ if alive => ", while the target is alive".to_owned(),
             Some((_, until)) if until < first.time => format!(
@@ -201,8 +200,8 @@ fn requests_unanswered(
     let gap = silent.iter().map(|(_, silence)| silence.series.longest_gap()).max().unwrap_or_default();
     if total < REQUESTS {
         return Err(format!(
-            "{total} unanswered request{} is too little to tell ({REQUESTS} are needed)",
-            if total == 1 { "" } else { "s" }
+            "{} is too little to tell ({REQUESTS} are needed)",
+            counted(total.into(), "unanswered request")
         ));
     }
     // A poller's own period is no retransmission timer: a second of capture after the last request suffices there.
