@@ -117,7 +117,7 @@ fn votes<'a>(ruleset: &'a Ruleset, observed: &Observed) -> Vec<Vote<'a>> {
                 continue;
             }
             let telling = named || key.port.is_some_and(|port| tells(ruleset, reading, port));
-            let spoken = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
+            let spoken = conversation.protocols.keys().copied().collect::<Vec<_>>().join(", ");
             let what = if spoken.is_empty() { "an attempt".to_owned() } else { spoken };
             let port = key.port.map_or_else(String::new, |port| format!("/{port}"));
             let note = format!("{what} on {}{port} fits '{}'", key.transport, rule.cite);
@@ -279,8 +279,8 @@ fn speaks(rule: &Rule, conversation: &Conversation) -> bool {
     if rule.protocol.is_empty()
         || conversation
             .layers
-            .iter()
-            .chain(&conversation.protocols)
+            .keys()
+            .chain(conversation.protocols.keys())
             .any(|layer| rule.protocol.iter().any(|p| p == layer))
     {
         return true;

@@ -180,8 +180,8 @@ impl<'a> Context<'a> {
             server,
             transport: key.transport,
             port: key.port,
-            protocols: conversation.protocols.iter().copied().collect(),
-            layers: conversation.layers.iter().copied().collect(),
+            protocols: conversation.protocols.keys().copied().collect(),
+            layers: conversation.layers.keys().copied().collect(),
             hosts: conversation.hosts.iter().cloned().collect(),
             flows: conversation.flows,
             packets: conversation.packets,
@@ -238,7 +238,7 @@ impl<'a> Context<'a> {
         let catalogue = self.ground.catalogue;
         if let Some((entry, one)) = matched.iter().find_map(|one| Some((catalogue.get(one.violating?)?, one)))
         {
-            let seen = conversation.protocols.iter().copied().collect::<Vec<_>>().join(", ");
+            let seen = conversation.protocols.keys().copied().collect::<Vec<_>>().join(", ");
             let reason = match condition::contradiction(&one.flow, &entry.rule.require) {
                 Some(found) if entry.speaks(&one.flow) => found.to_string(),
                 _ => format!("{seen} where the document has {}", entry.rule.protocol.join(" or ")),
@@ -317,7 +317,7 @@ impl<'a> Context<'a> {
 
     /// A rule to a host name covers the lookups of that name.
     fn lookups(&self, conversation: &Conversation) -> Option<Ruling> {
-        if !conversation.protocols.contains(&"dns") {
+        if !conversation.protocols.contains("dns") {
             return None;
         }
         let asked = self.asked.get(&(conversation.key.client, conversation.key.server))?;

@@ -232,7 +232,7 @@ fn carrier(flow: &FlowRecord) -> Option<Carrier> {
 
 /// Whether a conversation speaks what a rule wants.
 fn speaks(rule: &SiteRule, conversation: &Conversation) -> bool {
-    let mut spoken = conversation.layers.iter().chain(&conversation.protocols);
+    let mut spoken = conversation.layers.keys().chain(conversation.protocols.keys());
     rule.protocol.is_empty() || spoken.any(|layer| rule.protocol.iter().any(|p| p == layer))
 }
 

@@ -423,7 +423,7 @@ fn is_clear(verdict: &Verdict, ground: Ground<'_>, tries: &Tries) -> bool {
             .conversations
             .iter()
             .filter_map(|key| ground.observed.conversations.get(key))
-            .any(|conversation| !conversation.layers.contains(&"tls"))
+            .any(|conversation| !conversation.layers.contains("tls"))
 }
 
 fn matters(entry: &Entry<'_>) -> bool {

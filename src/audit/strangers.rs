@@ -383,7 +383,7 @@ fn cited(group: &[&Judged]) -> Vec<Evidence> {
 
 /// Whether each try was answered, by a reset.
 fn is_refused(one: &Judged) -> bool {
-    one.told.outcomes.keys().all(|outcome| outcome == Outcome::Refused)
+    one.told.outcomes.keys().all(|outcome| *outcome == Outcome::Refused)
 }
 
 #[cfg(test)]

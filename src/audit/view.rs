@@ -4,7 +4,6 @@ mod guards;
 mod holders;
 mod loss;
 mod marks;
-mod pairs;
 mod recordings;
 mod round_trips;
 mod sight;

@@ -3,8 +3,8 @@
 use crate::model::Addressee;
 use crate::model::Cause;
 use crate::model::ConversationVerdict;
-use crate::model::Counts;
 use crate::model::Evidence;
+use crate::model::Few;
 use crate::model::FindingKind;
 use crate::model::Grade;
 use crate::model::Input;
@@ -68,7 +68,7 @@ fn report(files: &[&str], cited: &[(u32, u64, &str)]) -> Report {
         bytes: 200,
         first: at(0, 1),
         last: at(0, 3),
-        outcomes: Counts::default(),
+        outcomes: Few::default(),
         verdict: ConversationVerdict::Unexpected,
         rule: None,
         reason: "".into(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{CellId, Counts, Few, FlowRecord, Host, Outcome, PacketRef, SideRecord, Sweep, Transport};
+use super::{CellId, Few, FlowRecord, Host, Outcome, PacketRef, SideRecord, Sweep, Transport};
 
 /// What makes a conversation one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +58,7 @@ pub struct Conversation {
     /// Bytes of both directions.
     pub bytes: u64,
     /// Flows by outcome.
-    pub outcomes: Counts<Outcome>,
+    pub outcomes: Few<Outcome, u64>,
     /// Every innermost protocol proved.
     pub protocols: Few<&'static str>,
     /// Every layer proved.
@@ -89,7 +89,7 @@ impl Conversation {
             flows: 0,
             packets: 0,
             bytes: 0,
-            outcomes: Counts::default(),
+            outcomes: Few::default(),
             protocols: Few::default(),
             layers: Few::default(),
             hosts: BTreeSet::new(),
@@ -109,7 +109,7 @@ impl Conversation {
             flows: sweep.tries,
             packets: sweep.tries,
             bytes: sweep.bytes,
-            outcomes: Counts::from_iter([(Outcome::Unanswered, sweep.tries)]),
+            outcomes: Few::from_iter([(Outcome::Unanswered, sweep.tries)]),
             protocols: Few::default(),
             layers: Few::default(),
             hosts: BTreeSet::new(),
@@ -131,7 +131,7 @@ impl Conversation {
         self.flows += 1;
         self.packets = self.packets.saturating_add(flow.packets());
         self.bytes = self.bytes.saturating_add(flow.bytes());
-        self.outcomes.add(flow.outcome, 1);
+        self.outcomes.count(&flow.outcome, 1);
         self.protocols.extend(flow.classification.protocol);
         self.layers.extend(flow.classification.layers.iter().copied());
         self.hosts.extend(flow.hosts.iter().cloned());

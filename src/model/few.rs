@@ -1,93 +1,114 @@
-//! Small ordered sets and counts: nearly always of one entry, which is kept where the set itself is.
+//! A map of few: pairs in the order of their keys, the first of them in place. Of most conversations there is one protocol, of most hosts
+//! one MAC address.
+
+use std::borrow::Borrow;
 
 use smallvec::SmallVec;
 
-/// An ordered set whose first few members need no memory of their own.
+/// Pairs in the order of their keys, each key once. Without values it is a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Few<T>(SmallVec<[T; 2]>);
+pub struct Few<K, V = ()>(SmallVec<[(K, V); 1]>);
 
-/// How often each of a few things was met, in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counts<T>(SmallVec<[(T, u64); 1]>);
-
-impl<T> Default for Few<T> {
+impl<K, V> Default for Few<K, V> {
     fn default() -> Self {
         Self(SmallVec::new())
     }
 }
 
-impl<T: Ord> Few<T> {
-    /// Takes in one more, where it is not known.
-    pub fn insert(&mut self, member: T) {
-        if let Err(place) = self.0.binary_search(&member) {
-            self.0.insert(place, member);
-        }
-    }
-}
-
-impl<T> std::ops::Deref for Few<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<T: Ord> Extend<T> for Few<T> {
-    fn extend<I: IntoIterator<Item = T>>(&mut self, members: I) {
-        members.into_iter().for_each(|member| self.insert(member));
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Few<T> {
-    type Item = &'a T;
-    type IntoIter = std::slice::Iter<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
-    }
-}
-
-impl<T> Default for Counts<T> {
-    fn default() -> Self {
-        Self(SmallVec::new())
-    }
-}
-
-impl<T: Ord + Copy> Counts<T> {
-    /// Counts one of them so many times more.
-    pub fn add(&mut self, what: T, times: u64) {
-        match self.0.binary_search_by_key(&what, |&(known, _)| known) {
-            Ok(place) => {
-                if let Some((_, count)) = self.0.get_mut(place) {
-                    *count = count.saturating_add(times);
-                }
-            }
-            Err(place) => self.0.insert(place, (what, times)),
+impl<K: Ord, V: Default> Few<K, V> {
+    /// Changes what stands under a key, which is put there where it is not.
+    pub fn change<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q, how: impl FnOnce(&mut V))
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.place(key).unwrap_or_else(|at| {
+            self.0.insert(at, (key.to_owned(), V::default()));
+            at
+        });
+        if let Some((_, value)) = self.0.get_mut(at) {
+            how(value);
         }
     }
 
-    /// How often one of them was met.
-    pub fn get(&self, what: T) -> u64 {
-        self.iter().find(|&(known, _)| known == what).map_or(0, |(_, count)| count)
-    }
-
-    /// All of them, each with its count.
-    pub fn iter(&self) -> impl Iterator<Item = (T, u64)> {
-        self.0.iter().copied()
-    }
-
-    /// All of them.
-    pub fn keys(&self) -> impl Iterator<Item = T> {
-        self.iter().map(|(what, _)| what)
+    /// Puts a key there.
+    pub fn insert<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        self.change(key, |_| ());
     }
 }
 
-impl<T: Ord + Copy> FromIterator<(T, u64)> for Counts<T> {
-    fn from_iter<I: IntoIterator<Item = (T, u64)>>(counted: I) -> Self {
-        let mut counts = Self::default();
-        counted.into_iter().for_each(|(what, times)| counts.add(what, times));
-        counts
+impl<K: Ord + Clone> Few<K, u64> {
+    /// Counts a key so many times more.
+    pub fn count(&mut self, key: &K, times: u64) {
+        self.change(key, |count| *count = count.saturating_add(times));
+    }
+}
+
+impl<K: Ord, V> Few<K, V> {
+    fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.binary_search_by(|(known, _)| known.borrow().cmp(key))
+    }
+
+    /// What stands under a key.
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(self.place(key).ok()?).map(|(_, value)| value)
+    }
+
+    /// Whether there is such a key.
+    pub fn contains<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.place(key).is_ok()
+    }
+}
+
+impl<K, V> Few<K, V> {
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    /// All values.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<K: Ord + Clone> Extend<K> for Few<K> {
+    fn extend<I: IntoIterator<Item = K>>(&mut self, keys: I) {
+        keys.into_iter().for_each(|key| self.insert(&key));
+    }
+}
+
+impl<K: Ord + Clone> FromIterator<(K, u64)> for Few<K, u64> {
+    fn from_iter<I: IntoIterator<Item = (K, u64)>>(counted: I) -> Self {
+        let mut all = Self::default();
+        counted.into_iter().for_each(|(key, times)| all.count(&key, times));
+        all
     }
 }
 
@@ -96,16 +117,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_in_order_and_each_is_there_once() {
-        let mut few = Few::default();
+    fn keys_stand_in_order_each_once() {
+        let mut few: Few<Vec<u16>, u32> = Few::default();
+        for key in [&[7][..], &[], &[7], &[2, 3]] {
+            few.change(key, |times| *times += 1);
+        }
+        let all: Vec<_> = few.iter().map(|(key, times)| (key.as_slice(), *times)).collect();
+        assert_eq!(all, [(&[][..], 1), (&[2, 3][..], 1), (&[7][..], 2)]);
+        assert!(few.contains(&[2, 3][..]) && few.get(&[3][..]).is_none() && few.len() == 3);
+    }
+
+    #[test]
+    fn without_values_it_is_a_set() {
+        let mut few: Few<&str> = Few::default();
         few.extend(["tls", "amqp", "tls", "ssh", "amqp"]);
-        assert_eq!(*few, ["amqp", "ssh", "tls"]);
+        assert_eq!(few.keys().copied().collect::<Vec<_>>(), ["amqp", "ssh", "tls"]);
+        assert!(few.contains("ssh") && !few.contains("dns"));
     }
 
     #[test]
     fn what_is_counted_again_adds_to_its_count() {
-        let counts: Counts<u8> = [(7, 1), (3, 2), (7, u64::MAX)].into_iter().collect();
-        assert_eq!(counts.iter().collect::<Vec<_>>(), [(3, 2), (7, u64::MAX)]);
-        assert_eq!((counts.get(3), counts.get(4)), (2, 0));
+        let counts: Few<u8, u64> = [(7, 1), (3, 2), (7, u64::MAX)].into_iter().collect();
+        assert_eq!(counts.iter().collect::<Vec<_>>(), [(&3, &2), (&7, &u64::MAX)]);
     }
 }

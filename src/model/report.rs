@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{CellId, Counts, Evidence, Grade, Host, Input, Mechanism, Outcome, PacketRef, Proofs};
+use super::{CellId, Evidence, Few, Grade, Host, Input, Mechanism, Outcome, PacketRef, Proofs};
 use super::{Tally, Timestamp, Transport, Verdict};
 
 /// What a run concludes.
@@ -357,7 +357,7 @@ pub struct JudgedConversation {
     /// Last packet.
     pub last: PacketRef,
     /// Flows by outcome.
-    pub outcomes: Counts<Outcome>,
+    pub outcomes: Few<Outcome, u64>,
     /// The verdict.
     pub verdict: ConversationVerdict,
     /// The rule that covers or forbids it (`ruleset:rule`).

@@ -285,7 +285,7 @@ fn conversation(
         bytes: 8_400,
         first: at(200, 20_000),
         last: at(320, 29_000),
-        outcomes: Counts::from_iter([(Outcome::Established, 3)]),
+        outcomes: Few::from_iter([(Outcome::Established, 3)]),
         verdict,
         rule: None,
         reason: "no rule has 10.1.50.9 as a source".into(),

@@ -81,7 +81,7 @@ impl Past {
             add_words(&mut told.layers, &before.layers);
             add_words(&mut told.hosts, &before.hosts);
             for (outcome, count) in before.outcomes.iter() {
-                told.outcomes.add(outcome, count);
+                told.outcomes.count(outcome, *count);
             }
         }
         let gone = self.conversations.values().filter(|before| !seen.contains(before.id.as_str()));

@@ -6,11 +6,11 @@ use serde::Serialize;
 use crate::model::Addressee;
 use crate::model::Cause;
 use crate::model::ConversationVerdict;
-use crate::model::Counts;
 use crate::model::Culprit;
 use crate::model::EtherKind;
 use crate::model::Evidence;
 use crate::model::Failure;
+use crate::model::Few;
 use crate::model::Finding;
 use crate::model::FindingKind;
 use crate::model::Grade;
@@ -153,7 +153,7 @@ impl ConversationRow {
             outcomes: told
                 .outcomes
                 .iter()
-                .map(|(outcome, count)| (outcome.name().to_owned(), count))
+                .map(|(outcome, count)| (outcome.name().to_owned(), *count))
                 .collect(),
             verdict: told.verdict.name().to_owned(),
             rule: told.rule.clone(),
@@ -164,7 +164,7 @@ impl ConversationRow {
 
     /// The conversation again; `None` where this build knows a word no more.
     pub fn read(self, reader: &Reader<'_>) -> Option<JudgedConversation> {
-        let outcomes: Counts<Outcome> = self
+        let outcomes: Few<Outcome, u64> = self
             .outcomes
             .iter()
             .filter_map(|(word, count)| {

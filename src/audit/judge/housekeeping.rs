@@ -27,7 +27,7 @@ pub(super) fn of(conversation: &Conversation) -> Option<String> {
             Some("looks for services on its own segment, outside any vendor's document".to_owned())
         }
         _ => {
-            let mut spoken = conversation.protocols.iter();
+            let mut spoken = conversation.protocols.keys();
             let all =
                 !conversation.protocols.is_empty() && spoken.all(|protocol| HOUSEKEEPING.contains(protocol));
             all.then(|| "network housekeeping, outside any vendor's document".to_owned())
@@ -42,7 +42,7 @@ fn is_discovery(conversation: &Conversation) -> bool {
     /// The same by port where nothing was recognised (IANA service names).
     const PORTS: [u16; 6] = [137, 138, 1900, 3702, 5353, 5355];
     let named = !conversation.protocols.is_empty()
-        && conversation.protocols.iter().all(|protocol| PROTOCOLS.contains(protocol));
+        && conversation.protocols.keys().all(|protocol| PROTOCOLS.contains(protocol));
     let by_port =
         conversation.protocols.is_empty() && conversation.key.port.is_some_and(|port| PORTS.contains(&port));
     let to_many = conversation.key.server.is_group()

@@ -233,7 +233,7 @@ impl Context<'_> {
                 |(_, one)| {
                     one.first <= flow.first
                         && self.ground.view.cuts(one.first)
-                        && !one.protocols.contains(&"dns")
+                        && !one.protocols.contains("dns")
                 },
             )
     }

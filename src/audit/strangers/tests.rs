@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::model::CellId;
 use crate::model::ConversationKey;
-use crate::model::Counts;
+use crate::model::Few;
 use crate::model::Host;
 use crate::model::InputId;
 use crate::model::JudgedConversation;
@@ -34,7 +34,7 @@ fn judged(number: u16, client: u16, server: u16) -> Judged {
             bytes: 200,
             first: at,
             last: at,
-            outcomes: Counts::from_iter([(Outcome::Established, 1)]),
+            outcomes: Few::from_iter([(Outcome::Established, 1)]),
             verdict: ConversationVerdict::Unexpected,
             rule: None,
             reason: "no rule covers it".into(),

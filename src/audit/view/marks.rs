@@ -1,6 +1,7 @@
 //! By what machines are told apart: MAC addresses before any router, hops, and the time to live of their own resets.
 
 use crate::model::CellId;
+use crate::model::Few;
 use crate::model::Host;
 use crate::model::MacAddr;
 use crate::model::PacketRef;
@@ -9,7 +10,6 @@ use crate::model::SideRecord;
 
 use super::View;
 use super::holders::Spell;
-use super::pairs::Pairs;
 
 /// Resets of one host needed before their time to live is a baseline (evidence table).
 const RESET_BASELINE: usize = 3;
@@ -18,9 +18,9 @@ const RESET_BASELINE: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     /// MACs of packets in its name that had passed no router (those of the machine itself), and when each was heard.
-    pub(super) on_link: Pairs<MacAddr, Spell>,
+    pub(super) on_link: Few<MacAddr, Spell>,
     /// The same by VLAN, to tell cloned cells.
-    pub(super) on_vlan: Pairs<Vec<u16>, Pairs<MacAddr, ()>>,
+    pub(super) on_vlan: Few<Vec<u16>, Few<MacAddr>>,
     pub(super) reset_ttls: Vec<u8>,
     /// Whether anything of it had passed no router.
     pub(super) at_home: bool,
@@ -49,7 +49,7 @@ impl View {
         marks.is_some_and(|marks| {
             let here = marks.on_vlan.get(vlans);
             let other = marks.on_vlan.iter().any(|(vlan, macs)| {
-                let apart = |here: &Pairs<MacAddr, ()>| !here.keys().any(|mac| macs.contains_key(mac));
+                let apart = |here: &Few<MacAddr>| !here.keys().any(|mac| macs.contains(mac));
                 vlan != vlans && here.is_some_and(apart) && !macs.keys().any(|mac| is_virtual_router(*mac))
             });
             other && here.is_some_and(|macs| !macs.keys().any(|mac| is_virtual_router(*mac)))
@@ -82,7 +82,7 @@ impl View {
         let virtual_router =
             is_virtual_router(mac) || marks.on_link.keys().any(|own| is_virtual_router(*own));
         if !marks.on_link.is_empty()
-            && !marks.on_link.contains_key(&mac)
+            && !marks.on_link.contains(&mac)
             && hops(reset.ttl) == 0
             && !virtual_router
         {

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
 use crate::model::CellId;
+use crate::model::Few;
 use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
@@ -21,7 +22,6 @@ use crate::audit::walk::each_flow;
 
 use super::Known;
 use super::View;
-use super::pairs::Pairs;
 use super::segment;
 use super::spans::Spans;
 
@@ -87,7 +87,7 @@ pub const AROUND: Duration = Duration::from_secs(60);
 pub(super) struct Leaving {
     pub(super) spans: Spans,
     /// The ports it sends them from, and the neighbours it hands them to: several of either are several ways out.
-    pub(super) ways: Pairs<(MacAddr, Option<MacAddr>), ()>,
+    pub(super) ways: Few<(MacAddr, Option<MacAddr>)>,
 }
 
 /// What was heard sending to each host, and when: first the host, then who sent.

@@ -176,8 +176,8 @@ fn conversation(
     let told: Vec<&Conversation> =
         parts.iter().filter_map(|part| part.observed.conversations.get(&key).map(AsRef::as_ref)).collect();
     for one in &told {
-        joined.protocols.extend(one.protocols.iter().copied());
-        joined.layers.extend(one.layers.iter().copied());
+        joined.protocols.extend(one.protocols.keys().copied());
+        joined.layers.extend(one.layers.keys().copied());
         joined.hosts.extend(one.hosts.iter().cloned());
     }
     let largest = told.iter().max_by_key(|one| one.flows)?;

@@ -136,7 +136,7 @@ fn a_flow_at_both_sides_counts_once_and_the_clocks_are_compared() {
     let observed = with_through(Vec::new());
     let conversation = observed.conversations.values().next().unwrap();
     assert_eq!((observed.conversations.len(), conversation.flows, conversation.packets), (1, 2, 10));
-    assert_eq!(conversation.outcomes.get(Outcome::Established), 2);
+    assert_eq!(conversation.outcomes.get(&Outcome::Established), Some(&2));
     assert!(observed.crossings.is_empty());
     assert!(observed.tally.adds_up());
     let inputs: Vec<_> = observed.inputs.iter().map(|input| input.vantage.as_deref().unwrap()).collect();

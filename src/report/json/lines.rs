@@ -62,7 +62,7 @@ pub fn conversation(line: &mut Line, told: &JudgedConversation, files: &Files) {
     line.raw(",\"first\":").time(told.first.time).raw(",\"last\":").time(told.last.time);
     line.raw(",\"outcomes\":{");
     for (at, (outcome, flows)) in told.outcomes.iter().enumerate() {
-        line.raw(if at > 0 { "," } else { "" }).string(outcome.name()).raw(":").number(flows);
+        line.raw(if at > 0 { "," } else { "" }).string(outcome.name()).raw(":").number(*flows);
     }
     line.raw("},\"verdict\":").string(told.verdict.name());
     line.raw(",\"rule\":").maybe(told.rule.as_deref()).raw(",\"reason\":").string(&told.reason);

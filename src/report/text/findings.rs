@@ -195,7 +195,7 @@ pub fn conversation(told: &JudgedConversation) -> String {
     let outcomes: Vec<_> = told
         .outcomes
         .iter()
-        .map(|(outcome, flows)| format!("{} {}", number(flows), outcome.name()))
+        .map(|(outcome, &flows)| format!("{} {}", number(flows), outcome.name()))
         .collect();
     format!(
         "{} → {}{hosts}{cell} {}{port} {protocols}, {}, {} ({})",
