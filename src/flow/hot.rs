@@ -1,9 +1,9 @@
 //! What an ordinary packet of a known flow reads and changes: four cache lines beside each other, with everything else kept apart.
 //!
 //! A flow is *armed* when nothing about it is unusual. From then on, packets that change counters, times and sequence numbers alone are
-//! taken in here, and their payload is handed to whoever judges it as long as that wants any; [`Hot::settle`] carries what was counted over
-//! to the flow before anything else is done with it. What is taken in here and what the flow would have become by [`Flow::take`] is the same: a property test holds the two
-//! against each other.
+//! taken in here, and their payload is handed to whoever judges it as long as that wants any; [`Hot::settle`] carries what was counted
+//! over to the flow before anything else is done with it. What is taken in here and what the flow would have become by [`Flow::take`] is
+//! the same: a property test holds the two against each other.
 
 use crate::decode::Body;
 use crate::decode::Plain;
@@ -153,7 +153,8 @@ impl Hot {
         self.sides.high.shows = false;
     }
 
-    /// Arms a flow, where nothing about it is unusual and it has shown that it may go on for a while. `due` is when its next stretch begins, `shows` whether payload is to be shown.
+    /// Arms a flow, where nothing about it is unusual and it has shown that it may go on for a while. `due` is when its next stretch
+    /// begins, `shows` whether payload is to be shown.
     pub fn arm(&mut self, flow: &Flow, due: Timestamp, shows: bool) {
         let Pair { low, high } = &flow.sides;
         let begins = low.first_payload.is_none() || high.first_payload.is_none();

@@ -114,12 +114,12 @@ impl Engine {
 
     /// Hands on what gathered for other engines, and takes in what came from them; with `all` also what should wait.
     pub(super) fn exchange(&mut self, all: bool) {
-        let Self { shards, cells, others, .. } = self;
+        let Self { shards, share, cells, others, .. } = self;
         let Some(others) = others else { return };
         others.flush();
         others.receive();
         while let Some(copied) = others.next(all) {
-            if let Some(shard) = shards.get_mut(others.place(copied.shard)) {
+            if let Some(shard) = share.place(copied.shard).and_then(|place| shards.get_mut(place)) {
                 count(shard, &copied, cells);
             }
         }

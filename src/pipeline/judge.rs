@@ -128,16 +128,11 @@ impl Judgement {
         self.stage == Stage::Closed && !self.listens
     }
 
-    /// Whether every later payload is to be glanced at.
-    pub fn glances(&self) -> bool {
-        self.access.is_some()
-    }
-
     /// What it wants of the packets that are to come.
     pub fn wants(&self) -> Wants {
         if self.is_waiting() {
             Wants::All
-        } else if !self.is_over() || self.glances() {
+        } else if !self.is_over() || self.access.is_some() {
             Wants::Payload
         } else {
             Wants::Nothing

@@ -76,8 +76,9 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
         }
         let unnoted = shard.sweeps.unnoted();
         if unnoted > 0 {
-            *left_out.entry("machines and ports of sweeps not noted, for want of room").or_default() +=
-                unnoted;
+            *left_out
+                .entry("tries of sweeps whose machine or port was not noted, for want of room")
+                .or_default() += unnoted;
         }
         shard.sweeps.add_to(&mut sweeps);
         shard.view.add_to(&mut vantage, last);

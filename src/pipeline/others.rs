@@ -24,6 +24,7 @@ use crate::model::PacketRef;
 
 use super::dispatch::Item;
 use super::shard::Tasks;
+use super::share::equal_owner;
 
 /// Packets of one batch.
 const BATCH: usize = 256;
@@ -106,14 +107,9 @@ impl Others {
         (places.collect(), copied)
     }
 
-    /// Where the shard is among those of its worker.
-    pub fn place(&self, shard: usize) -> usize {
-        shard / self.count
-    }
-
     /// Whether the packet counts here and now: its shard is at home here, and the kernel knew it.
     pub fn is_at_home(&self, shard: usize, frame: &Frame<'_>) -> bool {
-        shard % self.count == self.own && frame.context.tunnels.is_empty()
+        equal_owner(shard, self.count) == self.own && frame.context.tunnels.is_empty()
     }
 
     /// Copies a packet for the worker where its shard is at home, which may be this one.
@@ -134,7 +130,7 @@ impl Others {
             arrived: Instant::now(),
         };
         self.copied.fetch_add(1, Ordering::Relaxed);
-        let home = shard % self.count;
+        let home = equal_owner(shard, self.count);
         if home == self.own {
             self.held.push(Reverse(ByTime(copied)));
             return;

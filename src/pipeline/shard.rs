@@ -235,13 +235,9 @@ impl Shard {
     /// Shows the payload of a packet that was counted quickly.
     #[inline]
     fn show_plain(&mut self, slot: SlotId, from: Half, plain: &Plain<'_>, at: PacketRef) {
-        let (carrier, sequence, bytes, promised) = match plain.body() {
-            Body::Tcp(tcp) => (Carrier::Tcp, tcp.sequence, tcp.payload, tcp.payload_length as usize),
-            Body::Udp(udp) => (Carrier::Udp, 0, udp.payload, udp.payload_length as usize),
-            _ => return,
-        };
-        let payload = Payload { at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) };
-        match self.show(slot, (from, carrier), Some(&payload), at) {
+        let body = plain.body();
+        let carrier = if let Body::Tcp(_) = body { Carrier::Tcp } else { Carrier::Udp };
+        match self.show(slot, (from, carrier), payload(&body, at).as_ref(), at) {
             Some(Wants::Payload) | None => {}
             Some(Wants::Nothing) => self.table.mute(slot),
             Some(Wants::All) => {
@@ -384,7 +380,8 @@ impl Shard {
         if arrival.copy {
             return;
         }
-        match self.show(slot, (place.from, carrier), payload(arrival).as_ref(), arrival.at) {
+        let payload = payload(&arrival.frame.body, arrival.at);
+        match self.show(slot, (place.from, carrier), payload.as_ref(), arrival.at) {
             Some(wants @ (Wants::Payload | Wants::Nothing)) => {
                 self.table.arm(slot, wants == Wants::Payload);
             }
@@ -406,7 +403,7 @@ impl Shard {
             if let Some(payload) = payload {
                 judgement.glance(carrier, payload);
             }
-            return Some(if judgement.glances() { Wants::Payload } else { Wants::Nothing });
+            return Some(judgement.wants());
         }
         let before = judgement.kept();
         if judgement.is_waiting() {
@@ -458,8 +455,10 @@ fn cut_error(cell: CellId, frame: &Frame<'_>) -> Option<IpAddr> {
 /// Why a decoded frame still can't be in a flow: nothing in it names two ends.
 const NO_HOSTS: &str = "no-addresses";
 
-fn payload<'a>(arrival: &Arrival<'a>) -> Option<Payload<'a>> {
-    let (sequence, bytes, promised) = match arrival.frame.body {
+/// What of a packet is shown to whoever judges its flow.
+#[inline(always)]
+fn payload<'a>(body: &Body<'a>, at: PacketRef) -> Option<Payload<'a>> {
+    let (sequence, bytes, promised) = match *body {
         // What comes with a reset is no part of the stream (RFC 9293 section 3.5.3: it may explain the reset).
         Body::Tcp(tcp) if !tcp.flags.rst() => {
             (tcp.sequence.wrapping_add(u32::from(tcp.flags.syn())), tcp.payload, tcp.payload_length as usize)
@@ -469,5 +468,5 @@ fn payload<'a>(arrival: &Arrival<'a>) -> Option<Payload<'a>> {
         Body::Arp(arp) => (0, arp.bytes, arp.bytes.len()),
         _ => return None,
     };
-    Some(Payload { at: arrival.at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) })
+    Some(Payload { at, sequence, bytes, lacks: promised.saturating_sub(bytes.len()) })
 }

@@ -23,7 +23,7 @@ impl Share {
 
     /// One of so many equal shares.
     pub fn equal(own: usize, count: usize) -> Self {
-        Self::of(|shard| shard % count.max(1) == own)
+        Self::of(|shard| equal_owner(shard, count) == own)
     }
 
     fn of(has: impl Fn(usize) -> bool) -> Self {
@@ -45,12 +45,19 @@ impl Share {
     }
 }
 
+/// Who has a shard where each of so many workers has an equal share.
+pub fn equal_owner(shard: usize, count: usize) -> usize {
+    shard % count.max(1)
+}
+
 /// All shards divided among workers of which the first reads as well.
 #[derive(Debug)]
 pub struct Division {
     owners: [u8; SHARDS],
-    /// The share of each worker.
-    pub shares: Vec<Share>,
+    /// The share of the worker that reads.
+    pub reader: Share,
+    /// The shares of the others.
+    pub others: Vec<Share>,
 }
 
 impl Division {
@@ -69,14 +76,14 @@ impl Division {
                 dealt += 1;
             }
         }
-        let shares = (0..workers).map(|worker| Share::of(|shard| owners.get(shard) == Some(&(worker as u8))));
-        Self { owners, shares: shares.collect() }
+        let share = |worker: usize| Share::of(|shard| owners.get(shard) == Some(&(worker as u8)));
+        Self { owners, reader: share(0), others: (1..workers).map(share).collect() }
     }
 
-    /// The worker that has a shard.
+    /// Which of the others has a shard; `None` where it is the reader.
     #[inline(always)]
-    pub fn owner(&self, shard: usize) -> usize {
-        self.owners.get(shard).map_or(0, |&owner| usize::from(owner))
+    pub fn other(&self, shard: usize) -> Option<usize> {
+        usize::from(*self.owners.get(shard)?).checked_sub(1)
     }
 }
 
@@ -88,13 +95,15 @@ mod tests {
     fn every_shard_is_in_one_share_and_only_one() {
         for workers in [1, 2, 3, 4, 5, 7, 32, 64] {
             let division = Division::among(workers);
-            assert_eq!(division.shares.len(), workers);
+            let shares: Vec<&Share> = std::iter::once(&division.reader).chain(&division.others).collect();
+            assert_eq!(shares.len(), workers);
             for shard in 0..SHARDS {
                 let owners: Vec<usize> =
-                    (0..workers).filter(|&worker| division.shares[worker].place(shard).is_some()).collect();
-                assert_eq!(owners, [division.owner(shard)], "{workers} workers, shard {shard}");
+                    (0..workers).filter(|&worker| shares[worker].place(shard).is_some()).collect();
+                let told = division.other(shard).map_or(0, |other| other + 1);
+                assert_eq!(owners, [told], "{workers} workers, shard {shard}");
             }
-            for share in &division.shares {
+            for share in shares {
                 let places: Vec<usize> = share.shards().filter_map(|shard| share.place(shard)).collect();
                 assert_eq!(places, (0..places.len()).collect::<Vec<_>>());
             }
@@ -104,7 +113,10 @@ mod tests {
     #[test]
     fn whoever_reads_has_fewer_and_none_where_there_are_many() {
         let size = |share: &Share| share.shards().count();
-        let sizes = |workers| Division::among(workers).shares.iter().map(size).collect::<Vec<_>>();
+        let sizes = |workers| {
+            let Division { reader, others, .. } = Division::among(workers);
+            std::iter::once(&reader).chain(&others).map(size).collect::<Vec<_>>()
+        };
         assert_eq!(sizes(1), [64]);
         assert_eq!(sizes(2), [26, 38]);
         assert_eq!(sizes(3), [13, 26, 25]);

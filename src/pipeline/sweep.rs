@@ -48,7 +48,7 @@ pub struct Sweeps {
     known: HashSet<u64, RandomState>,
     /// Servers and ports of all that was folded.
     noted: usize,
-    /// How many were not noted for want of room.
+    /// Tries whose server or port was not noted for want of room.
     unnoted: u64,
 }
 
@@ -184,7 +184,7 @@ impl Sweeps {
         self.count_noted();
     }
 
-    /// How many servers and ports were not noted for want of room.
+    /// Tries whose server or port was not noted for want of room.
     pub fn unnoted(&self) -> u64 {
         self.unnoted
     }

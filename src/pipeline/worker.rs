@@ -83,9 +83,9 @@ fn together(
     let division = Division::among(workers);
     let shards_of =
         |share: &Share| -> Vec<Shard> { share.shards().map(|_| Shard::new(bounds, hosts.clone())).collect() };
-    let Some((own, others)) = division.shares.split_first() else { return Ok(Default::default()) };
+    let (own, others) = (&division.reader, &division.others);
     // Those of each worker that have taken in all their packets.
-    let waiting: Vec<Mutex<Vec<(usize, Shard)>>> = division.shares.iter().map(|_| Mutex::default()).collect();
+    let waiting: Vec<Mutex<Vec<(usize, Shard)>>> = (0..workers).map(|_| Mutex::default()).collect();
     let learnt = thread::scope(|scope| {
         let mut lanes = Vec::with_capacity(others.len());
         let mut handles = Vec::with_capacity(others.len());
@@ -166,7 +166,7 @@ impl Hands<'_> {
     /// Hands a packet on; `false` where it is for the reader itself.
     #[inline(always)]
     fn pass(&mut self, shard: usize, push: impl FnOnce(&mut Lane)) -> bool {
-        match self.division.owner(shard).checked_sub(1).and_then(|lane| self.lanes.get_mut(lane)) {
+        match self.division.other(shard).and_then(|lane| self.lanes.get_mut(lane)) {
             Some(lane) => {
                 push(lane);
                 true

@@ -78,18 +78,7 @@ impl Line {
     /// A number.
     #[inline]
     pub fn number(&mut self, number: u64) -> &mut Self {
-        let mut digits = [0; 20];
-        let (mut rest, mut count) = (number, 0);
-        for place in digits.iter_mut().rev() {
-            *place = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            count += 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.bytes.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
-        self
+        self.raw(itoa::Buffer::new().format(number))
     }
 
     /// A time, as [`time::rfc3339`] writes it.

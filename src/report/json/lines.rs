@@ -1,9 +1,5 @@
 //! Conversations, findings and hosts as lines of the JSON page, written by hand: a large report has a hundred thousand.
 
-use std::fmt::Write as _;
-
-use arrayvec::ArrayString;
-
 use crate::model::CellId;
 use crate::model::Evidence;
 use crate::model::Finding;
@@ -88,15 +84,12 @@ pub fn finding(line: &mut Line, told: &Finding, files: &Files) {
 
 /// One host that was heard; its cell is a number in the order of the site file, null for the plant itself.
 pub fn heard(line: &mut Line, (cell, host): &(CellId, Host), heard: &Heard, files: &Files) {
-    let mut name = ArrayString::<64>::new();
-    // The longest address has 45 characters.
-    let _ = write!(name, "{host}");
     line.raw("{\"cell\":");
     match cell.0 {
         0 => line.raw("null"),
         number => line.number(u64::from(number)),
     };
-    line.raw(",\"host\":").string(&name).raw(",\"packets\":").number(heard.packets).raw(",\"first\":");
+    line.raw(",\"host\":").string(&host.text()).raw(",\"packets\":").number(heard.packets).raw(",\"first\":");
     packet(line, heard.first, files);
     line.raw("},\"last\":");
     packet(line, heard.last, files);
