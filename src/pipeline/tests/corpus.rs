@@ -2,19 +2,36 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::capture;
+use crate::capture::Source;
+use crate::model::Observed;
 
 use super::made::check_sums;
 use crate::pipeline::Options;
+use crate::pipeline::engine::Engine;
+use crate::pipeline::merge::Told;
+use crate::pipeline::merge::merge;
 use crate::pipeline::run;
+use crate::pipeline::vantage::Hosts;
+use crate::pipeline::worker::delivery;
 
 /// The captures of the corpus, where it is there.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn corpus() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/captures");
+    let found = captures_in(&root);
+    if found.is_empty() {
+        eprintln!("skipped: no captures in {}", root.display());
+    }
+    found
+}
+
+/// The captures in the folders of a folder.
+fn captures_in(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for path in entries.flatten().map(|entry| entry.path()) {
@@ -27,11 +44,39 @@ fn corpus() -> Vec<PathBuf> {
             }
         }
     }
-    if found.is_empty() {
-        eprintln!("skipped: no captures in {}", root.display());
-    }
     found.sort();
     found
+}
+
+/// What is told of a capture where every packet is decoded layer by layer and none is counted quickly; `None` where it is none.
+fn the_long_way(path: &PathBuf, options: &Options) -> Option<Observed> {
+    let mut source = capture::open(std::slice::from_ref(path), &capture::Options::default()).ok()?;
+    let hosts = Hosts::default();
+    let mut engine = Engine::new(options, options.bounds(), Arc::clone(&hosts));
+    let Engine { shards, dispatcher, cells, .. } = &mut engine;
+    while source.advance().unwrap() {
+        let packet = source.packet();
+        dispatcher.take_unusual(&packet, &mut |shard, tasks, item, frame| {
+            shards[shard].take(&delivery(item, frame, &packet, tasks), cells);
+        });
+    }
+    let (shards, read) = engine.finish();
+    Some(merge(shards, read, &hosts, Told::of(&source), options.keep_flows))
+}
+
+#[test]
+fn what_is_counted_quickly_is_judged_as_what_takes_the_long_way() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/cases");
+    let mut captures = captures_in(&cases);
+    assert!(captures.len() > 10);
+    captures.extend(corpus());
+    let options = Options { keep_flows: true, ..Options::default() };
+    for path in captures {
+        let Some(long) = the_long_way(&path, &options) else { continue };
+        let mut source = capture::open(std::slice::from_ref(&path), &capture::Options::default()).unwrap();
+        let told = run(&mut source, &options, &|_, _| {}).unwrap();
+        assert!(format!("{told:?}") == format!("{long:?}"), "{}", path.display());
+    }
 }
 
 #[test]
