@@ -392,6 +392,49 @@ proptest::proptest! {
     }
 }
 
+proptest::proptest! {
+    /// Of what a mirror shows of polls, a part of it lost, late or twice, the same is told as where every packet takes the long way.
+    #[test]
+    fn polls_over_a_lossy_mirror_are_judged_as_on_the_long_way(
+        opened: bool,
+        words in 1u16..3,
+        polls in proptest::collection::vec((0u8..8, 0usize..4, 0u8..4, 0usize..14), 1..60),
+    ) {
+        const GAPS: [i64; 4] = [300, 2_000, 7_000, 300_000];
+        let (a, b) = ((CLIENT, 4000), (SERVER, 502));
+        let (mut asked, mut answered, mut now) = (101_u32, 901_u32, 0);
+        let mut made = Made::default();
+        if opened {
+            made.frame(0, tcp(a, b, "S", 100, 0, b"")).frame(10, tcp(b, a, "SA", 900, 101, b""));
+            made.frame(20, tcp(a, b, "A", 101, 901, b""));
+        }
+        for (number, (lost, gap, extra, cut)) in polls.into_iter().enumerate() {
+            let function = if number % 7 == 6 { 6 } else { 3 };
+            let question = [0, number as u8, 0, 0, 0, 6, 1, function, 0, 0, 0, words as u8];
+            let answer = match function {
+                6 => question.to_vec(),
+                _ => [&[0, number as u8, 0, 0, 0, 3 + 2 * words as u8, 1, 3, 2 * words as u8][..], &[7; 4][..2 * usize::from(words)]].concat(),
+            };
+            // A message may come in two segments.
+            let (head, tail) = question.split_at(cut.min(question.len()));
+            let tail_at = asked.wrapping_add(head.len() as u32);
+            let all = asked.wrapping_add(question.len() as u32);
+            let after = answered.wrapping_add(answer.len() as u32);
+            let mut shown = vec![tcp(a, b, "A", asked, answered, head), tcp(a, b, "A", tail_at, answered, tail), tcp(b, a, "A", answered, all, &answer)];
+            if extra & 1 == 1 { shown.push(tcp(a, b, "A", all, after, b"")); }
+            if extra == 2 { shown.swap(0, 1); }
+            for (place, bytes) in shown.into_iter().enumerate() {
+                now += GAPS[gap];
+                if place != usize::from(lost) { made.frame(now, bytes); }
+            }
+            (asked, answered) = (all, after);
+        }
+        let options = Options { keep_flows: true, ..Options::default() };
+        let told = format!("{:?}", made.run(&options));
+        proptest::prop_assert_eq!(told, format!("{:?}", made::the_long_way(&mut made.clone(), &options)));
+    }
+}
+
 #[test]
 fn all_protocols_fit_the_mask() {
     assert!(crate::classify::PROTOCOLS.len() <= crate::classify::candidates::MOST_PROTOCOLS);

@@ -1,5 +1,7 @@
 //! Packets made here, and what every run over them has to keep to.
 
+use std::sync::Arc;
+
 use etherparse::PacketBuilder;
 
 use crate::capture::CaptureError;
@@ -14,7 +16,12 @@ use crate::model::PacketRef;
 use crate::model::Timestamp;
 
 use crate::pipeline::Options;
+use crate::pipeline::engine::Engine;
+use crate::pipeline::merge::Told;
+use crate::pipeline::merge::merge;
 use crate::pipeline::run;
+use crate::pipeline::vantage::Hosts;
+use crate::pipeline::worker::delivery;
 
 /// Packets in memory.
 #[derive(Clone, Default)]
@@ -68,6 +75,21 @@ impl Source for Made {
     fn inputs(&self) -> Vec<Input> {
         vec![Input::default()]
     }
+}
+
+/// What is told where every packet is decoded layer by layer and none is counted quickly.
+pub fn the_long_way(source: &mut dyn Source, options: &Options) -> Observed {
+    let hosts = Hosts::default();
+    let mut engine = Engine::new(options, options.bounds(), Arc::clone(&hosts));
+    let Engine { shards, dispatcher, cells, .. } = &mut engine;
+    while source.advance().unwrap() {
+        let packet = source.packet();
+        dispatcher.take_unusual(&packet, &mut |shard, tasks, item, frame| {
+            shards[shard].take(&delivery(item, frame, &packet, tasks), cells);
+        });
+    }
+    let (shards, read) = engine.finish();
+    merge(shards, read, &hosts, Told::of(source), options.keep_flows)
 }
 
 pub fn check_sums(observed: &Observed, what: &str) {
