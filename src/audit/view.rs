@@ -271,7 +271,7 @@ impl View {
                 }
                 marks.sample = marks.sample.into_iter().chain(side.first).min();
                 marks.on_link.change(&mac, |spell| spell.add(since, until));
-                marks.on_vlan.change(flow.vlans.as_slice(), |macs| macs.insert(&mac));
+                marks.on_vlan.change(&*flow.vlans, |macs| macs.insert(&mac));
             }
             if let Some(reset) = side.reset
                 && side.payload_packets > 0

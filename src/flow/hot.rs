@@ -133,10 +133,14 @@ impl Hot {
             return false;
         }
         let taken = match me.kind {
-            Kind::Stream => plain.tcp().is_some_and(|segment| me.hear_segment(peer, &segment, at, sort)),
-            Kind::Datagrams if sort == Sort::Any => {
-                plain.udp().is_some_and(|datagram| me.hear_datagram(peer, &datagram, at))
-            }
+            Kind::Stream => match plain.tcp() {
+                Some(segment) => me.hear_segment(peer, &segment, at, sort),
+                None => false,
+            },
+            Kind::Datagrams if sort == Sort::Any => match plain.udp() {
+                Some(datagram) => me.hear_datagram(peer, &datagram, at),
+                None => false,
+            },
             _ => false,
         };
         if taken {

@@ -14,7 +14,7 @@ use super::outcome::outcome;
 #[derive(Clone, Debug, Default)]
 pub struct Proven {
     /// What it proved to be.
-    pub classification: Classification,
+    pub classification: Box<Classification>,
     /// The end that the payload says is the client.
     pub client: Option<Half>,
     /// Whether a datagram of it asks for an answer.

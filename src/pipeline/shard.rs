@@ -205,21 +205,28 @@ impl Shard {
         self.learnt.view.count(plain.vlans(), &[], 1);
         let trace = self.recent.trace_plain(hash, from, plain);
         let known = self.table.known((hash, probably), key);
-        let mut quick =
-            known.map_or(Quick::No, |slot| self.table.quick(slot, from, plain, (at, original), Sort::News));
-        let mut copy = false;
-        if quick != Quick::No {
-            self.recent.note(&trace, at);
-        } else {
-            match self.recent.meet(&trace, || Seen::plain(plain).may_repeat(), at) {
-                Appearance::Duplicate(how) => return self.learnt.copied(how, 1),
-                Appearance::OtherVantage => copy = true,
-                Appearance::New => {
-                    let any = |slot| self.table.quick(slot, from, plain, (at, original), Sort::Any);
-                    quick = known.map_or(Quick::No, any);
+        // What says something new is counted at once; of all else it is asked first whether it is a copy.
+        let mut sort = Sort::News;
+        let (quick, copy) = loop {
+            let quick = match known {
+                Some(slot) => self.table.quick(slot, from, plain, (at, original), sort),
+                None => Quick::No,
+            };
+            match (quick, sort) {
+                (Quick::No, Sort::News) => {
+                    match self.recent.meet(&trace, || Seen::plain(plain).may_repeat(), at) {
+                        Appearance::Duplicate(how) => return self.learnt.copied(how, 1),
+                        Appearance::OtherVantage => break (Quick::No, true),
+                        Appearance::New => sort = Sort::Any,
+                    }
                 }
+                (_, Sort::News) => {
+                    self.recent.note(&trace, at);
+                    break (quick, false);
+                }
+                (_, Sort::Any) => break (quick, false),
             }
-        }
+        };
         self.learnt.tally.in_flows += 1;
         match (quick, known) {
             (Quick::Show, Some(slot)) => self.show_plain(slot, from, plain, at),
