@@ -45,7 +45,7 @@ impl Flow {
             role_basis,
             classification: proven.classification,
             outcome,
-            reason,
+            reason: reason.map(Into::into),
             from_client,
             from_server,
             errors: self

@@ -259,7 +259,7 @@ pub struct FlowRecord {
     /// What became of its opening.
     pub outcome: Outcome,
     /// In plain words, where the outcome needs them.
-    pub reason: Option<String>,
+    pub reason: Option<Box<str>>,
     /// What the client sent.
     pub from_client: SideRecord,
     /// What the server sent.

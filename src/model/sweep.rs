@@ -63,7 +63,7 @@ impl Sweep {
             role_basis: RoleBasis::Handshake,
             classification: Box::default(),
             outcome: Outcome::Unanswered,
-            reason: Some(self.reason()),
+            reason: Some(self.reason().into()),
             from_client: SideRecord {
                 packets: self.tries,
                 bytes: self.bytes,

@@ -241,7 +241,7 @@ fn what_gets_through_is_held_against_the_document() {
     assert_eq!(judged(&answered(0, "amqp"), &either, None), "works");
     assert!(judged(&answered(0, "tls"), &either, None).starts_with("works; encrypted"));
     let mut unknown = answered(0, "tls");
-    unknown.classification = Default::default();
+    *unknown.classification = Default::default();
     assert_eq!(judged(&unknown, &tls, None), "open", "not recognised");
     let mut flow = answered(0, "tls");
     assert_eq!(judged(&flow, &tls, at_least), "open", "no version shown");
