@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
+use std::thread;
 
 use crate::capture::Source;
 use crate::model::CellId;
 use crate::model::Conversation;
+use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 use crate::model::Heard;
 use crate::model::Host;
@@ -17,10 +21,7 @@ use crate::model::RoleBasis;
 use crate::model::Tally;
 use crate::model::Vantage;
 
-use super::learnt::Conversations;
 use super::learnt::Learnt;
-use super::learnt::Room;
-use super::learnt::fold;
 use super::names;
 use super::names::Names;
 use super::resolve::Resolver;
@@ -40,14 +41,27 @@ impl Told {
     }
 }
 
-/// Joins the shards, in the order of their numbers, with what the reader counted.
-pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep_flows: bool) -> Observed {
+/// Joins the shards, in the order of their numbers, with what the reader counted, by one thread or two.
+pub fn merge(
+    mut shards: Vec<Learnt>,
+    read: Tally,
+    hosts: &Hosts,
+    source: Told,
+    keep_flows: bool,
+    workers: usize,
+) -> Observed {
+    // A pair of hosts is at home in one shard, and so is every conversation.
+    let known: Vec<_> = shards.iter_mut().map(|shard| std::mem::take(&mut shard.conversations)).collect();
+    // One tree built at once: joining trees one by one would go through all of them each time.
+    let (mut conversations, heard) = both(
+        workers > 1,
+        || known.into_iter().flatten().collect::<BTreeMap<_, _>>(),
+        || hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect(),
+    );
     let mut observed =
         Observed { tally: read, inputs: source.inputs, names: source.names, ..Observed::default() };
-    let mut vantage = Vantage::default();
+    let mut vantage = Vantage { heard, ..Vantage::default() };
     let mut learned: Vec<(CellId, Host, u16)> = Vec::new();
-    let mut conversations = Conversations::default();
-    conversations.reserve(shards.iter().map(|shard| shard.conversations.len()).sum());
     let mut unsettled = Vec::new();
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut resolver = Resolver::default();
@@ -56,8 +70,6 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     for (number, mut shard) in shards.into_iter().enumerate() {
         observed.tally.merge(&shard.tally);
         observed.flows.append(&mut shard.flows);
-        // A pair of hosts is at home in one shard, and so is every conversation.
-        conversations.extend(shard.conversations);
         learned.extend(shard.learned);
         unsettled.append(&mut shard.unsettled);
         observed.lookups.append(&mut shard.lookups);
@@ -92,16 +104,14 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
             observed.flows.push((*record).clone());
         }
         // Few enough by their own bound to need no other.
-        fold(
-            &mut conversations,
-            record,
-            &Room { conversations: usize::MAX, records: usize::MAX, tries: usize::MAX },
-            &mut 0,
-            &mut left_out,
-        );
+        match conversations.entry(ConversationKey::of(&record)) {
+            Entry::Occupied(known) => known.into_mut().fold(record),
+            Entry::Vacant(new) => {
+                new.insert(Box::new(Conversation::new(record)));
+            }
+        }
     }
-    // One tree built at once: joining trees one by one would go through all of them each time.
-    observed.conversations = conversations.into_iter().collect();
+    observed.conversations = conversations;
 
     observed.lookups.sort_by(|a, b| {
         (names::order(a), a.client, a.server, &a.name, a.kind).cmp(&(
@@ -124,7 +134,6 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     vantage.overlapping = resolver.shared();
     observed.holders = resolver.holders();
     observed.resolutions = resolver.finish();
-    vantage.heard = hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect();
     for ((cell, client), sweep) in sweeps {
         // What was folded was not told to the inventory one by one.
         if let Some(client) = client.filter(|client| !client.is_group()) {
@@ -145,6 +154,17 @@ pub fn merge(shards: Vec<Learnt>, read: Tally, hosts: &Hosts, source: Told, keep
     vantage.left_out = left_out;
     observed.vantage = vantage;
     observed
+}
+
+/// Does two things, at the same time where two threads are to be had.
+fn both<A, B: Send>(together: bool, one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    if !together {
+        return (one(), other());
+    }
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 /// Tells the roles of a stream without opening by the endpoints that were seen accepting others.

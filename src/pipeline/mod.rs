@@ -137,5 +137,5 @@ pub fn run(
 ) -> Result<Observed, CaptureError> {
     let hosts = Arc::new(DashMap::with_hasher(FixedState::default()));
     let (shards, read) = worker::drive(source, options, options.bounds(), &hosts, progress)?;
-    Ok(merge::merge(shards, read, &hosts, Told::of(source), options.keep_flows))
+    Ok(merge::merge(shards, read, &hosts, Told::of(source), options.keep_flows, options.workers))
 }

@@ -1,8 +1,6 @@
 //! Workers: each owns some of the shards. The first is the calling thread itself, which reads: it hands blocks over to the others as they
 //! were read, and tells each which packets in them are its own.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::thread;
 
 use arrayvec::ArrayVec;
@@ -84,15 +82,12 @@ fn together(
     let shards_of =
         |share: &Share| -> Vec<Shard> { share.shards().map(|_| Shard::new(bounds, hosts.clone())).collect() };
     let (own, others) = (&division.reader, &division.others);
-    // Those of each worker that have taken in all their packets.
-    let waiting: Vec<Mutex<Vec<(usize, Shard)>>> = (0..workers).map(|_| Mutex::default()).collect();
     let learnt = thread::scope(|scope| {
         let mut lanes = Vec::with_capacity(others.len());
         let mut handles = Vec::with_capacity(others.len());
-        for (worker, share) in (1..).zip(others) {
+        for share in others {
             let (to_worker, batches) = bounded::<Batch>(IN_FLIGHT);
             let (give_back, used) = bounded::<Batch>(IN_FLIGHT + 2);
-            let waiting = &waiting;
             handles.push(scope.spawn(move || {
                 let mut shards = shards_of(share);
                 let mut own = Shards { own: &mut shards, share, cells: &options.cells };
@@ -100,7 +95,7 @@ fn together(
                     // A full or closed way back only means that the reader has batches enough.
                     let _ = give_back.try_send(batch);
                 });
-                end(worker, share, shards, waiting)
+                end(share, shards)
             }));
             lanes.push(Lane::new(to_worker, used));
         }
@@ -115,7 +110,7 @@ fn together(
         for lane in lanes {
             lane.finish();
         }
-        let mut learnt = end(0, own, shards, &waiting);
+        let mut learnt = end(own, shards);
         for handle in handles {
             match handle.join() {
                 Ok(more) => learnt.extend(more),
@@ -131,27 +126,10 @@ fn together(
     })
 }
 
-/// Ends shards once all packets are taken in: a worker's own first, whose memory it took, then what others have left.
-fn end(
-    worker: usize,
-    share: &Share,
-    shards: Vec<Shard>,
-    waiting: &[Mutex<Vec<(usize, Shard)>>],
-) -> Vec<(usize, Learnt)> {
-    let of = |worker: usize| {
-        waiting.get(worker).map(|shards| shards.lock().unwrap_or_else(PoisonError::into_inner))
-    };
-    if let Some(mut own) = of(worker) {
-        own.extend(share.shards().zip(shards));
-    }
-    let mut learnt = Vec::new();
-    for other in (worker..waiting.len()).chain(0..worker) {
-        // The lock is let go of before the shard is ended.
-        while let Some((number, shard)) = of(other).and_then(|mut left| left.pop()) {
-            learnt.push((number, shard.finish()));
-        }
-    }
-    learnt
+/// Ends a worker's shards once all packets are taken in. Each ends its own, whose memory it took: two that freed each other's would wait for one
+/// another.
+fn end(share: &Share, shards: Vec<Shard>) -> Vec<(usize, Learnt)> {
+    share.shards().zip(shards).map(|(number, shard)| (number, shard.finish())).collect()
 }
 
 /// Where the reader puts packets.

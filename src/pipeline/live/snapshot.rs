@@ -21,7 +21,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Joins it.
     pub fn join(self) -> Observed {
-        let mut observed = merge::merge(self.shards, self.read, &self.hosts, self.source, self.keep_flows);
+        let mut observed = merge::merge(self.shards, self.read, &self.hosts, self.source, self.keep_flows, 1);
         // Silence that was listened to is silence, though no packet says so.
         observed.vantage.last =
             observed.vantage.last.map(|last| self.until.map_or(last, |now| last.max(now)));

@@ -89,7 +89,7 @@ pub fn the_long_way(source: &mut dyn Source, options: &Options) -> Observed {
         });
     }
     let (shards, read) = engine.finish();
-    merge(shards, read, &hosts, Told::of(source), options.keep_flows)
+    merge(shards, read, &hosts, Told::of(source), options.keep_flows, options.workers)
 }
 
 pub fn check_sums(observed: &Observed, what: &str) {
