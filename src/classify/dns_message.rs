@@ -251,9 +251,13 @@ impl<'a> Message<'a> {
 
     /// The first question in words: name and type.
     pub fn question_text(&self) -> Option<String> {
-        let (name, kind) = self.question()?;
-        let name = if name.is_empty() { "." } else { name.as_str() };
-        Some(format!("{name} {}", kind_name(kind)))
+        let (mut text, kind) = self.question()?;
+        if text.is_empty() {
+            text.push('.');
+        }
+        text.push(' ');
+        text.push_str(&kind_name(kind));
+        Some(text)
     }
 
     /// All that an audit needs.

@@ -5,6 +5,8 @@ pub const HEADER: usize = 12;
 /// Longest name on the wire and as text (RFC 1035 section 2.3.4).
 const LONGEST_ENCODED: usize = 255;
 const LONGEST_NAME: usize = 253;
+/// Room for the text of a name and the word for its type, which is enough for most.
+const USUAL_NAME: usize = 48;
 /// Pointers followed in one name; each must point further back (section 4.1.4).
 const MOST_POINTERS: usize = 32;
 
@@ -41,7 +43,7 @@ pub fn skip_name(bytes: &[u8], mut at: usize) -> Result<usize, Stop> {
 
 /// The name at this place as text: lower case, no final dot, what is not printable escaped (RFC 1035 section 5.1).
 pub fn name(bytes: &[u8], mut at: usize) -> Option<String> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(USUAL_NAME);
     let mut pointers = 0;
     loop {
         let length = *bytes.get(at)?;

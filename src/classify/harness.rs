@@ -182,6 +182,7 @@ impl Flow {
                 complete,
                 lacks: &sent.lacks,
                 read: 0,
+                before: 0,
             }
         };
         Seen { carrier: self.carrier, first: side(0), second: side(1) }

@@ -57,7 +57,7 @@ pub fn datagrams_and_lengths<'a, T>(
     let mut learnt = Vec::new();
     let mut strangers = 0_usize;
     // An empty datagram tells nothing.
-    for (message, length) in side.unread_datagrams().filter(|(message, _)| !message.is_empty()) {
+    for (message, length) in side.datagrams().filter(|(message, _)| !message.is_empty()) {
         match judge(message, length) {
             Some(news) => learnt.push(news),
             None => strangers += 1,
@@ -76,7 +76,7 @@ pub fn datagrams_and_lengths<'a, T>(
 /// How far ends whose datagrams were judged are told ([`super::Proof::read`]).
 pub fn read<T>(seen: &Seen<'_>, both: &[Option<T>; 2]) -> [usize; 2] {
     let [first, second] = both;
-    let read = |side: &Side<'_>, told| if told { side.ends.len() } else { 0 };
+    let read = |side: &Side<'_>, told| if told { side.heard() } else { 0 };
     [read(&seen.first, first.is_some()), read(&seen.second, second.is_some())]
 }
 

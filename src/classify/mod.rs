@@ -159,14 +159,17 @@ pub struct Side<'a> {
     /// Of each datagram, how many bytes were sent beyond those that are here, as the headers below it tell: a snap length cuts it. A
     /// datagram without an entry lacks none; streams have no entries.
     pub lacks: &'a [u16],
-    /// How far the protocol that is asked has told this end's messages in an earlier proof ([`Proof::read`]): it goes on from there.
+    /// How far the protocol that is asked has told this end's messages in an earlier proof ([`Proof::read`]): that much is no longer in
+    /// `bytes`, and it goes on with what follows.
     pub read: usize,
+    /// How many segments or datagrams came before those that end in `ends`.
+    pub before: usize,
 }
 
 impl<'a> Side<'a> {
     /// A side that sent exactly these bytes as one message from its start: what tests and single datagrams need.
     pub fn of(bytes: &'a [u8], ends: &'a [u16]) -> Self {
-        Self { bytes, ends, from_start: true, complete: false, lacks: &[], read: 0 }
+        Self { bytes, ends, from_start: true, complete: false, lacks: &[], read: 0, before: 0 }
     }
 
     /// Where in the stream a message may begin: at its first byte, and at each segment as well where its own beginning was missed.
@@ -192,9 +195,9 @@ impl<'a> Side<'a> {
         self.messages().zip(lacks).map(|(bytes, lacks)| (bytes, bytes.len() + usize::from(lacks)))
     }
 
-    /// The datagrams that were not told in an earlier proof, each with the length that it had when it was sent.
-    pub fn unread_datagrams(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
-        self.datagrams().skip(self.read)
+    /// The segments or datagrams heard so far, those included that are no longer here.
+    pub fn heard(&self) -> usize {
+        self.before + self.ends.len()
     }
 
     /// The datagrams (UDP, Ethernet) or segments (TCP) of the prefix.
@@ -261,6 +264,11 @@ impl<'a> Seen<'a> {
         self.first.read > 0 || self.second.read > 0
     }
 
+    /// Whether the protocol that is asked has told all that there is: it has nothing to add.
+    pub fn is_told(&self) -> bool {
+        self.is_known() && self.first.is_silent() && self.second.is_silent()
+    }
+
     /// Both sides, the first first.
     pub fn sides(&self) -> [(End, &Side<'a>); 2] {
         [(End::First, &self.first), (End::Second, &self.second)]
@@ -315,8 +323,9 @@ pub struct Proof {
     pub open: bool,
     /// Whether nothing that was said asks for an answer although the protocol knows answers (a trap, a broadcast): silence means nothing then.
     pub unasked: bool,
-    /// How far the messages of first and second end are told: bytes of a stream, datagrams of others. The next asking shows it in
-    /// [`Side::read`], and the proof then adds to this one and repeats nothing. Zero for both: the next asking begins anew.
+    /// How far the messages of first and second end are told: bytes of a stream, datagrams of others, what was told before included. The
+    /// next asking shows it in [`Side::read`] and what follows it alone, and the proof then adds to this one and repeats nothing. Zero for
+    /// both: the next asking begins anew.
     pub read: [usize; 2],
 }
 

@@ -58,6 +58,7 @@ fn without<'a>(side: &Side<'a>, segments: usize, ends: &'a mut Vec<u16>) -> Side
         complete: true,
         lacks: &[],
         read: 0,
+        before: 0,
     }
 }
 

@@ -113,7 +113,15 @@ fn noise_flows(count: usize, seed: u64, mut each: impl FnMut(&'static str, &Seen
         let from_start = noise.below(2) == 0;
         for carrier in CARRIERS {
             let from_start = from_start || carrier != Carrier::Tcp;
-            let side = |bytes, ends| Side { bytes, ends, from_start, complete: true, lacks: &[], read: 0 };
+            let side = |bytes, ends| Side {
+                bytes,
+                ends,
+                from_start,
+                complete: true,
+                lacks: &[],
+                read: 0,
+                before: 0,
+            };
             each(kind, &Seen { carrier, first: side(&bytes, &ends), second: side(&answer, &answer_ends) });
         }
     }
@@ -279,8 +287,8 @@ proptest! {
         for carrier in CARRIERS.iter().chain(ETHERTYPES) {
             let seen = Seen {
                 carrier: *carrier,
-                first: Side { bytes: &first, ends: &ends, from_start, complete, lacks: &[], read: 0 },
-                second: Side { bytes: &second, ends: &second_ends, from_start, complete, lacks: &[], read: 0 },
+                first: Side { bytes: &first, ends: &ends, from_start, complete, lacks: &[], read: 0, before: 0 },
+                second: Side { bytes: &second, ends: &second_ends, from_start, complete, lacks: &[], read: 0, before: 0 },
             };
             for protocol in PROTOCOLS {
                 let _ = protocol.probe(&seen);

@@ -72,6 +72,7 @@ impl<'a> Inside<'a> {
             complete: self.complete,
             lacks: &[],
             read: 0,
+            before: 0,
         }
     }
 }

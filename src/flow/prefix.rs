@@ -39,6 +39,9 @@ pub struct Prefix {
     bytes: Vec<u8>,
     ends: SmallVec<[u16; 8]>,
     at: SmallVec<[PacketRef; 4]>,
+    /// How many bytes, and how many messages, came before these and are no longer kept, since they were told.
+    gone: usize,
+    before: usize,
     /// What each datagram lacks, up to the last that lacks anything: of most flows nothing, and nothing is allocated.
     lacks: Vec<u16>,
     /// The sequence number that comes next.
@@ -86,6 +89,11 @@ impl Prefix {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// How many segments or datagrams came before them.
+    pub fn before(&self) -> usize {
+        self.before
     }
 
     /// Where each segment or datagram ends.
@@ -137,6 +145,74 @@ impl Prefix {
         start.is_none_or(|start| start == piece.sequence) && !piece.bytes.is_empty()
     }
 
+    /// How many bytes of a piece there is room for, and whether the prefix is complete with it; `None` where it can't be judged where it lies,
+    /// because others were kept before it or wait with it.
+    pub fn would_go_on_with(&self, piece: &Payload<'_>, is_stream: bool) -> Option<(usize, bool)> {
+        let in_turn = !is_stream || self.next.is_none_or(|next| next == piece.sequence);
+        let alone = self.bytes.is_empty() && self.held.is_empty() && !self.complete;
+        if !alone || !in_turn || self.heard() >= MOST_SEGMENTS || piece.bytes.is_empty() {
+            return None;
+        }
+        Some(match is_stream {
+            true => {
+                let room = MOST_STREAM.saturating_sub(self.gone);
+                (room.min(piece.bytes.len()), piece.is_cut() || piece.bytes.len() >= room)
+            }
+            false => (MOST_OF_DATAGRAM.min(piece.bytes.len()), self.heard() + 1 >= MOST_DATAGRAMS),
+        })
+    }
+
+    /// Takes in a message that was judged where it lay and told whole: nothing of it is kept.
+    pub fn pass(&mut self, piece: &Payload<'_>, (length, complete): (usize, bool)) {
+        let sent = u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX);
+        self.next = Some(piece.sequence.wrapping_add(sent));
+        self.gone += length;
+        self.before += 1;
+        self.told = self.gone;
+        self.complete = complete;
+    }
+
+    /// Gives up so many bytes of a stream, from its first on, which were told.
+    pub fn forget_bytes(&mut self, told: usize) {
+        let told = told.saturating_sub(self.gone).min(self.bytes.len());
+        let whole = self.ends.partition_point(|&end| usize::from(end) <= told);
+        self.give_up(told, whole);
+    }
+
+    /// Gives up so many datagrams, from the first on, which were told.
+    pub fn forget_datagrams(&mut self, told: usize) {
+        let whole = told.saturating_sub(self.before).min(self.ends.len());
+        let bytes = whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().map_or(0, usize::from);
+        self.lacks.drain(..whole.min(self.lacks.len()));
+        self.give_up(bytes, whole);
+    }
+
+    fn give_up(&mut self, bytes: usize, messages: usize) {
+        self.gone += bytes;
+        self.before += messages;
+        if bytes == self.bytes.len() {
+            self.bytes = Vec::new();
+            self.ends.clear();
+            self.at.clear();
+            return;
+        }
+        self.bytes.drain(..bytes);
+        self.ends.drain(..messages);
+        self.at.drain(..messages);
+        let shift = u16::try_from(bytes).unwrap_or(u16::MAX);
+        self.ends.iter_mut().for_each(|end| *end = end.saturating_sub(shift));
+    }
+
+    /// The segments or datagrams heard so far.
+    pub fn heard(&self) -> usize {
+        self.before + self.ends.len()
+    }
+
+    /// The bytes heard so far.
+    pub fn length(&self) -> usize {
+        self.gone + self.bytes.len()
+    }
+
     /// Adds a datagram; `false` where the bound is reached.
     pub fn add_datagram(&mut self, piece: &Payload<'_>) -> bool {
         if self.complete {
@@ -150,7 +226,7 @@ impl Prefix {
         }
         self.append(kept);
         self.close_message(piece.at);
-        self.complete = self.ends.len() >= MOST_DATAGRAMS;
+        self.complete = self.heard() >= MOST_DATAGRAMS;
         true
     }
 
@@ -205,7 +281,7 @@ impl Prefix {
 
     /// Begins after the missing stretch where nothing is there yet; else the prefix ends before it.
     fn skip(&mut self) -> bool {
-        if !self.bytes.is_empty() {
+        if self.length() > 0 {
             self.held.clear();
             self.complete = true;
             return false;
@@ -264,24 +340,28 @@ impl Prefix {
 
     /// Appends bytes that have their turn.
     fn extend(&mut self, fresh: &[u8], cut: bool, at: PacketRef) {
-        let room = MOST_STREAM.saturating_sub(self.bytes.len());
+        let room = MOST_STREAM.saturating_sub(self.length());
         let kept = fresh.get(..room).unwrap_or(fresh);
         self.append(kept);
-        if self.ends.len() < MOST_SEGMENTS {
+        if self.heard() < MOST_SEGMENTS {
             self.close_message(at);
         } else if let Some(last) = self.ends.last_mut() {
             *last = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
+        } else {
+            // The last one was told and goes on.
+            self.before -= 1;
+            self.close_message(at);
         }
         self.next = self.next.map(|next| next.wrapping_add(u32::try_from(fresh.len()).unwrap_or(u32::MAX)));
-        self.complete = cut || self.bytes.len() >= MOST_STREAM;
+        self.complete = cut || self.length() >= MOST_STREAM;
     }
 
     /// Whether there is enough that nobody was asked about yet.
     fn is_news(&mut self) -> bool {
-        let trickles = self.ends.len() >= MOST_SEGMENTS && !self.complete;
-        let news = !trickles || self.bytes.len() >= self.told + self.told / 8;
+        let trickles = self.heard() >= MOST_SEGMENTS && !self.complete;
+        let news = !trickles || self.length() >= self.told + self.told / 8;
         if news {
-            self.told = self.bytes.len();
+            self.told = self.length();
         }
         news
     }

@@ -56,15 +56,13 @@ impl Facts {
     /// Adds a fact unless it is known already or the bound is reached.
     pub fn add(&mut self, key: &'static str, value: impl AsRef<str> + Into<CompactString>) {
         let told = shortened(value.as_ref());
-        let room = if key.ends_with(ACCESS) { MOST_FACTS + MOST_ACCESS } else { MOST_FACTS };
-        if self.all.len() >= room || self.knows(key, told) {
+        if self.knows(key, told) {
             return;
         }
-        self.keys |= bit(key);
         let length = told.len();
         let mut value = value.into();
         value.truncate(length);
-        self.all.push(Fact { key, value, at: None });
+        self.keep(Fact { key, value, at: None });
     }
 
     /// Whether a key has this value already. A payload is read anew as it grows, so most of what is stated is known.
@@ -72,6 +70,15 @@ impl Facts {
         // One key is nearly always one place in memory, so that most are told apart without a look at their letters.
         let same = |one: &str| std::ptr::eq(one, key) || one == key;
         self.may_have(key) && self.all.iter().any(|fact| same(fact.key) && fact.value == value)
+    }
+
+    /// Adds what is not known, unless the bound is reached.
+    fn keep(&mut self, fact: Fact) {
+        let more = if self.all.len() >= MOST_FACTS && fact.key.ends_with(ACCESS) { MOST_ACCESS } else { 0 };
+        if self.all.len() < MOST_FACTS + more {
+            self.keys |= bit(fact.key);
+            self.all.push(fact);
+        }
     }
 
     #[inline]
@@ -118,7 +125,9 @@ impl Facts {
             return;
         }
         for fact in news.all {
-            self.learn_one(fact.key, fact.value, fact.at.unwrap_or(at));
+            if !self.knows(fact.key, &fact.value) {
+                self.keep(Fact { at: fact.at.or(Some(at)), ..fact });
+            }
         }
     }
 

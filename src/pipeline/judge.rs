@@ -47,6 +47,14 @@ struct Access {
     last: &'static str,
 }
 
+/// A payload that is judged where it lies: how much of it, and whether nothing of its end comes after it.
+#[derive(Clone, Copy)]
+struct Fresh<'a> {
+    payload: &'a Payload<'a>,
+    length: usize,
+    complete: bool,
+}
+
 /// What is known of one flow's payload.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
@@ -97,9 +105,9 @@ impl Judgement {
     ) -> u64 {
         let listening = self.protocol;
         if self.stage != Stage::Closed {
-            let copied = match self.borrowed(flow, from, carrier, payload) {
-                true => self.hear_in_place(flow, from, carrier, payload, heard),
-                false => self.hear_kept(flow, from, carrier, payload, heard),
+            let copied = match self.where_it_lies(flow, from, carrier, payload) {
+                Some(fresh) => self.hear_in_place(flow, from, carrier, fresh, heard),
+                None => self.hear_kept(flow, from, carrier, payload, heard),
             };
             if listening.is_some() {
                 self.glance(carrier, payload);
@@ -208,9 +216,24 @@ impl Judgement {
         self.prefixes.as_deref().and_then(|prefixes| prefixes.of(half).as_ref())
     }
 
-    /// Whether this payload can be judged where it lies: it is the first of its end.
-    fn borrowed(&self, flow: &Flow, from: Half, carrier: Carrier, payload: &Payload<'_>) -> bool {
-        self.prefix(from).is_none() && Prefix::would_begin_with(stream_start(flow, from, carrier), payload)
+    /// This payload as it can be judged where it lies: it is the first of its end, or all before it was told.
+    fn where_it_lies<'a>(
+        &self,
+        flow: &Flow,
+        from: Half,
+        carrier: Carrier,
+        payload: &'a Payload<'a>,
+    ) -> Option<Fresh<'a>> {
+        let is_stream = carrier == Carrier::Tcp;
+        let (length, complete) = match self.prefix(from) {
+            Some(prefix) => prefix.would_go_on_with(payload, is_stream)?,
+            None if !Prefix::would_begin_with(stream_start(flow, from, carrier), payload) => return None,
+            None => {
+                let room = payload.bytes.len().min(MOST_STREAM);
+                (room, is_stream && (payload.is_cut() || room == MOST_STREAM))
+            }
+        };
+        Some(Fresh { payload, length, complete })
     }
 
     fn hear_in_place(
@@ -218,14 +241,27 @@ impl Judgement {
         flow: &Flow,
         from: Half,
         carrier: Carrier,
-        payload: &Payload<'_>,
+        fresh: Fresh<'_>,
         heard: &mut Vec<Heard>,
     ) -> u64 {
-        self.ask(flow, carrier, Some(from), Some(payload), payload.at, heard);
+        let Fresh { payload, length, complete } = fresh;
+        self.ask(flow, carrier, Some(from), Some(fresh), payload.at, heard);
         if self.stage == Stage::Closed {
             return 0;
         }
-        self.keep(flow, from, carrier, payload).1
+        let read = *self.read.of(from);
+        let prefix = self.prefix_mut(flow, from, carrier);
+        let with_it = match carrier {
+            Carrier::Tcp => prefix.length() + length,
+            Carrier::Udp | Carrier::Ethernet(_) => prefix.heard() + 1,
+        };
+        if read == with_it {
+            prefix.pass(payload, (length, complete));
+            return 0;
+        }
+        let copied = self.keep(flow, from, carrier, payload).1;
+        self.forget_told(carrier);
+        copied
     }
 
     fn hear_kept(
@@ -245,17 +281,33 @@ impl Judgement {
 
     /// Copies payload for later; returns whether the prefix grew, and the bytes copied.
     fn keep(&mut self, flow: &Flow, from: Half, carrier: Carrier, payload: &Payload<'_>) -> (bool, u64) {
-        let start = stream_start(flow, from, carrier);
-        let prefix =
-            self.prefixes.get_or_insert_default().of_mut(from).get_or_insert_with(|| match carrier {
-                Carrier::Tcp => Prefix::stream(start),
-                Carrier::Udp | Carrier::Ethernet(_) => Prefix::datagrams(),
-            });
+        let prefix = self.prefix_mut(flow, from, carrier);
         let grew = match carrier {
             Carrier::Tcp => prefix.add_segment(payload),
             Carrier::Udp | Carrier::Ethernet(_) => prefix.add_datagram(payload),
         };
         (grew, prefix.take_copied())
+    }
+
+    fn prefix_mut(&mut self, flow: &Flow, half: Half, carrier: Carrier) -> &mut Prefix {
+        self.prefixes.get_or_insert_default().of_mut(half).get_or_insert_with(|| match carrier {
+            Carrier::Tcp => Prefix::stream(stream_start(flow, half, carrier)),
+            Carrier::Udp | Carrier::Ethernet(_) => Prefix::datagrams(),
+        })
+    }
+
+    /// Keeps no longer what the protocol has told and goes on from.
+    fn forget_told(&mut self, carrier: Carrier) {
+        let Some(prefixes) = self.prefixes.as_deref_mut() else { return };
+        for half in [Half::Low, Half::High] {
+            let read = *self.read.of(half);
+            if let Some(prefix) = prefixes.of_mut(half).as_mut().filter(|_| read > 0) {
+                match carrier {
+                    Carrier::Tcp => prefix.forget_bytes(read),
+                    Carrier::Udp | Carrier::Ethernet(_) => prefix.forget_datagrams(read),
+                }
+            }
+        }
     }
 
     /// Asks those who may still prove it, by what one end said, or both where none is named. `fresh` is a payload of that end that
@@ -265,23 +317,27 @@ impl Judgement {
         flow: &Flow,
         carrier: Carrier,
         grew: Option<Half>,
-        fresh: Option<&Payload<'_>>,
+        fresh: Option<Fresh<'_>>,
         at: PacketRef,
         heard: &mut Vec<Heard>,
     ) {
         let fresh = grew.zip(fresh);
-        let end = fresh.map_or(0, |(_, payload)| payload.bytes.len().min(MOST_STREAM));
+        let end = fresh.map_or(0, |(_, fresh)| fresh.length);
         let fresh_ends = [u16::try_from(end).unwrap_or(u16::MAX)];
-        let lacks = fresh.map_or(0, |(_, payload)| payload.bytes.len() - end + payload.lacks);
+        let lacks = fresh.map_or(0, |(_, fresh)| fresh.payload.bytes.len() - end + fresh.payload.lacks);
         let fresh_lacks = [u16::try_from(lacks).unwrap_or(u16::MAX)];
         let side = |half: Half| match (fresh, self.prefix(half)) {
-            (Some((from, payload)), _) if from == half => Side {
+            (Some((from, Fresh { payload, complete, .. })), prefix) if from == half => Side {
                 bytes: payload.bytes.get(..end).unwrap_or(payload.bytes),
                 ends: &fresh_ends,
-                from_start: carrier != Carrier::Tcp || stream_start(flow, half, carrier).is_some(),
-                complete: carrier == Carrier::Tcp && (payload.is_cut() || end == MOST_STREAM),
+                from_start: match prefix {
+                    Some(prefix) => prefix.from_start(),
+                    None => carrier != Carrier::Tcp || stream_start(flow, half, carrier).is_some(),
+                },
+                complete,
                 lacks: if carrier == Carrier::Tcp { &[] } else { &fresh_lacks },
-                read: 0,
+                read: *self.read.of(half),
+                before: prefix.map_or(0, Prefix::before),
             },
             (_, Some(prefix)) => Side {
                 bytes: prefix.bytes(),
@@ -290,6 +346,7 @@ impl Judgement {
                 complete: prefix.is_complete(),
                 lacks: prefix.lacks(),
                 read: *self.read.of(half),
+                before: prefix.before(),
             },
             (_, None) => Side::default(),
         };
@@ -300,6 +357,8 @@ impl Judgement {
         let mut proven = None;
         match self.stage {
             Stage::Closed => return,
+            // That an end is over changes nothing of what was told.
+            Stage::Open(_) if seen.is_told() => {}
             Stage::Open(index) => {
                 if let Some(Probe::Proven(proof)) = PROTOCOLS.get(index).map(|protocol| protocol.probe(&seen))
                 {
@@ -345,7 +404,7 @@ impl Judgement {
                 self.prove(index, proof, foremost, at);
                 self.stage = if open { Stage::Open(index) } else { Stage::Closed };
                 if first && self.listens {
-                    self.listen_back(carrier, fresh, heard);
+                    self.listen_back(carrier, fresh.map(|(from, fresh)| (from, fresh.payload)), heard);
                 }
             }
             None if done
@@ -358,6 +417,8 @@ impl Judgement {
         }
         if self.stage == Stage::Closed {
             self.close();
+        } else {
+            self.forget_told(carrier);
         }
     }
 

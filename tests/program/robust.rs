@@ -77,7 +77,7 @@ fn show_all(carrier: Carrier, bytes: &[u8]) {
     let whole = [u16::try_from(bytes.len()).unwrap()];
     for (from_start, complete) in [(true, false), (false, true)] {
         let from_start = from_start || carrier != Carrier::Tcp;
-        let side = Side { bytes, ends: &whole, from_start, complete, lacks: &[], read: 0 };
+        let side = Side { bytes, ends: &whole, from_start, complete, lacks: &[], read: 0, before: 0 };
         let silent = Side { from_start, complete, ..Side::default() };
         for (first, second) in [(side, silent), (silent, side), (side, side)] {
             let seen = Seen { carrier, first, second };

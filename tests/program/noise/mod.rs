@@ -61,7 +61,15 @@ impl Flow {
     fn claims(&self) -> Vec<&'static str> {
         let side = |at: usize, complete| {
             let (bytes, ends) = &self.sides[at];
-            Side { bytes, ends, from_start: self.from_start, complete, lacks: &self.lacks, read: 0 }
+            Side {
+                bytes,
+                ends,
+                from_start: self.from_start,
+                complete,
+                lacks: &self.lacks,
+                read: 0,
+                before: 0,
+            }
         };
         let mut found = Vec::new();
         for complete in [false, true] {
