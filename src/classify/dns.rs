@@ -16,7 +16,6 @@ use super::dns_message::Message;
 use super::dns_message::code_name;
 use super::look;
 use super::look::Look;
-use crate::model::Facts;
 use crate::model::Statement;
 
 /// The protocol.
@@ -157,7 +156,7 @@ fn conclude(
     question: &'static str,
     code: Option<&'static str>,
 ) -> Proof {
-    let mut facts = Facts::new();
+    let mut facts = seen.facts();
     let mut client = None;
     for (end, messages) in [End::First, End::Second].into_iter().zip(both) {
         for message in messages.iter().flatten() {
@@ -225,7 +224,8 @@ mod tests {
     fn a_snap_length_cuts_an_answer_behind_its_question() {
         let answer = hex("1234 8180 0001 0001 0000 0000 03 777777 05 706c616e74 00 0001 0001 c00c 0001 00");
         let side = |lacks: &'static [u16]| Side { lacks, ..Side::of(&answer, &[32]) };
-        let probe = |first| Dns.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() });
+        let probe =
+            |first| Dns.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default(), known: None });
         assert_eq!(answer.len(), 32);
         let proof = probe(side(&[11])).proof().unwrap();
         assert_eq!((proof.client, proof.facts.get("dns.question")), (Some(End::Second), Some("www.plant A")));

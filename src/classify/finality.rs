@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::Carrier;
 use super::End;
+use super::Known;
 use super::PROTOCOLS;
 use super::Probe;
 use super::Proof;
@@ -19,6 +20,7 @@ use super::Side;
 use super::candidates;
 use super::harness;
 use crate::model::EtherKind;
+use crate::model::Facts;
 
 /// What two ends say: a message each time, and whose it is.
 struct Talk {
@@ -68,7 +70,7 @@ impl Talk {
                     }
                 }
             };
-            let seen = Seen { carrier: self.carrier, first: side(0), second: side(1) };
+            let seen = Seen { carrier: self.carrier, first: side(0), second: side(1), known: None };
             let end = grew.map(|at| [End::First, End::Second][at]);
             let asked = candidates::begun_by(&seen, end) & !end.map_or(0, |end| candidates::deaf(&seen, end));
             for (at, (protocol, said)) in PROTOCOLS.iter().zip(&mut said).enumerate() {
@@ -217,6 +219,11 @@ fn told(protocol: &dyn Protocol, flow: &harness::Flow, goes_on: bool) -> Option<
                 continue;
             }
         }
+        // What was told before is lent, as the pipeline does.
+        let known = seen
+            .is_known()
+            .then(|| Known::new(said.as_ref().map_or_else(Facts::new, |said| said.facts.clone())));
+        seen.known = known.as_ref();
         let Probe::Proven(mut proof) = protocol.probe(&seen) else { continue };
         if let Some(before) = said {
             let mut facts = before.facts;

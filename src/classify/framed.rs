@@ -248,7 +248,7 @@ mod tests {
         let two = |walks: &[Walk<u8>; 2]| walks.iter().all(|walk| !walk.found.is_empty());
         let wrong = Side::of(&[7], &[1]);
         let both = |first, second| {
-            probe(&Seen { carrier: Carrier::Tcp, first, second }, cut, two, |_| Proof::default())
+            probe(&Seen { carrier: Carrier::Tcp, first, second, known: None }, cut, two, |_| Proof::default())
         };
         assert_eq!(both(wrong, Side::default()), Probe::NeedFrom(End::Second));
         assert_eq!(both(wrong, wrong), Probe::No);

@@ -122,6 +122,9 @@ mod vnc;
 pub mod weigh;
 mod ws_discovery;
 
+use std::cell::Cell;
+use std::fmt;
+
 use crate::model::ACCESS;
 use crate::model::EtherKind;
 use crate::model::Facts;
@@ -248,6 +251,30 @@ pub struct Seen<'a> {
     pub first: Side<'a>,
     /// The other end.
     pub second: Side<'a>,
+    /// The facts that were told before, where the flow is known and what is new is to be added to them.
+    pub known: Option<&'a Known>,
+}
+
+/// The facts of a flow that is known, lent to its protocol while that is asked for more: nothing that was told before is told anew.
+#[derive(Default)]
+pub struct Known(Cell<Option<Facts>>);
+
+impl Known {
+    /// Lends these facts.
+    pub fn new(facts: Facts) -> Self {
+        Self(Cell::new(Some(facts)))
+    }
+
+    /// The facts, where they were not taken into a proof.
+    pub fn into_inner(self) -> Option<Facts> {
+        self.0.into_inner()
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Known")
+    }
 }
 
 impl<'a> Seen<'a> {
@@ -262,6 +289,11 @@ impl<'a> Seen<'a> {
     /// Whether the protocol that is asked has proved the flow before and says only what is new: [`Proof::read`].
     pub fn is_known(&self) -> bool {
         self.first.read > 0 || self.second.read > 0
+    }
+
+    /// The facts to which a proof adds its own: those told before, where the flow is known. Whoever takes them gives them back in a proof.
+    pub fn facts(&self) -> Facts {
+        self.known.and_then(|known| known.0.take()).unwrap_or_default()
     }
 
     /// Whether the protocol that is asked has told all that there is: it has nothing to add.
@@ -324,8 +356,8 @@ pub struct Proof {
     /// Whether nothing that was said asks for an answer although the protocol knows answers (a trap, a broadcast): silence means nothing then.
     pub unasked: bool,
     /// How far the messages of first and second end are told: bytes of a stream, datagrams of others, what was told before included. The
-    /// next asking shows it in [`Side::read`] and what follows it alone, and the proof then adds to this one and repeats nothing. Zero for
-    /// both: the next asking begins anew.
+    /// next asking shows it in [`Side::read`] and what follows it alone, and is answered by a proof again, which adds to this one and repeats
+    /// nothing. Zero for both: the next asking begins anew.
     pub read: [usize; 2],
 }
 

@@ -179,7 +179,7 @@ impl Protocol for Modbus {
             return Probe::No;
         }
         probe(seen, cut, is_proved, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
             Proof { client: client(walks), facts, ..Proof::default() }
         })

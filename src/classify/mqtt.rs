@@ -330,7 +330,7 @@ mod tests {
     fn probe(messages: &[&[u8]], from_start: bool) -> Probe {
         let (bytes, ends) = harness::joined(messages);
         let first = Side { from_start, ..Side::of(&bytes, &ends) };
-        Mqtt.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default() })
+        Mqtt.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default(), known: None })
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub fn probe(seen: &Seen<'_>, mut read: impl FnMut(&[u8], &mut Facts) -> Option<
     let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
     let mut proof = seen.is_known().then(Proof::default);
     let mut asker = None;
-    let mut facts = Facts::new();
+    let mut facts = seen.facts();
     for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
         for (nth, user) in talk.messages.iter().enumerate() {
             match read(user, &mut facts) {

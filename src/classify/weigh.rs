@@ -50,7 +50,7 @@ pub fn probe<'a>(
     }
     let complete = seen.first.complete && seen.second.complete;
     let told = seen.first.heard() + seen.second.heard() >= MOST_TOLD;
-    let mut proof = Proof { open: !complete && !told, ..Proof::default() };
+    let mut proof = Proof { open: !complete && !told, facts: seen.facts(), ..Proof::default() };
     let mut read = [0; 2];
     for ((end, side, weighed), read) in
         [(End::First, &seen.first, first), (End::Second, &seen.second, second)].into_iter().zip(&mut read)
@@ -296,7 +296,7 @@ mod tests {
     }
 
     fn seen<'a>(first: Side<'a>, second: Side<'a>) -> Seen<'a> {
-        Seen { carrier: Carrier::Tcp, first, second }
+        Seen { carrier: Carrier::Tcp, first, second, known: None }
     }
 
     fn verdict(seen: &Seen<'_>) -> &'static str {

@@ -115,13 +115,18 @@ impl Facts {
         self.all.is_empty()
     }
 
+    /// Ties what is not tied to a packet yet to the one that showed it: the last ones, since facts are told in their order.
+    pub fn tie(&mut self, at: PacketRef) {
+        for fact in self.all.iter_mut().rev().take_while(|fact| fact.at.is_none()) {
+            fact.at = Some(at);
+        }
+    }
+
     /// Takes over another list, tying what is new to the packet that showed it.
     pub fn learn(&mut self, news: Facts, at: PacketRef) {
         if self.all.is_empty() {
             *self = news;
-            for fact in &mut self.all {
-                fact.at.get_or_insert(at);
-            }
+            self.tie(at);
             return;
         }
         for fact in news.all {

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::classify;
 use crate::classify::Carrier;
 use crate::classify::End;
+use crate::classify::Known;
 use crate::classify::MOST_STRANGERS;
 use crate::classify::PROTOCOLS;
 use crate::classify::Probe;
@@ -296,6 +297,13 @@ impl Judgement {
         })
     }
 
+    /// Hands out what was told of a flow whose protocol goes on from there.
+    fn lend(&mut self) -> Option<Known> {
+        let goes_on = matches!(self.stage, Stage::Open(_)) && (self.read.low > 0 || self.read.high > 0);
+        let classification = self.classification.as_deref_mut().filter(|_| goes_on)?;
+        Some(Known::new(std::mem::take(&mut classification.facts)))
+    }
+
     /// Keeps no longer what the protocol has told and goes on from.
     fn forget_told(&mut self, carrier: Carrier) {
         let Some(prefixes) = self.prefixes.as_deref_mut() else { return };
@@ -321,6 +329,7 @@ impl Judgement {
         at: PacketRef,
         heard: &mut Vec<Heard>,
     ) {
+        let known = self.lend();
         let fresh = grew.zip(fresh);
         let end = fresh.map_or(0, |(_, fresh)| fresh.length);
         let fresh_ends = [u16::try_from(end).unwrap_or(u16::MAX)];
@@ -351,7 +360,8 @@ impl Judgement {
             (_, None) => Side::default(),
         };
         let foremost = flow.foremost();
-        let seen = Seen { carrier, first: side(foremost), second: side(foremost.other()) };
+        let (first, second) = (side(foremost), side(foremost.other()));
+        let seen = Seen { carrier, first, second, known: known.as_ref() };
         let done = seen.first.complete && seen.second.complete;
         let mut deaf = self.deaf;
         let mut proven = None;
@@ -397,6 +407,11 @@ impl Judgement {
             }
         }
         self.deaf = deaf;
+        if let Some(facts) = known.and_then(Known::into_inner)
+            && let Some(classification) = self.classification.as_deref_mut()
+        {
+            classification.facts = facts;
+        }
         match proven {
             Some((index, proof)) => {
                 let open = proof.open && !done;

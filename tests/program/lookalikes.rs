@@ -49,6 +49,7 @@ fn claims(carrier: Carrier, first: &[&[u8]], second: &[&[u8]]) -> Vec<&'static s
                 read: 0,
                 before: 0,
             },
+            known: None,
         };
         for protocol in PROTOCOLS {
             let name = protocol.about().name;

@@ -73,7 +73,12 @@ impl Flow {
         };
         let mut found = Vec::new();
         for complete in [false, true] {
-            let seen = Seen { carrier: self.carrier, first: side(0, complete), second: side(1, complete) };
+            let seen = Seen {
+                carrier: self.carrier,
+                first: side(0, complete),
+                second: side(1, complete),
+                known: None,
+            };
             // As the pipeline asks: those to whom one end at least has something to add.
             let out = candidates::deaf(&seen, End::First) & candidates::deaf(&seen, End::Second);
             for protocol in candidates::left(out).filter_map(|at| PROTOCOLS.get(at)) {
