@@ -1,7 +1,5 @@
 //! DNS over UDP and TCP, and what its messages say of names.
 
-use compact_str::ToCompactString;
-
 use super::About;
 use super::Carrier;
 use super::End;
@@ -16,6 +14,7 @@ use super::dns_message::Message;
 use super::dns_message::code_name;
 use super::look;
 use super::look::Look;
+use crate::model::Host;
 use crate::model::Statement;
 
 /// The protocol.
@@ -167,12 +166,12 @@ fn conclude(
             if let Some(code) = code
                 && message.is_response()
             {
-                let said = message.statement();
+                let said = message.answer();
                 facts.add(code, code_name(said.code));
                 said.aliases.into_iter().for_each(|alias| facts.add("dns.answer", alias));
-                said.addresses
-                    .iter()
-                    .for_each(|address| facts.add("dns.answer", address.to_compact_string()));
+                for address in said.addresses {
+                    facts.add("dns.answer", Host::Ip(address).text().as_str());
+                }
             }
         }
     }

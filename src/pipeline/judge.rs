@@ -309,7 +309,7 @@ impl Judgement {
         let Some(prefixes) = self.prefixes.as_deref_mut() else { return };
         for half in [Half::Low, Half::High] {
             let read = *self.read.of(half);
-            if let Some(prefix) = prefixes.of_mut(half).as_mut().filter(|_| read > 0) {
+            if let Some(prefix) = prefixes.of_mut(half).as_mut().filter(|prefix| !prefix.bytes().is_empty()) {
                 match carrier {
                     Carrier::Tcp => prefix.forget_bytes(read),
                     Carrier::Udp | Carrier::Ethernet(_) => prefix.forget_datagrams(read),
