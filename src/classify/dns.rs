@@ -14,6 +14,7 @@ use super::dns_message::Message;
 use super::dns_message::code_name;
 use super::look;
 use super::look::Look;
+use super::look::Messages;
 use crate::model::Host;
 use crate::model::Statement;
 
@@ -100,7 +101,7 @@ pub(super) fn probe_local(seen: &Seen<'_>, kind: Kind, question: &'static str) -
 const KEPT: usize = 512;
 
 /// The datagrams of both ends that are messages of this kind; of one that was cut, as far as it goes.
-fn look_at_datagrams<'a>(seen: &Seen<'a>, kind: Kind) -> Result<[Option<Vec<Message<'a>>>; 2], Probe> {
+fn look_at_datagrams<'a>(seen: &Seen<'a>, kind: Kind) -> Result<[Option<Messages<Message<'a>>>; 2], Probe> {
     look::both(seen, |side| {
         look::datagrams_and_lengths(side, |bytes, length| {
             let cut = bytes.len() >= KEPT || bytes.len() < length;
@@ -110,10 +111,10 @@ fn look_at_datagrams<'a>(seen: &Seen<'a>, kind: Kind) -> Result<[Option<Vec<Mess
 }
 
 /// Messages in a stream, each after its length (RFC 1035 section 4.2.2).
-fn stream(bytes: &[u8], from_start: bool, complete: bool) -> Look<Vec<Message<'_>>> {
+fn stream(bytes: &[u8], from_start: bool, complete: bool) -> Look<Messages<Message<'_>>> {
     /// A header and the shortest question.
     const SHORTEST: u16 = 17;
-    let mut messages = Vec::new();
+    let mut messages = Messages::new();
     let mut reader = Reader::new(bytes);
     while let Some(length) = reader.be16() {
         if length < SHORTEST {
@@ -151,7 +152,7 @@ fn may_begin(body: &[u8]) -> bool {
 /// Joins both ends' messages: who asks is the client.
 fn conclude(
     seen: &Seen<'_>,
-    both: &[Option<Vec<Message<'_>>>; 2],
+    both: &[Option<Messages<Message<'_>>>; 2],
     question: &'static str,
     code: Option<&'static str>,
 ) -> Proof {

@@ -129,11 +129,11 @@ fn whole(bytes: &[u8], length: usize) -> Option<Message> {
 }
 
 /// In a stream (RFC 3430) messages follow each other bare.
-fn first(bytes: &[u8], complete: bool) -> Look<Vec<Message>> {
+fn first(bytes: &[u8], complete: bool) -> Look<look::Messages<Message>> {
     /// Every field up to the variables has been seen in that many bytes, engine ids and community being short.
     const ENOUGH: usize = 400;
     match message(bytes).filter(|message| message.pdu.is_some()) {
-        Some(message) => Look::Yes(vec![message]),
+        Some(message) => Look::Yes(look::Messages::from_buf([message])),
         None if !complete && bytes.len() < ENOUGH && may_begin(bytes) => Look::More,
         None => Look::No,
     }

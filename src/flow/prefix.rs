@@ -38,7 +38,7 @@ struct Held {
 pub struct Prefix {
     bytes: Vec<u8>,
     ends: SmallVec<[u16; 8]>,
-    at: SmallVec<[PacketRef; 4]>,
+    at: SmallVec<[PacketRef; 2]>,
     /// How many bytes, and how many messages, came before these and are no longer kept, since they were told.
     gone: usize,
     before: usize,
@@ -499,7 +499,69 @@ mod tests {
         assert!(asked < 2 * MOST_SEGMENTS, "{asked}");
     }
 
+    #[test]
+    fn datagrams_that_were_told_are_given_up() {
+        let mut datagrams = Prefix::datagrams();
+        for (bytes, lacks) in [(&b"one"[..], 1), (b"two", 2), (b"three", 3)] {
+            datagrams.add_datagram(&Payload { at: at(1), sequence: 0, bytes, lacks });
+        }
+        datagrams.forget_datagrams(2);
+        let kept = (datagrams.bytes(), datagrams.ends(), datagrams.lacks(), datagrams.before());
+        assert_eq!(kept, (&b"three"[..], &[5][..], &[3][..], 2));
+        datagrams.forget_datagrams(3);
+        assert_eq!((datagrams.kept(), datagrams.heard(), datagrams.lacks()), (0, 3, &[][..]));
+        let piece = Payload { at: at(2), sequence: 0, bytes: b"four", lacks: 0 };
+        for heard in 4..=MOST_DATAGRAMS {
+            let fits = datagrams.would_go_on_with(&piece, false).unwrap();
+            assert_eq!(fits, (4, heard == MOST_DATAGRAMS));
+            datagrams.pass(&piece, fits);
+        }
+        assert!(datagrams.is_complete() && datagrams.would_go_on_with(&piece, false).is_none());
+    }
+
     proptest::proptest! {
+        /// Giving up what was told, or not keeping it at all, changes nothing of what comes after it and of when it is news.
+        #[test]
+        fn what_was_told_leaves_the_rest_as_it_is(
+            pieces in proptest::collection::vec((0_usize..5, 1_usize..400, 0_usize..4, proptest::prelude::any::<bool>()), 1..200),
+            start: u32,
+        ) {
+            let bytes: Vec<u8> = (0..2 * MOST_STREAM).map(|at| at as u8).collect();
+            let (mut whole, mut short) = (Prefix::stream(Some(start)), Prefix::stream(Some(start)));
+            let mut from = 0_usize;
+            for ((&(gap, length, told, tiny), number), turn) in pieces.iter().zip(1..).zip(0_usize..) {
+                // Mostly in turn, sometimes again or ahead of it.
+                let begin = match gap {
+                    0 => from.saturating_sub(length / 2),
+                    1 => from + 30,
+                    _ => from,
+                };
+                let length = if tiny { 1 } else { length };
+                let Some(piece) = bytes.get(begin..begin + length) else { break };
+                let sequence = start.wrapping_add(begin as u32);
+                let piece = Payload { at: at(number), sequence, bytes: piece, lacks: 0 };
+                let news = whole.add_segment(&piece);
+                match short.would_go_on_with(&piece, true).filter(|_| turn % 3 > 0) {
+                    Some(fits) => {
+                        short.pass(&piece, fits);
+                        proptest::prop_assert!(news);
+                    }
+                    None => proptest::prop_assert_eq!(short.add_segment(&piece), news),
+                }
+                short.forget_bytes(short.length() * told / 3);
+                from = from.max(begin + length);
+                let gone = short.length() - short.bytes().len();
+                proptest::prop_assert_eq!(&whole.bytes()[gone..], short.bytes());
+                proptest::prop_assert_eq!(
+                    (whole.heard(), whole.is_complete(), whole.is_waiting(), whole.from_start()),
+                    (short.heard(), short.is_complete(), short.is_waiting(), short.from_start())
+                );
+                let ends: Vec<usize> = short.ends().iter().map(|&end| usize::from(end) + gone).collect();
+                let all: Vec<usize> = whole.ends()[short.before()..].iter().map(|&end| usize::from(end)).collect();
+                proptest::prop_assert_eq!(ends, all);
+            }
+        }
+
         /// However a stream is cut, shuffled and repeated, what comes out is its beginning.
         #[test]
         fn any_order_gives_the_stream(

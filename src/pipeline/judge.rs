@@ -307,13 +307,11 @@ impl Judgement {
     /// Keeps no longer what the protocol has told and goes on from.
     fn forget_told(&mut self, carrier: Carrier) {
         let Some(prefixes) = self.prefixes.as_deref_mut() else { return };
-        for half in [Half::Low, Half::High] {
-            let read = *self.read.of(half);
-            if let Some(prefix) = prefixes.of_mut(half).as_mut().filter(|prefix| !prefix.bytes().is_empty()) {
-                match carrier {
-                    Carrier::Tcp => prefix.forget_bytes(read),
-                    Carrier::Udp | Carrier::Ethernet(_) => prefix.forget_datagrams(read),
-                }
+        for (prefix, read) in [(&mut prefixes.low, self.read.low), (&mut prefixes.high, self.read.high)] {
+            match prefix.as_mut().filter(|prefix| !prefix.bytes().is_empty()) {
+                Some(prefix) if carrier == Carrier::Tcp => prefix.forget_bytes(read),
+                Some(prefix) => prefix.forget_datagrams(read),
+                None => {}
             }
         }
     }
