@@ -68,7 +68,9 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
             let seen = Seen {
                 carrier,
                 first: part(&first[..one_length], &first_ends[..one]),
-                second: part(&second[..two_length], &second_ends[..two]), known: None };
+                second: part(&second[..two_length], &second_ends[..two]),
+                known: None,
+            };
             let end = [End::First, End::Second][grew];
             let asked = match complete {
                 true => candidates::begun_by(&seen, None),

@@ -7,6 +7,7 @@ use crate::classify::Carrier;
 use crate::flow::Flow;
 use crate::flow::Half;
 use crate::flow::MOST_STREAM;
+use crate::flow::Pair;
 use crate::flow::Payload;
 use crate::flow::Prefix;
 
@@ -21,15 +22,14 @@ pub(super) struct Fresh<'a> {
 impl Judgement {
     /// Whether segments of either end wait for one before them.
     pub fn is_waiting(&self) -> bool {
-        self.prefixes.as_deref().is_some_and(|prefixes| {
-            [&prefixes.low, &prefixes.high].into_iter().flatten().any(Prefix::is_waiting)
-        })
+        let waits = |prefix: &Option<Prefix>| prefix.as_ref().is_some_and(Prefix::is_waiting);
+        self.prefixes.as_deref().is_some_and(|Pair { low, high }| waits(low) || waits(high))
     }
 
     /// Bytes kept for later.
     pub fn kept(&self) -> usize {
-        let Some(prefixes) = self.prefixes.as_deref() else { return 0 };
-        [&prefixes.low, &prefixes.high].into_iter().flatten().map(Prefix::kept).sum()
+        let kept = |prefix: &Option<Prefix>| prefix.as_ref().map_or(0, Prefix::kept);
+        self.prefixes.as_deref().map_or(0, |Pair { low, high }| kept(low) + kept(high))
     }
 
     pub(super) fn prefix(&self, half: Half) -> Option<&Prefix> {
@@ -118,13 +118,15 @@ impl Judgement {
 
     /// Keeps no longer what the protocol has told and goes on from.
     pub(super) fn forget_told(&mut self, carrier: Carrier) {
-        let Some(prefixes) = self.prefixes.as_deref_mut() else { return };
-        for (prefix, read) in [(&mut prefixes.low, self.read.low), (&mut prefixes.high, self.read.high)] {
-            match prefix.as_mut().filter(|prefix| !prefix.bytes().is_empty()) {
-                Some(prefix) if carrier == Carrier::Tcp => prefix.forget_bytes(read),
-                Some(prefix) => prefix.forget_datagrams(read),
-                None => {}
-            }
+        let forget = |prefix: &mut Option<Prefix>, read: usize| match prefix {
+            Some(prefix) if read == 0 || prefix.bytes().is_empty() => {}
+            Some(prefix) if carrier == Carrier::Tcp => prefix.forget_bytes(read),
+            Some(prefix) => prefix.forget_datagrams(read),
+            None => {}
+        };
+        if let Some(Pair { low, high }) = self.prefixes.as_deref_mut() {
+            forget(low, self.read.low);
+            forget(high, self.read.high);
         }
     }
 }
