@@ -89,7 +89,7 @@ fn noise() -> Vec<Payload> {
 
 fn with<T>((carrier, bytes): &Payload, ask: impl FnOnce(&Seen<'_>) -> T) -> T {
     let ends = [bytes.len() as u16];
-    ask(&Seen { carrier: *carrier, first: Side::of(bytes, &ends), second: Side::default() })
+    ask(&Seen { carrier: *carrier, first: Side::of(bytes, &ends), second: Side::default(), known: None })
 }
 
 /// As the pipeline asks: those whom the first byte leaves, until one knows.

@@ -64,11 +64,12 @@ fuzz_target!(|input: (u8, u8, [u8; 3], &[u8])| {
             };
             let (one, one_length) = side(first, &first_ends, counts[0]);
             let (two, two_length) = side(second, &second_ends, counts[1]);
-            let part = |bytes, ends| Side { bytes, ends, from_start, complete, lacks, read: 0 };
+            let part = |bytes, ends| Side { bytes, ends, from_start, complete, lacks, read: 0, before: 0 };
             let seen = Seen {
                 carrier,
                 first: part(&first[..one_length], &first_ends[..one]),
                 second: part(&second[..two_length], &second_ends[..two]),
+                known: None,
             };
             let end = [End::First, End::Second][grew];
             let asked = match complete {

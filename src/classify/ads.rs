@@ -1,7 +1,6 @@
 //! Beckhoff ADS: AMS packets over TCP and the route discovery over UDP.
 
 use compact_str::CompactString;
-use compact_str::format_compact;
 
 use super::About;
 use super::Carrier;
@@ -152,8 +151,14 @@ fn step_discovery(datagram: &[u8]) -> Step {
 }
 
 fn net_id(id: &[u8; 6]) -> CompactString {
-    let [a, b, c, d, e, f] = id;
-    format_compact!("{a}.{b}.{c}.{d}.{e}.{f}")
+    let mut text = CompactString::default();
+    for (at, part) in id.iter().enumerate() {
+        if at > 0 {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(*part));
+    }
+    text
 }
 
 /// Index groups of the symbol and sum services: released handles, handles and values by name, information on symbols; reads, writes and

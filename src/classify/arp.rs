@@ -79,7 +79,7 @@ mod tests {
         let mut frame = vec![0, 1, 8, 0, 6, 4, 0, 1];
         frame.resize(46, 9);
         let carrier = Carrier::Ethernet(EtherKind::Type(ETHERTYPE));
-        let seen = Seen { carrier, first: Side::of(&frame, &[46]), second: Side::default() };
+        let seen = Seen { carrier, first: Side::of(&frame, &[46]), second: Side::default(), known: None };
         let Probe::Proven(proof) = Arp.probe(&seen) else { panic!() };
         assert_eq!(proof.client, Some(End::First));
         assert_eq!(step(&frame[..20]), Step::Wrong);

@@ -256,7 +256,7 @@ impl Protocol for Bacnet {
         // Without BVLL the frame type alone says BACnet; a whole NPDU with a message in it confirms it.
         let proves = |walks: &[Walk<Message>; 2]| walks.iter().any(|walk| !walk.found.is_empty());
         probe(seen, cut, proves, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
             let asks = |walk: &Walk<Message>| walk.messages().find_map(Message::asks);
             Proof {

@@ -119,7 +119,7 @@ fn by_byte(byte: u8) -> Set {
     let heard = Side::of(&bytes, &[]);
     let silent = Side::default();
     let over = |first, second, end: End| {
-        set_of(|protocol| match protocol.probe(&Seen { carrier: Carrier::Tcp, first, second }) {
+        set_of(|protocol| match protocol.probe(&Seen { carrier: Carrier::Tcp, first, second, known: None }) {
             Probe::No => true,
             Probe::NeedFrom(other) => other == end.other(),
             Probe::NeedMore | Probe::Proven(_) => false,
@@ -129,7 +129,7 @@ fn by_byte(byte: u8) -> Set {
 }
 
 fn saying_no_to_silence(carrier: Carrier) -> Set {
-    let silent = Seen { carrier, first: Side::default(), second: Side::default() };
+    let silent = Seen { carrier, first: Side::default(), second: Side::default(), known: None };
     set_of(|protocol| protocol.probe(&silent) == Probe::No)
 }
 
@@ -178,7 +178,8 @@ mod tests {
             for _ in 0..2_000 {
                 let bytes = noise.bytes(64);
                 let ends = [64];
-                let seen = Seen { carrier, first: Side::of(&bytes, &ends), second: Side::default() };
+                let seen =
+                    Seen { carrier, first: Side::of(&bytes, &ends), second: Side::default(), known: None };
                 asked += left(deaf(&seen, End::First) | !begun_by(&seen, Some(End::First))).count();
             }
             println!("{carrier:?}: {:.2} of {} asked", asked as f64 / 2_000.0, PROTOCOLS.len());
@@ -197,7 +198,7 @@ mod tests {
             (Carrier::Udp, &[0x12, 0x34, 1, 0, 0, 1, 0, 0], 6),
         ] {
             let ends = [bytes.len() as u16];
-            let seen = Seen { carrier, first: Side::of(bytes, &ends), second: Side::default() };
+            let seen = Seen { carrier, first: Side::of(bytes, &ends), second: Side::default(), known: None };
             let out = deaf(&seen, End::First) | !begun_by(&seen, Some(End::First));
             let left: Vec<_> = left(out).map(|at| PROTOCOLS[at].about().name).collect();
             assert!(left.len() <= most, "{} are left for {bytes:02x?}: {left:?}", left.len());

@@ -91,7 +91,7 @@ mod tests {
     fn a_neighbour_names_itself() {
         let frame = b"\x02\xb4\0\0\0\x01\0\x07sw1\0\x03\0\x08Gi01";
         let carrier = Carrier::Ethernet(EtherKind::Snap([0, 0, 0x0c], PROTOCOL));
-        let seen = Seen { carrier, first: Side::of(frame, &[19]), second: Side::default() };
+        let seen = Seen { carrier, first: Side::of(frame, &[19]), second: Side::default(), known: None };
         let Probe::Proven(proof) = Cdp.probe(&seen) else { panic!() };
         assert_eq!(proof.facts.get("cdp.device"), Some("sw1"));
         assert_eq!(proof.facts.get("cdp.port"), Some("Gi01"));

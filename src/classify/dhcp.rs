@@ -16,7 +16,6 @@ use super::Seen;
 use super::bytes::Reader;
 use super::bytes::text;
 use super::look;
-use crate::model::Facts;
 use crate::model::MacAddr;
 use crate::model::Statement;
 use crate::model::Term;
@@ -62,7 +61,7 @@ impl Protocol for Dhcp {
             Ok(both) => both,
             Err(probe) => return probe,
         };
-        let mut facts = Facts::new();
+        let mut facts = seen.facts();
         let mut client = None;
         for (end, messages) in [End::First, End::Second].into_iter().zip(&both) {
             for message in messages.iter().flatten() {

@@ -13,7 +13,6 @@ use super::Protocol;
 use super::Seen;
 use super::bytes::Reader;
 use super::look;
-use crate::model::Facts;
 use crate::model::MacAddr;
 use crate::model::Statement;
 use crate::model::Term;
@@ -47,7 +46,7 @@ impl Protocol for Dhcpv6 {
             Ok(both) => both,
             Err(probe) => return probe,
         };
-        let mut facts = Facts::new();
+        let mut facts = seen.facts();
         let mut client = None;
         for (end, messages) in [End::First, End::Second].into_iter().zip(&both) {
             for (name, asks) in messages.iter().flatten() {

@@ -205,7 +205,7 @@ mod tests {
 
     fn probe(carrier: Carrier, bytes: &[u8]) -> Probe {
         let ends = [bytes.len() as u16];
-        Dnp3.probe(&Seen { carrier, first: Side::of(bytes, &ends), second: Side::default() })
+        Dnp3.probe(&Seen { carrier, first: Side::of(bytes, &ends), second: Side::default(), known: None })
     }
 
     #[test]

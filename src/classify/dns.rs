@@ -1,7 +1,5 @@
 //! DNS over UDP and TCP, and what its messages say of names.
 
-use compact_str::ToCompactString;
-
 use super::About;
 use super::Carrier;
 use super::End;
@@ -16,7 +14,8 @@ use super::dns_message::Message;
 use super::dns_message::code_name;
 use super::look;
 use super::look::Look;
-use crate::model::Facts;
+use super::look::Messages;
+use crate::model::Host;
 use crate::model::Statement;
 
 /// The protocol.
@@ -102,7 +101,7 @@ pub(super) fn probe_local(seen: &Seen<'_>, kind: Kind, question: &'static str) -
 const KEPT: usize = 512;
 
 /// The datagrams of both ends that are messages of this kind; of one that was cut, as far as it goes.
-fn look_at_datagrams<'a>(seen: &Seen<'a>, kind: Kind) -> Result<[Option<Vec<Message<'a>>>; 2], Probe> {
+fn look_at_datagrams<'a>(seen: &Seen<'a>, kind: Kind) -> Result<[Option<Messages<Message<'a>>>; 2], Probe> {
     look::both(seen, |side| {
         look::datagrams_and_lengths(side, |bytes, length| {
             let cut = bytes.len() >= KEPT || bytes.len() < length;
@@ -112,10 +111,10 @@ fn look_at_datagrams<'a>(seen: &Seen<'a>, kind: Kind) -> Result<[Option<Vec<Mess
 }
 
 /// Messages in a stream, each after its length (RFC 1035 section 4.2.2).
-fn stream(bytes: &[u8], from_start: bool, complete: bool) -> Look<Vec<Message<'_>>> {
+fn stream(bytes: &[u8], from_start: bool, complete: bool) -> Look<Messages<Message<'_>>> {
     /// A header and the shortest question.
     const SHORTEST: u16 = 17;
-    let mut messages = Vec::new();
+    let mut messages = Messages::new();
     let mut reader = Reader::new(bytes);
     while let Some(length) = reader.be16() {
         if length < SHORTEST {
@@ -153,11 +152,11 @@ fn may_begin(body: &[u8]) -> bool {
 /// Joins both ends' messages: who asks is the client.
 fn conclude(
     seen: &Seen<'_>,
-    both: &[Option<Vec<Message<'_>>>; 2],
+    both: &[Option<Messages<Message<'_>>>; 2],
     question: &'static str,
     code: Option<&'static str>,
 ) -> Proof {
-    let mut facts = Facts::new();
+    let mut facts = seen.facts();
     let mut client = None;
     for (end, messages) in [End::First, End::Second].into_iter().zip(both) {
         for message in messages.iter().flatten() {
@@ -168,12 +167,12 @@ fn conclude(
             if let Some(code) = code
                 && message.is_response()
             {
-                let said = message.statement();
+                let said = message.answer();
                 facts.add(code, code_name(said.code));
                 said.aliases.into_iter().for_each(|alias| facts.add("dns.answer", alias));
-                said.addresses
-                    .iter()
-                    .for_each(|address| facts.add("dns.answer", address.to_compact_string()));
+                for address in said.addresses {
+                    facts.add("dns.answer", Host::Ip(address).text().as_str());
+                }
             }
         }
     }
@@ -225,7 +224,8 @@ mod tests {
     fn a_snap_length_cuts_an_answer_behind_its_question() {
         let answer = hex("1234 8180 0001 0001 0000 0000 03 777777 05 706c616e74 00 0001 0001 c00c 0001 00");
         let side = |lacks: &'static [u16]| Side { lacks, ..Side::of(&answer, &[32]) };
-        let probe = |first| Dns.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() });
+        let probe =
+            |first| Dns.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default(), known: None });
         assert_eq!(answer.len(), 32);
         let proof = probe(side(&[11])).proof().unwrap();
         assert_eq!((proof.client, proof.facts.get("dns.question")), (Some(End::Second), Some("www.plant A")));

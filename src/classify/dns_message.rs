@@ -251,17 +251,26 @@ impl<'a> Message<'a> {
 
     /// The first question in words: name and type.
     pub fn question_text(&self) -> Option<String> {
-        let (name, kind) = self.question()?;
-        let name = if name.is_empty() { "." } else { name.as_str() };
-        Some(format!("{name} {}", kind_name(kind)))
+        let (mut text, kind) = self.question()?;
+        if text.is_empty() {
+            text.push('.');
+        }
+        text.push(' ');
+        text.push_str(&kind_name(kind));
+        Some(text)
     }
 
     /// All that an audit needs.
     pub fn statement(&self) -> DnsMessage {
+        DnsMessage { question: self.question(), ..self.answer() }
+    }
+
+    /// The same without its question.
+    pub fn answer(&self) -> DnsMessage {
         let mut statement = DnsMessage {
             id: self.id(),
             response: self.is_response(),
-            question: self.question(),
+            question: None,
             code: self.code(),
             extended_error: None,
             addresses: Vec::new(),
@@ -394,23 +403,23 @@ fn kind_name(kind: u16) -> CompactString {
 
 /// The response code's mnemonic with its number (RFC 6895 section 2.3).
 pub fn code_name(code: u16) -> CompactString {
-    let name = match code {
-        0 => "NOERROR",
-        1 => "FORMERR",
-        2 => "SERVFAIL",
-        3 => "NXDOMAIN",
-        4 => "NOTIMP",
-        5 => "REFUSED",
-        6 => "YXDOMAIN",
-        7 => "YXRRSET",
-        8 => "NXRRSET",
-        9 => "NOTAUTH",
-        10 => "NOTZONE",
-        16 => "BADVERS",
-        23 => "BADCOOKIE",
-        _ => "unassigned",
+    let text = match code {
+        0 => "NOERROR(0)",
+        1 => "FORMERR(1)",
+        2 => "SERVFAIL(2)",
+        3 => "NXDOMAIN(3)",
+        4 => "NOTIMP(4)",
+        5 => "REFUSED(5)",
+        6 => "YXDOMAIN(6)",
+        7 => "YXRRSET(7)",
+        8 => "NXRRSET(8)",
+        9 => "NOTAUTH(9)",
+        10 => "NOTZONE(10)",
+        16 => "BADVERS(16)",
+        23 => "BADCOOKIE(23)",
+        _ => return format_compact!("unassigned({code})"),
     };
-    format_compact!("{name}({code})")
+    text.into()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ pub const HEADER: usize = 12;
 /// Longest name on the wire and as text (RFC 1035 section 2.3.4).
 const LONGEST_ENCODED: usize = 255;
 const LONGEST_NAME: usize = 253;
+/// Room for the text of a name and the word for its type, which is enough for most.
+const USUAL_NAME: usize = 48;
 /// Pointers followed in one name; each must point further back (section 4.1.4).
 const MOST_POINTERS: usize = 32;
 
@@ -41,26 +43,23 @@ pub fn skip_name(bytes: &[u8], mut at: usize) -> Result<usize, Stop> {
 
 /// The name at this place as text: lower case, no final dot, what is not printable escaped (RFC 1035 section 5.1).
 pub fn name(bytes: &[u8], mut at: usize) -> Option<String> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(USUAL_NAME);
     let mut pointers = 0;
     loop {
         let length = *bytes.get(at)?;
         match length {
-            0 => return Some(text),
+            0 => {
+                text.make_ascii_lowercase();
+                return Some(text);
+            }
             1..=63 => {
                 let label = bytes.get(at + 1..at + 1 + usize::from(length))?;
                 if !text.is_empty() {
                     text.push('.');
                 }
-                for &byte in label {
-                    match byte {
-                        b'.' | b'\\' => {
-                            text.push('\\');
-                            text.push(char::from(byte));
-                        }
-                        b'!'..=b'~' => text.push(char::from(byte.to_ascii_lowercase())),
-                        _ => text.push_str(&format!("\\{byte:03}")),
-                    }
+                match str::from_utf8(label) {
+                    Ok(plain) if label.iter().all(is_plain) => text.push_str(plain),
+                    _ => label.iter().for_each(|&byte| escape(byte, &mut text)),
                 }
                 if text.len() > LONGEST_NAME {
                     return None;
@@ -77,6 +76,22 @@ pub fn name(bytes: &[u8], mut at: usize) -> Option<String> {
             }
             _ => return None,
         }
+    }
+}
+
+/// Whether a byte of a label stands for itself.
+fn is_plain(byte: &u8) -> bool {
+    matches!(byte, b'!'..=b'~') && !matches!(byte, b'.' | b'\\')
+}
+
+fn escape(byte: u8, text: &mut String) {
+    match byte {
+        b'.' | b'\\' => {
+            text.push('\\');
+            text.push(char::from(byte));
+        }
+        plain if is_plain(&plain) => text.push(char::from(plain)),
+        _ => text.push_str(&format!("\\{byte:03}")),
     }
 }
 
@@ -109,6 +124,13 @@ mod tests {
             let bytes = [&[0; HEADER][..], &hex(wrong)].concat();
             assert_eq!(skip_name(&bytes, HEADER), Err(Stop::Wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_not_printable_is_escaped() {
+        let mut bytes = vec![0; HEADER];
+        bytes.extend(hex("05 5777772e5c 04 4120ff7a 01 61 00"));
+        assert_eq!(name(&bytes, HEADER).as_deref(), Some("www\\.\\\\.a\\032\\255z.a"));
     }
 
     #[test]

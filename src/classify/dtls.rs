@@ -267,7 +267,7 @@ mod tests {
         let bytes = hex(&format!("17 fefd 0001 000000000007 0040 {}", "5a".repeat(20)));
         let probe = |lacks: &[u16]| {
             let first = Side { lacks, ..Side::of(&bytes, &[33]) };
-            Dtls.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() })
+            Dtls.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default(), known: None })
         };
         assert!(probe(&[44]).proof().is_some());
         assert!(probe(&[43]).proof().is_none() && probe(&[]).proof().is_none());

@@ -352,7 +352,7 @@ impl Protocol for Enip {
             whole,
             |walks| walks.iter().any(proves),
             |walks| {
-                let mut facts = Facts::new();
+                let mut facts = seen.facts();
                 walks.iter().flat_map(Walk::messages).for_each(|message| message.tell(&mut facts));
                 let asks = |walk: &Walk<Message<'_>>| walk.messages().find_map(Message::asks);
                 Proof { client: End::asking(asks(&walks[0]), asks(&walks[1])), facts, ..Proof::default() }
@@ -415,7 +415,7 @@ mod tests {
             let bytes = hex(bytes);
             let ends = [bytes.len() as u16];
             let first = Side { complete, ..Side::of(&bytes, &ends) };
-            Enip.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default() })
+            Enip.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default(), known: None })
         };
         let head = format!("7000 1e00 00010212 {ZEROS} 000000000000 0200 a100 0400 0103");
         assert!(probe(&head, true).proof().is_some());

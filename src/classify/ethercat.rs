@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_chain_of_commands() {
         for carrier in [Carrier::Udp, Carrier::Ethernet(EtherKind::Type(ETHERTYPE))] {
-            let seen = Seen { carrier, first: Side::of(&FRAME, &[29]), second: Side::default() };
+            let seen = Seen { carrier, first: Side::of(&FRAME, &[29]), second: Side::default(), known: None };
             let Probe::Proven(proof) = EtherCat.probe(&seen) else { panic!() };
             assert_eq!(proof.facts.all("ethercat.command").collect::<Vec<_>>(), ["BRD", "LRW"]);
         }

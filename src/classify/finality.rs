@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::Carrier;
 use super::End;
+use super::Known;
 use super::PROTOCOLS;
 use super::Probe;
 use super::Proof;
@@ -19,6 +20,7 @@ use super::Side;
 use super::candidates;
 use super::harness;
 use crate::model::EtherKind;
+use crate::model::Facts;
 
 /// What two ends say: a message each time, and whose it is.
 struct Talk {
@@ -57,10 +59,18 @@ impl Talk {
                 true => Side { complete, ..Side::default() },
                 false => {
                     let from_start = self.from_start[at] || self.carrier != Carrier::Tcp;
-                    Side { bytes: &bytes[at], ends: &ends[at], from_start, complete, lacks: &lacks, read: 0 }
+                    Side {
+                        bytes: &bytes[at],
+                        ends: &ends[at],
+                        from_start,
+                        complete,
+                        lacks: &lacks,
+                        read: 0,
+                        before: 0,
+                    }
                 }
             };
-            let seen = Seen { carrier: self.carrier, first: side(0), second: side(1) };
+            let seen = Seen { carrier: self.carrier, first: side(0), second: side(1), known: None };
             let end = grew.map(|at| [End::First, End::Second][at]);
             let asked = candidates::begun_by(&seen, end) & !end.map_or(0, |end| candidates::deaf(&seen, end));
             for (at, (protocol, said)) in PROTOCOLS.iter().zip(&mut said).enumerate() {
@@ -184,14 +194,36 @@ fn recorded_talks_with_strange_beginnings_and_strange_other_ends() {
     fail_on(contradictions);
 }
 
+/// What follows so many bytes of a stream or so many datagrams.
+fn after<'a>(side: &Side<'a>, carrier: Carrier, read: usize, ends: &'a mut Vec<u16>) -> Side<'a> {
+    let (before, from) = match carrier {
+        Carrier::Tcp => (side.ends.iter().filter(|&&end| usize::from(end) <= read).count(), read),
+        _ => (read, read.checked_sub(1).map_or(0, |last| usize::from(side.ends[last]))),
+    };
+    ends.extend(side.ends[before..].iter().map(|&end| end - from as u16));
+    let lacks = side.lacks.get(before..).unwrap_or_default();
+    Side { bytes: &side.bytes[from..], ends, lacks, read, before, ..*side }
+}
+
 /// What a protocol says of a flow as it grows, until it wants no more: asked to go on from where it was, or to read all of it anew.
 fn told(protocol: &dyn Protocol, flow: &harness::Flow, goes_on: bool) -> Option<Proof> {
     let mut said: Option<Proof> = None;
     for step in 0..=flow.steps.len() {
         let mut seen = if step < flow.steps.len() { flow.seen_at(step) } else { flow.seen() };
+        let mut ends = [Vec::new(), Vec::new()];
         if let Some(said) = said.as_ref().filter(|_| goes_on) {
-            (seen.first.read, seen.second.read) = (said.read[0], said.read[1]);
+            let [first, second] = &mut ends;
+            seen.first = after(&seen.first, seen.carrier, said.read[0], first);
+            seen.second = after(&seen.second, seen.carrier, said.read[1], second);
+            if seen.is_told() {
+                continue;
+            }
         }
+        // What was told before is lent, as the pipeline does.
+        let known = seen
+            .is_known()
+            .then(|| Known::new(said.as_ref().map_or_else(Facts::new, |said| said.facts.clone())));
+        seen.known = known.as_ref();
         let Probe::Proven(mut proof) = protocol.probe(&seen) else { continue };
         if let Some(before) = said {
             let mut facts = before.facts;

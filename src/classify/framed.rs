@@ -1,6 +1,7 @@
 //! Walks the length-framed messages of one side, finding its feet again at segment starts where a stream is met in its middle.
 
 use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 
 use super::Carrier;
 use super::MOST_STRANGERS;
@@ -42,16 +43,14 @@ pub struct Found<T> {
 /// The messages of one side, in order.
 #[derive(Clone, Debug)]
 pub struct Walk<T> {
-    /// The first messages. Of a side that is something else there are none, and nothing is allocated.
-    pub found: Vec<Found<T>>,
+    /// The first messages. A side that is read as it grows has one or two, and nothing is allocated.
+    pub found: SmallVec<[Found<T>; 2]>,
     /// Whether nothing that this side may still send adds to them.
     pub over: bool,
-    /// Where the last message ends; where the walk began if there is none.
+    /// Where the last message ends.
     pub end: usize,
     /// Datagrams that are no message.
     pub strangers: usize,
-    /// Datagrams there are, those included that were told before.
-    datagrams: usize,
 }
 
 impl<T> Walk<T> {
@@ -76,12 +75,12 @@ pub fn probe<'a, T>(
     let walks = [walk(seen.carrier, &seen.first, &cut), walk(seen.carrier, &seen.second, &cut)];
     let proof = (seen.is_known() || proves(&walks)).then(|| tell(&walks));
     let [first, second] = &walks;
-    let read = match seen.carrier {
-        Carrier::Tcp => [first.end, second.end],
-        Carrier::Udp => [first, second].map(|walk| if walk.end > 0 { walk.datagrams } else { 0 }),
+    let read = [(first, &seen.first), (second, &seen.second)].map(|(walk, side)| match seen.carrier {
+        Carrier::Tcp => side.read + walk.end,
+        Carrier::Udp if walk.end > 0 || side.read > 0 => side.heard(),
         // What two stations say in frames of one type may be of several protocols, in any order.
-        Carrier::Ethernet(_) => [0; 2],
-    };
+        Carrier::Udp | Carrier::Ethernet(_) => 0,
+    });
     conclude(proof.map(|proof| Proof { read, ..proof }), walks.map(|walk| walk.over))
 }
 
@@ -117,23 +116,17 @@ pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mu
 /// Datagrams are one message each, and a side that begins with a few others is over. A stream is cut from its start, or from where it was
 /// read; where its start was not captured, from the first segment start at which a message fits.
 pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>) -> Walk<T> {
-    let mut walk = Walk {
-        found: Vec::new(),
-        over: side.complete,
-        end: side.read,
-        strangers: 0,
-        datagrams: side.ends.len(),
-    };
+    let mut walk = Walk { found: SmallVec::new(), over: side.complete, end: 0, strangers: 0 };
     match carrier {
         Carrier::Tcp => walk_stream(side, cut, &mut walk),
         Carrier::Udp | Carrier::Ethernet(_) => walk_datagrams(side, cut, &mut walk),
     }
-    walk.over |= walk.is_full() || (side.read > 0 && side.ends.len() >= MOST_MESSAGES);
+    walk.over |= walk.is_full() || (side.read > 0 && side.heard() >= MOST_MESSAGES);
     walk
 }
 
 fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
-    let unread = side.unread_datagrams().filter(|(datagram, _)| !datagram.is_empty());
+    let unread = side.datagrams().filter(|(datagram, _)| !datagram.is_empty());
     for (datagram, sent) in unread.take(MOST_MESSAGES) {
         match cut(datagram) {
             Cut::Whole(message, length) if length == datagram.len() => {
@@ -156,7 +149,7 @@ fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk
 
 fn walk_stream<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
     if side.read > 0 {
-        walk.over |= run(side, side.read, &cut, walk) == Stop::Wrong;
+        walk.over |= run(side, 0, &cut, walk) == Stop::Wrong;
         return;
     }
     let mut waiting = false;
@@ -255,7 +248,7 @@ mod tests {
         let two = |walks: &[Walk<u8>; 2]| walks.iter().all(|walk| !walk.found.is_empty());
         let wrong = Side::of(&[7], &[1]);
         let both = |first, second| {
-            probe(&Seen { carrier: Carrier::Tcp, first, second }, cut, two, |_| Proof::default())
+            probe(&Seen { carrier: Carrier::Tcp, first, second, known: None }, cut, two, |_| Proof::default())
         };
         assert_eq!(both(wrong, Side::default()), Probe::NeedFrom(End::Second));
         assert_eq!(both(wrong, wrong), Probe::No);

@@ -207,7 +207,7 @@ mod tests {
         {
             let bytes = format!("30 of a list\r\n{reply}");
             let side = Side { from_start: false, ..Side::of(bytes.as_bytes(), &[14]) };
-            let seen = Seen { carrier: Carrier::Tcp, first: side, second: Side::default() };
+            let seen = Seen { carrier: Carrier::Tcp, first: side, second: Side::default(), known: None };
             assert_eq!(Ftp.probe(&seen).proof().and_then(|proof| proof.client), Some(End::Second), "{reply}");
         }
     }

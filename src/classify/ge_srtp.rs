@@ -18,7 +18,6 @@ use super::framed::Cut;
 use super::framed::Walk;
 use super::framed::each_whole;
 use super::framed::probe;
-use crate::model::Facts;
 
 /// Recognises GE-SRTP over TCP and UDP.
 pub struct GeSrtp;
@@ -193,7 +192,7 @@ impl Protocol for GeSrtp {
             return Probe::No;
         }
         probe(seen, cut, is_proved, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             let services = walks.iter().flat_map(Walk::messages).filter_map(|message| message.service);
             for service in services {
                 facts.add("srtp.service", service_name(service));

@@ -107,7 +107,7 @@ mod tests {
         let mut padded = FRAME.to_vec();
         padded.resize(46, 0);
         let carrier = Carrier::Ethernet(EtherKind::Type(ETHERTYPE));
-        let seen = Seen { carrier, first: Side::of(&padded, &[46]), second: Side::default() };
+        let seen = Seen { carrier, first: Side::of(&padded, &[46]), second: Side::default(), known: None };
         let Probe::Proven(proof) = Goose.probe(&seen) else { panic!() };
         assert_eq!(proof.facts.get("goose.control-block"), Some("A/LN0"));
         assert_eq!(proof.facts.get("goose.id"), Some("I"));

@@ -144,7 +144,7 @@ impl Flow {
         let seen = self.seen();
         let mut first = *seen.side(end);
         first.from_start &= self.carrier != Carrier::Tcp;
-        Seen { carrier: self.carrier, first, second: Side::default() }
+        Seen { carrier: self.carrier, first, second: Side::default(), known: None }
     }
 
     /// The same flow met after its first messages.
@@ -182,9 +182,10 @@ impl Flow {
                 complete,
                 lacks: &sent.lacks,
                 read: 0,
+                before: 0,
             }
         };
-        Seen { carrier: self.carrier, first: side(0), second: side(1) }
+        Seen { carrier: self.carrier, first: side(0), second: side(1), known: None }
     }
 
     /// Where it was found, for messages.
@@ -461,6 +462,7 @@ pub fn probe_both(protocol: &dyn Protocol, carrier: Carrier, first: &[&[u8]], se
         carrier,
         first: Side::of(&first, &first_ends),
         second: Side::of(&second, &second_ends),
+        known: None,
     })
 }
 

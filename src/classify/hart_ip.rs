@@ -189,7 +189,12 @@ mod tests {
 
     #[test]
     fn a_session_is_asked_for() {
-        let seen = Seen { carrier: Carrier::Udp, first: Side::of(&SESSION, &[13]), second: Side::default() };
+        let seen = Seen {
+            carrier: Carrier::Udp,
+            first: Side::of(&SESSION, &[13]),
+            second: Side::default(),
+            known: None,
+        };
         let Probe::Proven(proof) = HartIp.probe(&seen) else { panic!() };
         assert_eq!(proof.client, Some(End::First));
         assert_eq!(proof.facts.get("hart-ip.message"), Some("session-initiate"));

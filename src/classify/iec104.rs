@@ -279,7 +279,12 @@ mod tests {
     const INTERROGATION: [u8; 16] = [0x68, 14, 0, 0, 0, 0, 100, 1, 6, 0, 1, 0, 0, 0, 0, 20];
 
     fn probe(bytes: &[u8], ends: &[u16]) -> Probe {
-        Iec104.probe(&Seen { carrier: Carrier::Tcp, first: Side::of(bytes, ends), second: Side::default() })
+        Iec104.probe(&Seen {
+            carrier: Carrier::Tcp,
+            first: Side::of(bytes, ends),
+            second: Side::default(),
+            known: None,
+        })
     }
 
     #[test]

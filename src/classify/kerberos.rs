@@ -141,10 +141,10 @@ fn datagram(bytes: &[u8], length: usize) -> Option<Message<'_>> {
 }
 
 /// Messages of a stream, each after four octets of length (section 7.2.2).
-fn stream(bytes: &[u8], complete: bool) -> Look<Vec<Message<'_>>> {
+fn stream(bytes: &[u8], complete: bool) -> Look<look::Messages<Message<'_>>> {
     /// Bytes in which version and type are seen.
     const ENOUGH: usize = 32;
-    let mut found = Vec::new();
+    let mut found = look::Messages::new();
     let mut reader = Reader::new(bytes);
     while let Some(length) = reader.be32().filter(|&length| length < 1 << 24) {
         let body = reader.rest().get(..length as usize).unwrap_or(reader.rest());

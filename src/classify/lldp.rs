@@ -117,7 +117,7 @@ mod tests {
     fn a_neighbour_names_itself() {
         let ends = [FRAME.len() as u16];
         let carrier = Carrier::Ethernet(EtherKind::Type(ETHERTYPE));
-        let seen = Seen { carrier, first: Side::of(FRAME, &ends), second: Side::default() };
+        let seen = Seen { carrier, first: Side::of(FRAME, &ends), second: Side::default(), known: None };
         let Probe::Proven(proof) = Lldp.probe(&seen) else { panic!() };
         assert_eq!(proof.facts.get("lldp.chassis"), Some("00:1b:1b:01:02:03"));
         assert_eq!(proof.facts.get("lldp.port"), Some("port-001"));

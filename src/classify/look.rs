@@ -1,9 +1,14 @@
 //! Judging each end by itself and joining the two judgements: what most protocols do alike.
 
+use smallvec::SmallVec;
+
 use super::MOST_STRANGERS;
 use super::Probe;
 use super::Seen;
 use super::Side;
+
+/// What was learnt of each message of an end: of one that goes on, one message at a time.
+pub type Messages<T> = SmallVec<[T; 1]>;
 
 /// What one end's prefix says to a protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub fn stream<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Look<T>) -> Lo
 }
 
 /// Judges datagrams one by one; those that are of the protocol are handed on with what was learnt of each.
-pub fn datagrams<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Option<T>) -> Look<Vec<T>> {
+pub fn datagrams<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Option<T>) -> Look<Messages<T>> {
     datagrams_and_lengths(side, |bytes, _| judge(bytes))
 }
 
@@ -53,11 +58,11 @@ pub fn datagrams<'a, T>(side: &Side<'a>, judge: impl Fn(&'a [u8]) -> Option<T>) 
 pub fn datagrams_and_lengths<'a, T>(
     side: &Side<'a>,
     judge: impl Fn(&'a [u8], usize) -> Option<T>,
-) -> Look<Vec<T>> {
-    let mut learnt = Vec::new();
+) -> Look<Messages<T>> {
+    let mut learnt = Messages::new();
     let mut strangers = 0_usize;
     // An empty datagram tells nothing.
-    for (message, length) in side.unread_datagrams().filter(|(message, _)| !message.is_empty()) {
+    for (message, length) in side.datagrams().filter(|(message, _)| !message.is_empty()) {
         match judge(message, length) {
             Some(news) => learnt.push(news),
             None => strangers += 1,
@@ -76,7 +81,7 @@ pub fn datagrams_and_lengths<'a, T>(
 /// How far ends whose datagrams were judged are told ([`super::Proof::read`]).
 pub fn read<T>(seen: &Seen<'_>, both: &[Option<T>; 2]) -> [usize; 2] {
     let [first, second] = both;
-    let read = |side: &Side<'_>, told| if told { side.ends.len() } else { 0 };
+    let read = |side: &Side<'_>, told| if told { side.heard() } else { 0 };
     [read(&seen.first, first.is_some()), read(&seen.second, second.is_some())]
 }
 

@@ -17,7 +17,6 @@ use super::framed::Cut;
 use super::framed::Walk;
 use super::framed::each_whole;
 use super::framed::probe;
-use crate::model::Facts;
 
 /// Recognises the MELSEC frames.
 pub struct Melsec;
@@ -321,7 +320,7 @@ impl Protocol for Melsec {
             return Probe::No;
         }
         probe(seen, cut, is_proved, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             for message in walks.iter().flat_map(Walk::messages) {
                 facts.add("melsec.frame", message.frame);
                 if let Some(command) = message.command {
@@ -390,7 +389,7 @@ mod tests {
             let (kept, ends) = (&bytes[..bytes.len() - 1], [bytes.len() as u16 - 1]);
             let probe = |lacks| {
                 let first = Side { lacks, ..Side::of(kept, &ends) };
-                Melsec.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() })
+                Melsec.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default(), known: None })
             };
             assert!(probe(&[9]).proof().is_some(), "{bytes:02x?}");
             assert!(probe(&[]).proof().is_none(), "{bytes:02x?}");

@@ -94,6 +94,7 @@ mod rpc_interface;
 mod rtsp;
 pub mod s7comm;
 pub mod s7comm_plus;
+mod seen;
 mod sip;
 mod smb;
 mod smtp;
@@ -127,6 +128,11 @@ use crate::model::EtherKind;
 use crate::model::Facts;
 use crate::model::Statement;
 
+pub use seen::End;
+pub use seen::Known;
+pub use seen::Seen;
+pub use seen::Side;
+
 /// What carries the payload that a protocol looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
@@ -138,134 +144,8 @@ pub enum Carrier {
     Ethernet(EtherKind),
 }
 
-/// Beginnings tried in a stream whose own beginning was missed: bounds the work on one-byte segments.
-const MOST_STARTS: usize = 16;
 /// Datagrams of another kind that an end may begin with before it is given up.
 pub const MOST_STRANGERS: usize = 3;
-
-/// The bounded prefix of what one end sent.
-///
-/// For TCP it is the contiguous stream from the first byte seen; for UDP and Ethernet the first datagrams one after the other.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Side<'a> {
-    /// The bytes.
-    pub bytes: &'a [u8],
-    /// Where each segment or datagram ends in `bytes`, ascending. The last may lie before the end of `bytes` for none.
-    pub ends: &'a [u16],
-    /// Whether `bytes` begins with the first byte that this end ever sent on the flow. Always so for UDP and Ethernet.
-    pub from_start: bool,
-    /// Whether the prefix is all there will be: its bound is reached, or the flow has ended.
-    pub complete: bool,
-    /// Of each datagram, how many bytes were sent beyond those that are here, as the headers below it tell: a snap length cuts it. A
-    /// datagram without an entry lacks none; streams have no entries.
-    pub lacks: &'a [u16],
-    /// How far the protocol that is asked has told this end's messages in an earlier proof ([`Proof::read`]): it goes on from there.
-    pub read: usize,
-}
-
-impl<'a> Side<'a> {
-    /// A side that sent exactly these bytes as one message from its start: what tests and single datagrams need.
-    pub fn of(bytes: &'a [u8], ends: &'a [u16]) -> Self {
-        Self { bytes, ends, from_start: true, complete: false, lacks: &[], read: 0 }
-    }
-
-    /// Where in the stream a message may begin: at its first byte, and at each segment as well where its own beginning was missed.
-    pub fn starts(&self) -> impl Iterator<Item = usize> + use<'a> {
-        let (length, ends) = (self.bytes.len(), if self.from_start { &[] } else { self.ends });
-        let starts = std::iter::once(0).chain(ends.iter().map(|&end| usize::from(end)));
-        starts.take(MOST_STARTS).filter(move |&start| start < length)
-    }
-
-    /// Whether a message may begin at a segment that is yet to come.
-    pub fn may_start_later(&self) -> bool {
-        !self.complete && (self.is_silent() || (!self.from_start && self.ends.len() < MOST_STARTS))
-    }
-
-    /// Whether nothing was heard from this end.
-    pub fn is_silent(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// The datagrams of the prefix, each with the length that it had when it was sent.
-    pub fn datagrams(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
-        let lacks = self.lacks.iter().copied().chain(std::iter::repeat(0));
-        self.messages().zip(lacks).map(|(bytes, lacks)| (bytes, bytes.len() + usize::from(lacks)))
-    }
-
-    /// The datagrams that were not told in an earlier proof, each with the length that it had when it was sent.
-    pub fn unread_datagrams(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
-        self.datagrams().skip(self.read)
-    }
-
-    /// The datagrams (UDP, Ethernet) or segments (TCP) of the prefix.
-    pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> {
-        let bytes = self.bytes;
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
-        starts
-            .zip(self.ends.iter().map(|&end| usize::from(end)))
-            .filter_map(move |(from, to)| bytes.get(from..to))
-    }
-}
-
-/// One of the two sides of [`Seen`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The side in `Seen::first`.
-    First,
-    /// The side in `Seen::second`.
-    Second,
-}
-
-impl End {
-    /// The end that asks, by whether the first and the second end are known to ask or to answer: the first one's word counts before the
-    /// second one's.
-    pub fn asking(first: Option<bool>, second: Option<bool>) -> Option<Self> {
-        let first_asks = first.or(second.map(|asks| !asks))?;
-        Some(if first_asks { Self::First } else { Self::Second })
-    }
-
-    /// The other side.
-    pub fn other(self) -> Self {
-        match self {
-            Self::First => Self::Second,
-            Self::Second => Self::First,
-        }
-    }
-}
-
-/// What there is to judge by: the prefixes of both ends.
-///
-/// `first` is the end that opened the flow where that is known, else the end heard first; a protocol must not
-/// rely on it to tell client from server, but tells it in [`Proof::client`] where its messages do.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// What carries it.
-    pub carrier: Carrier,
-    /// The end that opened, or was heard first.
-    pub first: Side<'a>,
-    /// The other end.
-    pub second: Side<'a>,
-}
-
-impl<'a> Seen<'a> {
-    /// One side.
-    pub fn side(&self, end: End) -> &Side<'a> {
-        match end {
-            End::First => &self.first,
-            End::Second => &self.second,
-        }
-    }
-
-    /// Whether the protocol that is asked has proved the flow before and says only what is new: [`Proof::read`].
-    pub fn is_known(&self) -> bool {
-        self.first.read > 0 || self.second.read > 0
-    }
-
-    /// Both sides, the first first.
-    pub fn sides(&self) -> [(End, &Side<'a>); 2] {
-        [(End::First, &self.first), (End::Second, &self.second)]
-    }
-}
 
 /// What a protocol concludes from a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -315,8 +195,9 @@ pub struct Proof {
     pub open: bool,
     /// Whether nothing that was said asks for an answer although the protocol knows answers (a trap, a broadcast): silence means nothing then.
     pub unasked: bool,
-    /// How far the messages of first and second end are told: bytes of a stream, datagrams of others. The next asking shows it in
-    /// [`Side::read`], and the proof then adds to this one and repeats nothing. Zero for both: the next asking begins anew.
+    /// How far the messages of first and second end are told: bytes of a stream, datagrams of others, what was told before included. The
+    /// next asking shows it in [`Side::read`] and what follows it alone, and is answered by a proof again, which adds to this one and repeats
+    /// nothing. Zero for both: the next asking begins anew.
     pub read: [usize; 2],
 }
 

@@ -22,6 +22,7 @@ use super::modbus_pdu::UMAS;
 use super::modbus_pdu::access;
 use super::modbus_pdu::function_name;
 use super::modbus_pdu::is_assigned;
+use super::modbus_pdu::is_request;
 use super::modbus_pdu::is_telling;
 use super::modbus_pdu::known_name;
 use super::modbus_pdu::shape;
@@ -49,7 +50,30 @@ const BEFORE_LENGTH: usize = 6;
 const LENGTHS: std::ops::RangeInclusive<usize> = 2..=254;
 /// UMAS negotiates PDUs beyond the standard's 253 bytes, up to 1,024.
 const LONGEST_UMAS: usize = 1025;
-/// One application data unit, whole.
+/// One application data unit, whole, as its header frames it.
+#[derive(Clone, Copy, Debug)]
+struct Frame<'a> {
+    transaction: u16,
+    unit: u8,
+    function: u8,
+    /// What follows the function.
+    data: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Whether it is as well the beginning of an LDAP message as Windows writes them: a BER sequence with a length of
+    /// four octets and an integer of one to four, 30 84 00 00 LL LL 02 01, has the very header of Modbus.
+    fn is_ber(&self) -> bool {
+        matches!((self.transaction, self.unit, self.function), (0x3084, 2, 1..=4))
+    }
+
+    /// The request of Schneider Electric's protocol inside function 90, or the status of its answer: a session key precedes it.
+    fn umas(&self) -> Option<u8> {
+        self.data.get(1).copied().filter(|_| self.function == UMAS)
+    }
+}
+
+/// One application data unit with its shape.
 #[derive(Clone, Copy, Debug)]
 struct Adu {
     transaction: u16,
@@ -58,24 +82,19 @@ struct Adu {
     shape: Shape,
     /// Whether its shape leaves little to chance: [`is_telling`].
     telling: bool,
-    /// The request of Schneider Electric's protocol inside function 90, or the status of its answer.
+    /// See [`Frame::is_ber`] and [`Frame::umas`].
+    ber: bool,
     umas: Option<u8>,
 }
 
 impl Adu {
     fn is_exact(&self) -> bool {
-        self.shape != Shape::Loose && !self.is_ber()
-    }
-
-    /// Whether it is as well the beginning of an LDAP message as Windows writes them: a BER sequence with a length of
-    /// four octets and an integer of one to four, 30 84 00 00 LL LL 02 01, has the very header of Modbus.
-    fn is_ber(&self) -> bool {
-        matches!((self.transaction, self.unit, self.function), (0x3084, 2, 1..=4))
+        self.shape != Shape::Loose && !self.ber
     }
 
     /// Whether this can be the response to that.
     fn answers(&self, request: &Self) -> bool {
-        !self.is_ber()
+        !self.ber
             && self.transaction == request.transaction
             && self.unit == request.unit
             && self.function & !EXCEPTION == request.function
@@ -94,6 +113,19 @@ impl Adu {
 }
 
 fn cut(bytes: &[u8]) -> Cut<Adu> {
+    match frame(bytes) {
+        Cut::Whole(frame, length) => {
+            let Frame { transaction, unit, function, data } = frame;
+            let (ber, umas) = (frame.is_ber(), frame.umas());
+            let (shape, telling) = (shape(function, data), is_telling(function, data));
+            Cut::Whole(Adu { transaction, unit, function, shape, telling, ber, umas }, length)
+        }
+        Cut::Short => Cut::Short,
+        Cut::Head(_) | Cut::Wrong => Cut::Wrong,
+    }
+}
+
+fn frame(bytes: &[u8]) -> Cut<Frame<'_>> {
     let Some((&[t0, t1, p0, p1, l0, l1, unit, function], _)) = bytes.split_first_chunk::<8>() else {
         return match bytes {
             [] | [_] | [_, _] | [_, _, 0] | [_, _, 0, 0] | [_, _, 0, 0, 0..=4, ..] => Cut::Short,
@@ -111,19 +143,7 @@ fn cut(bytes: &[u8]) -> Cut<Adu> {
     }
     let Some(data) = bytes.get(8..BEFORE_LENGTH + length) else { return Cut::Short };
     let transaction = u16::from_be_bytes([t0, t1]);
-    // A session key precedes it.
-    let umas = data.get(1).copied().filter(|_| function == UMAS);
-    Cut::Whole(
-        Adu {
-            transaction,
-            unit,
-            function,
-            shape: shape(function, data),
-            telling: is_telling(function, data),
-            umas,
-        },
-        BEFORE_LENGTH + length,
-    )
+    Cut::Whole(Frame { transaction, unit, function, data }, BEFORE_LENGTH + length)
 }
 
 /// Whether both sides together prove it.
@@ -142,7 +162,7 @@ fn is_proved(walks: &[Walk<Adu>; 2]) -> bool {
     // Shapes outside the specification, one side heard: only a run of them, each beginning where the last one ended. A counter and a
     // length before a text look the same: the functions must be assigned ones.
     let loose = walks.iter().any(|walk| {
-        walk.messages().filter(|adu| !adu.is_ber() && is_assigned(adu.function & !EXCEPTION)).count() >= 4
+        walk.messages().filter(|adu| !adu.ber && is_assigned(adu.function & !EXCEPTION)).count() >= 4
     });
     paired || exact || loose
 }
@@ -179,16 +199,16 @@ impl Protocol for Modbus {
             return Probe::No;
         }
         probe(seen, cut, is_proved, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
             Proof { client: client(walks), facts, ..Proof::default() }
         })
     }
 
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
-        each_whole(payload, cut, |adu: Adu| {
-            if adu.is_exact() && adu.shape != Shape::Response {
-                let access = access(adu.function, adu.umas);
+        each_whole(payload, frame, |adu: Frame<'_>| {
+            if is_request(adu.function, adu.data) && !adu.is_ber() {
+                let access = access(adu.function, adu.umas());
                 Deed::of(access, "modbus.function", known_name(adu.function))
                     .into_iter()
                     .for_each(&mut *tell);

@@ -41,7 +41,8 @@ pub fn is_telling(function: u8, data: &[u8]) -> bool {
     function != 8 || data.len() == 4
 }
 
-fn is_request(function: u8, data: &[u8]) -> bool {
+/// Whether it is exactly a request, whatever else it may be.
+pub fn is_request(function: u8, data: &[u8]) -> bool {
     match (function, data) {
         // Read coils, discrete inputs: at most 2000; registers: at most 125.
         (1 | 2, &[_, _, high, low]) => (1..=2000).contains(&be(high, low)),

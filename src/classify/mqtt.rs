@@ -1,5 +1,7 @@
 //! MQTT 3.1, 3.1.1 and 5.0: control packets of a session, also from its middle.
 
+use smallvec::SmallVec;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -248,14 +250,17 @@ fn is_topic(bytes: &[u8]) -> bool {
     valid && bytes.iter().all(|&byte| byte >= b' ' && !matches!(byte, b'#' | b'+' | 0x7f))
 }
 
+/// The filters of one message, of which most name one or two.
+type Filters<'a> = SmallVec<[&'a [u8]; 2]>;
+
 /// The filters of a SUBSCRIBE or UNSUBSCRIBE after its packet id, where they fill it exactly (3.1.1 section 3.8, 5.0 section 3.8).
-fn filters(bytes: &[u8], kind: u8) -> Option<Vec<&[u8]>> {
+fn filters(bytes: &[u8], kind: u8) -> Option<Filters<'_>> {
     list(bytes, kind).or_else(|| list(after_properties(bytes)?, kind))
 }
 
-fn list(bytes: &[u8], kind: u8) -> Option<Vec<&[u8]>> {
+fn list(bytes: &[u8], kind: u8) -> Option<Filters<'_>> {
     let mut reader = Reader::new(bytes);
-    let mut filters = Vec::new();
+    let mut filters = Filters::new();
     while !reader.is_empty() {
         let length = usize::from(reader.be16()?);
         let filter = reader.take(length)?;
@@ -330,7 +335,7 @@ mod tests {
     fn probe(messages: &[&[u8]], from_start: bool) -> Probe {
         let (bytes, ends) = harness::joined(messages);
         let first = Side { from_start, ..Side::of(&bytes, &ends) };
-        Mqtt.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default() })
+        Mqtt.probe(&Seen { carrier: Carrier::Tcp, first, second: Side::default(), known: None })
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Protocol for Ntp {
             Ok(both) => both,
             // A clock that was never set has no plausible time: then an answer that echoes the question proves both.
             Err(probe) => match paired(seen) {
-                Some(both) => both.map(|message| Some(vec![message])),
+                Some(both) => both.map(|message| Some(look::Messages::from_buf([message]))),
                 None => return probe,
             },
         };

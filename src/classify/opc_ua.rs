@@ -234,7 +234,12 @@ mod tests {
     fn a_hello_names_its_endpoint() {
         let bytes = hello(b"opc.tcp://plc:4840");
         let ends = [bytes.len() as u16];
-        let seen = Seen { carrier: Carrier::Tcp, first: Side::of(&bytes, &ends), second: Side::default() };
+        let seen = Seen {
+            carrier: Carrier::Tcp,
+            first: Side::of(&bytes, &ends),
+            second: Side::default(),
+            known: None,
+        };
         let Probe::Proven(proof) = OpcUa.probe(&seen) else { panic!() };
         assert_eq!(proof.client, Some(End::First));
         assert_eq!(proof.facts.get("opc-ua.endpoint"), Some("opc.tcp://plc:4840"));

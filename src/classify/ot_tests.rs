@@ -58,6 +58,7 @@ fn without<'a>(side: &Side<'a>, segments: usize, ends: &'a mut Vec<u16>) -> Side
         complete: true,
         lacks: &[],
         read: 0,
+        before: 0,
     }
 }
 
@@ -86,6 +87,7 @@ fn a_connection_met_in_its_middle_is_proven() {
                     carrier: flow.carrier,
                     first: without(&whole.first, segments.min(whole.first.ends.len()), &mut first),
                     second: without(&whole.second, segments.min(whole.second.ends.len()), &mut second),
+                    known: None,
                 };
                 met += 1;
                 match protocol.probe(&seen) {
@@ -119,6 +121,7 @@ fn segments_of_any_length_do_not_matter() {
             carrier: flow.carrier,
             first: Side { ends: &first, ..whole.first },
             second: Side { ends: &second, ..whole.second },
+            known: None,
         };
         let protocol = by_name(name).unwrap();
         let (as_sent, as_cut) = (protocol.probe(&whole), protocol.probe(&seen));

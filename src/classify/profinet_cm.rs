@@ -19,7 +19,6 @@ use super::framed::Cut;
 use super::framed::Walk;
 use super::framed::probe;
 use super::rpc_interface::ENDPOINT_MAPPER;
-use crate::model::Facts;
 
 /// Recognises PROFINET IO context management.
 pub struct ProfinetCm;
@@ -125,7 +124,7 @@ impl Protocol for ProfinetCm {
             walks.iter().any(|walk| walk.messages().any(|(_, name)| name.is_some()))
         };
         probe(seen, cut, named, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             for (pdu, name) in walks.iter().flat_map(Walk::messages) {
                 let name = name.unwrap_or("endpoint-mapper");
                 facts.add("profinet.interface", name);

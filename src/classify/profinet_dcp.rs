@@ -144,7 +144,7 @@ impl Protocol for ProfinetDcp {
             walks.iter().any(|walk| walk.messages().any(Option::is_some))
         };
         probe(seen, cut, proves, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             walks.iter().flat_map(Walk::messages).flatten().for_each(|message| message.tell(&mut facts));
             // Who says hello speaks unasked: it is neither.
             let asks = |walk: &Walk<Option<Message<'_>>>| {

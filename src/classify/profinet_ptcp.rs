@@ -14,7 +14,6 @@ use super::framed::Walk;
 use super::framed::probe;
 use super::profinet_dcp::ETHERTYPE;
 use crate::model::EtherKind;
-use crate::model::Facts;
 
 /// Recognises PROFINET PTCP.
 pub struct ProfinetPtcp;
@@ -82,7 +81,7 @@ impl Protocol for ProfinetPtcp {
         let cut = |bytes| message(bytes).map_or(Cut::Wrong, |message| Cut::Whole(message, bytes.len()));
         let proves = |walks: &[Walk<&'static str>; 2]| walks.iter().any(|walk| !walk.found.is_empty());
         probe(seen, cut, proves, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             walks.iter().flat_map(Walk::messages).for_each(|kind| facts.add("profinet.ptcp", *kind));
             Proof { facts, ..Proof::default() }
         })

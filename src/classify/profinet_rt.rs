@@ -17,7 +17,6 @@ use super::framed::probe;
 use super::profinet_dcp;
 use super::profinet_dcp::ETHERTYPE;
 use crate::model::EtherKind;
-use crate::model::Facts;
 
 /// Recognises PROFINET real-time frames.
 pub struct ProfinetRt;
@@ -144,7 +143,7 @@ impl Protocol for ProfinetRt {
             })
         };
         probe(seen, cut, proves, |walks| {
-            let mut facts = Facts::new();
+            let mut facts = seen.facts();
             for message in walks.iter().flat_map(Walk::messages).flatten() {
                 let identifier = message.identifier();
                 facts.add("profinet.class", class(identifier).unwrap_or_default());

@@ -239,6 +239,7 @@ mod tests {
             carrier: Carrier::Tcp,
             first: Side::of(first, &a),
             second: Side::of(second, &b),
+            known: None,
         })
     }
 

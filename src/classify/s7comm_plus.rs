@@ -180,6 +180,7 @@ mod tests {
             carrier: Carrier::Tcp,
             first: Side::of(first, &ends),
             second: Side::default(),
+            known: None,
         })
     }
 

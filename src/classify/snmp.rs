@@ -15,7 +15,6 @@ use super::ber;
 use super::bytes::Reader;
 use super::look;
 use super::look::Look;
-use crate::model::Facts;
 
 /// The protocol.
 pub struct Snmp;
@@ -56,7 +55,7 @@ impl Protocol for Snmp {
             Ok(both) => both,
             Err(probe) => return probe,
         };
-        let mut facts = Facts::new();
+        let mut facts = seen.facts();
         let mut client = None;
         let mut notifies = None;
         for (end, messages) in [End::First, End::Second].into_iter().zip(&both) {
@@ -130,11 +129,11 @@ fn whole(bytes: &[u8], length: usize) -> Option<Message> {
 }
 
 /// In a stream (RFC 3430) messages follow each other bare.
-fn first(bytes: &[u8], complete: bool) -> Look<Vec<Message>> {
+fn first(bytes: &[u8], complete: bool) -> Look<look::Messages<Message>> {
     /// Every field up to the variables has been seen in that many bytes, engine ids and community being short.
     const ENOUGH: usize = 400;
     match message(bytes).filter(|message| message.pdu.is_some()) {
-        Some(message) => Look::Yes(vec![message]),
+        Some(message) => Look::Yes(look::Messages::from_buf([message])),
         None if !complete && bytes.len() < ENOUGH && may_begin(bytes) => Look::More,
         None => Look::No,
     }
@@ -352,7 +351,7 @@ mod tests {
     fn cut(bytes: &[u8], kept: usize, sent: usize) -> Probe {
         let (ends, lacks) = ([kept as u16], [(sent - kept) as u16]);
         let first = Side { lacks: &lacks, ..Side::of(&bytes[..kept], &ends) };
-        Snmp.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default() })
+        Snmp.probe(&Seen { carrier: Carrier::Udp, first, second: Side::default(), known: None })
     }
 
     #[test]

@@ -58,8 +58,8 @@ impl Protocol for Ssh {
 
 /// What one end showed.
 struct Half<'a> {
-    /// Its identification line.
-    banner: Option<&'a [u8]>,
+    /// Its identification line, and the version in it.
+    banner: Option<(&'a [u8], &'a str)>,
     /// Which part it plays, where its key exchange tells.
     is_client: Option<bool>,
 }
@@ -84,13 +84,13 @@ fn look_from(bytes: &[u8], complete: bool) -> Look<Half<'_>> {
         (false, false) => return key_exchange(bytes),
     }
     match line(bytes) {
-        Some((banner, rest)) if banner.len() <= LONGEST_LINE && version(banner).is_some() => {
-            Look::Yes(Half { banner: Some(banner), is_client: role(rest) })
-        }
-        Some(_) => Look::No,
+        Some((banner, rest)) => match version(banner).filter(|_| banner.len() <= LONGEST_LINE) {
+            Some(version) => Look::Yes(Half { banner: Some((banner, version)), is_client: role(rest) }),
+            None => Look::No,
+        },
         // The line may be cut by the snap length; what is there must be one.
-        None if complete && version(bytes).is_some() => {
-            Look::Yes(Half { banner: Some(bytes), is_client: None })
+        None if complete && let Some(version) = version(bytes) => {
+            Look::Yes(Half { banner: Some((bytes, version)), is_client: None })
         }
         None if bytes.len() > LONGEST_LINE => Look::No,
         None => Look::More,
@@ -172,11 +172,11 @@ fn role_after_kexinit(bytes: &[u8]) -> Option<bool> {
 fn after_lines<'a>(side: &Side<'a>) -> Look<Half<'a>> {
     let mut rest = side.bytes;
     while let Some((text, after)) = line(rest) {
-        if text.starts_with(b"SSH-") && version(text).is_some() {
+        if let Some(version) = version(text) {
             // The line must be the last, or what follows must be a key exchange: text that quotes such a line is none.
             let goes_on = after.is_empty() || packet(after).is_some_and(|(number, ..)| number == KEXINIT);
             return if goes_on {
-                Look::Yes(Half { banner: Some(text), is_client: Some(false) })
+                Look::Yes(Half { banner: Some((text, version)), is_client: Some(false) })
             } else {
                 Look::No
             };
@@ -211,13 +211,12 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half<'_>>; 2]) -> Proof {
     let client = End::asking(told(0), told(1));
     let mut facts = Facts::new();
     for (end, half) in [End::First, End::Second].into_iter().zip(&both) {
-        let Some(banner) = half.as_ref().and_then(|half| half.banner) else { continue };
-        if let Some(version) = version(banner) {
-            facts.add("ssh.version", version);
-        }
-        facts.add("ssh.banner", text(banner));
+        let Some((banner, version)) = half.as_ref().and_then(|half| half.banner) else { continue };
+        let banner = text(banner);
+        facts.add("ssh.version", version);
+        facts.add("ssh.banner", banner.as_str());
         if let Some(client) = client {
-            facts.add(if client == end { "ssh.client" } else { "ssh.server" }, text(banner));
+            facts.add(if client == end { "ssh.client" } else { "ssh.server" }, banner);
         }
     }
     let done =

@@ -114,6 +114,7 @@ mod tests {
                 carrier: Carrier::Ethernet(kind),
                 first: Side::of(&frame, &[36]),
                 second: Side::default(),
+                known: None,
             };
             let Probe::Proven(proof) = Stp.probe(&seen) else { panic!() };
             assert_eq!(proof.facts.get("stp.version"), Some("rstp"));

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_stream_names_itself() {
         let carrier = Carrier::Ethernet(EtherKind::Type(ETHERTYPE));
-        let seen = Seen { carrier, first: Side::of(&FRAME, &[24]), second: Side::default() };
+        let seen = Seen { carrier, first: Side::of(&FRAME, &[24]), second: Side::default(), known: None };
         let Probe::Proven(proof) = Sv.probe(&seen) else { panic!() };
         assert_eq!(proof.facts.get("sv.id"), Some("MU"));
     }

@@ -115,12 +115,13 @@ fn message(bytes: &[u8]) -> Option<Found> {
         return None;
     }
     let whole = is_log_text(rest);
-    let has = |needle: &[u8]| rest.windows(needle.len()).take(512).any(|window| window == needle);
+    // Both headers end with a bar, which most messages have none of.
+    let barred = rest.contains(&b'|');
+    let has = |needle: &[u8]| barred && rest.windows(needle.len()).take(512).any(|window| window == needle);
     let ietf = is_ietf(rest);
     if !ietf && !whole {
         return None;
     }
-    let dated = is_dated(rest);
     let (format, strong) = if has(b"CEF:0|") || has(b"CEF:1|") {
         ("cef", true)
     } else if has(b"LEEF:1.0|") || has(b"LEEF:2.0|") {
@@ -128,7 +129,7 @@ fn message(bytes: &[u8]) -> Option<Found> {
     } else if ietf {
         ("rfc5424", true)
     } else {
-        ("rfc3164", dated)
+        ("rfc3164", is_dated(rest))
     };
     Some(Found { format, strong, whole: whole || ietf })
 }

@@ -113,8 +113,24 @@ fn noise_flows(count: usize, seed: u64, mut each: impl FnMut(&'static str, &Seen
         let from_start = noise.below(2) == 0;
         for carrier in CARRIERS {
             let from_start = from_start || carrier != Carrier::Tcp;
-            let side = |bytes, ends| Side { bytes, ends, from_start, complete: true, lacks: &[], read: 0 };
-            each(kind, &Seen { carrier, first: side(&bytes, &ends), second: side(&answer, &answer_ends) });
+            let side = |bytes, ends| Side {
+                bytes,
+                ends,
+                from_start,
+                complete: true,
+                lacks: &[],
+                read: 0,
+                before: 0,
+            };
+            each(
+                kind,
+                &Seen {
+                    carrier,
+                    first: side(&bytes, &ends),
+                    second: side(&answer, &answer_ends),
+                    known: None,
+                },
+            );
         }
     }
 }
@@ -140,7 +156,7 @@ fn names_are_unique_and_facts_documented() {
 fn silence_is_judged_by_none() {
     for carrier in [Carrier::Tcp, Carrier::Udp] {
         for protocol in PROTOCOLS {
-            let seen = Seen { carrier, first: Side::default(), second: Side::default() };
+            let seen = Seen { carrier, first: Side::default(), second: Side::default(), known: None };
             let probe = protocol.probe(&seen);
             // A protocol that never runs over a carrier may say so at once.
             assert!(!matches!(probe, Probe::Proven(_)), "{} proves silence", protocol.about().name);
@@ -148,7 +164,7 @@ fn silence_is_judged_by_none() {
     }
     for protocol in PROTOCOLS {
         let open = CARRIERS.iter().chain(ETHERTYPES).any(|&carrier| {
-            protocol.probe(&Seen { carrier, first: Side::default(), second: Side::default() })
+            protocol.probe(&Seen { carrier, first: Side::default(), second: Side::default(), known: None })
                 == Probe::NeedMore
         });
         assert!(open, "{} judges silence on every carrier", protocol.about().name);
@@ -279,9 +295,8 @@ proptest! {
         for carrier in CARRIERS.iter().chain(ETHERTYPES) {
             let seen = Seen {
                 carrier: *carrier,
-                first: Side { bytes: &first, ends: &ends, from_start, complete, lacks: &[], read: 0 },
-                second: Side { bytes: &second, ends: &second_ends, from_start, complete, lacks: &[], read: 0 },
-            };
+                first: Side { bytes: &first, ends: &ends, from_start, complete, lacks: &[], read: 0, before: 0 },
+                second: Side { bytes: &second, ends: &second_ends, from_start, complete, lacks: &[], read: 0, before: 0 }, known: None };
             for protocol in PROTOCOLS {
                 let _ = protocol.probe(&seen);
                 let mut heard = Vec::new();

@@ -460,7 +460,7 @@ mod tests {
             let (bytes, ends) = harness::joined(&[stranger]);
             let side = Side { complete: true, ..Side::of(&bytes, &ends) };
             let silent = Side { complete: true, ..Side::default() };
-            let seen = Seen { carrier: Carrier::Tcp, first: side, second: silent };
+            let seen = Seen { carrier: Carrier::Tcp, first: side, second: silent, known: None };
             assert_eq!(Tls.probe(&seen), Probe::No, "{stranger:02x?}");
         }
     }

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::Carrier;
 use super::End;
 use super::Probe;
@@ -138,7 +140,7 @@ pub struct Talk<'a> {
     /// Its connection confirm, which only a server sends.
     pub confirm: Option<Connect<'a>>,
     /// The user's messages (TSDUs), those over several TPDUs joined. An unfinished last one is left out.
-    pub messages: Vec<Cow<'a, [u8]>>,
+    pub messages: SmallVec<[Cow<'a, [u8]>; 2]>,
     /// Whether nothing that this side may still send adds to them.
     pub over: bool,
     /// Where the last whole message ends.
@@ -149,7 +151,7 @@ impl<'a> Talk<'a> {
     /// Reads one side of a TCP flow.
     pub fn of(side: &Side<'a>) -> Self {
         let walk = walk(Carrier::Tcp, side, cut);
-        let mut talk = Self { over: walk.over, end: side.read, ..Self::default() };
+        let mut talk = Self { over: walk.over, ..Self::default() };
         let mut begun: Option<Cow<'a, [u8]>> = None;
         for found in &walk.found {
             match found.message {
@@ -189,7 +191,7 @@ pub fn probe(seen: &Seen<'_>, mut read: impl FnMut(&[u8], &mut Facts) -> Option<
     let mut talks = [Talk::of(&seen.first), Talk::of(&seen.second)];
     let mut proof = seen.is_known().then(Proof::default);
     let mut asker = None;
-    let mut facts = Facts::new();
+    let mut facts = seen.facts();
     for ((end, side), talk) in seen.sides().into_iter().zip(&mut talks) {
         for (nth, user) in talk.messages.iter().enumerate() {
             match read(user, &mut facts) {
@@ -210,7 +212,7 @@ pub fn probe(seen: &Seen<'_>, mut read: impl FnMut(&[u8], &mut Facts) -> Option<
     if let Some(proof) = &mut proof {
         proof.client = caller(first, second).or(asker);
         proof.facts = facts;
-        proof.read = [first.end, second.end];
+        proof.read = [seen.first.read + first.end, seen.second.read + second.end];
     }
     conclude(proof, [first.over, second.over])
 }

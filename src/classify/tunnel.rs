@@ -72,6 +72,7 @@ impl<'a> Inside<'a> {
             complete: self.complete,
             lacks: &[],
             read: 0,
+            before: 0,
         }
     }
 }
@@ -79,7 +80,7 @@ impl<'a> Inside<'a> {
 /// Shows what both ends say inside to `ask`.
 pub fn with<T>(inside: &[Inside<'_>; 2], ask: impl FnOnce(&Seen<'_>) -> T) -> T {
     let [first, second] = inside;
-    ask(&Seen { carrier: Carrier::Tcp, first: first.side(), second: second.side() })
+    ask(&Seen { carrier: Carrier::Tcp, first: first.side(), second: second.side(), known: None })
 }
 
 /// The proof of whichever protocol but the outer one knows what is inside; its layers are never empty.

@@ -42,15 +42,15 @@ pub fn probe<'a>(
 ) -> Probe {
     let [first, second] = [&seen.first, &seen.second].map(|side| match side.read {
         0 => weigh(seen.carrier, side, &step),
-        start => Weighed { weight: PROOF, start, out: false },
+        _ => Weighed { weight: PROOF, start: 0, out: false },
     });
     if first.weight.saturating_add(second.weight) < PROOF {
         // What can't grow any more without having become proof never will.
         return Probe::unless_over([first.out || seen.first.complete, second.out || seen.second.complete]);
     }
     let complete = seen.first.complete && seen.second.complete;
-    let told = seen.first.ends.len().saturating_add(seen.second.ends.len()) >= MOST_TOLD;
-    let mut proof = Proof { open: !complete && !told, ..Proof::default() };
+    let told = seen.first.heard() + seen.second.heard() >= MOST_TOLD;
+    let mut proof = Proof { open: !complete && !told, facts: seen.facts(), ..Proof::default() };
     let mut read = [0; 2];
     for ((end, side, weighed), read) in
         [(End::First, &seen.first, first), (End::Second, &seen.second, second)].into_iter().zip(&mut read)
@@ -62,18 +62,19 @@ pub fn probe<'a>(
             Carrier::Tcp => {
                 let stream = side.bytes.get(weighed.start..).unwrap_or_default();
                 let told = each(stream, &step, |message| tell(end, message, &mut proof));
-                *read = weighed.start + told;
+                *read = side.read + weighed.start + told;
             }
             Carrier::Udp => {
-                for (datagram, _) in side.unread_datagrams() {
+                for datagram in side.messages() {
                     each(datagram, &step, |message| tell(end, message, &mut proof));
                 }
-                *read = side.ends.len();
+                *read = side.heard();
             }
             Carrier::Ethernet(_) => {
                 for frame in side.messages().filter(|frame| !matches!(step(frame), Step::Wrong)) {
                     tell(end, frame, &mut proof);
                 }
+                *read = side.heard();
             }
         }
     }
@@ -295,7 +296,7 @@ mod tests {
     }
 
     fn seen<'a>(first: Side<'a>, second: Side<'a>) -> Seen<'a> {
-        Seen { carrier: Carrier::Tcp, first, second }
+        Seen { carrier: Carrier::Tcp, first, second, known: None }
     }
 
     fn verdict(seen: &Seen<'_>) -> &'static str {

@@ -38,7 +38,10 @@ struct Held {
 pub struct Prefix {
     bytes: Vec<u8>,
     ends: SmallVec<[u16; 8]>,
-    at: SmallVec<[PacketRef; 4]>,
+    at: SmallVec<[PacketRef; 2]>,
+    /// How many bytes, and how many messages, came before these and are no longer kept, since they were told.
+    gone: usize,
+    before: usize,
     /// What each datagram lacks, up to the last that lacks anything: of most flows nothing, and nothing is allocated.
     lacks: Vec<u16>,
     /// The sequence number that comes next.
@@ -86,6 +89,11 @@ impl Prefix {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// How many segments or datagrams came before them.
+    pub fn before(&self) -> usize {
+        self.before
     }
 
     /// Where each segment or datagram ends.
@@ -137,6 +145,74 @@ impl Prefix {
         start.is_none_or(|start| start == piece.sequence) && !piece.bytes.is_empty()
     }
 
+    /// How many bytes of a piece there is room for, and whether the prefix is complete with it; `None` where it can't be judged where it lies,
+    /// because others were kept before it or wait with it.
+    pub fn would_go_on_with(&self, piece: &Payload<'_>, is_stream: bool) -> Option<(usize, bool)> {
+        let in_turn = !is_stream || self.next.is_none_or(|next| next == piece.sequence);
+        let alone = self.bytes.is_empty() && self.held.is_empty() && !self.complete;
+        if !alone || !in_turn || self.heard() >= MOST_SEGMENTS || piece.bytes.is_empty() {
+            return None;
+        }
+        Some(match is_stream {
+            true => {
+                let room = MOST_STREAM.saturating_sub(self.gone);
+                (room.min(piece.bytes.len()), piece.is_cut() || piece.bytes.len() >= room)
+            }
+            false => (MOST_OF_DATAGRAM.min(piece.bytes.len()), self.heard() + 1 >= MOST_DATAGRAMS),
+        })
+    }
+
+    /// Takes in a message that was judged where it lay and told whole: nothing of it is kept.
+    pub fn pass(&mut self, piece: &Payload<'_>, (length, complete): (usize, bool)) {
+        let sent = u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX);
+        self.next = Some(piece.sequence.wrapping_add(sent));
+        self.gone += length;
+        self.before += 1;
+        self.told = self.gone;
+        self.complete = complete;
+    }
+
+    /// Gives up so many bytes of a stream, from its first on, which were told.
+    pub fn forget_bytes(&mut self, told: usize) {
+        let told = told.saturating_sub(self.gone).min(self.bytes.len());
+        let whole = self.ends.partition_point(|&end| usize::from(end) <= told);
+        self.give_up(told, whole);
+    }
+
+    /// Gives up so many datagrams, from the first on, which were told.
+    pub fn forget_datagrams(&mut self, told: usize) {
+        let whole = told.saturating_sub(self.before).min(self.ends.len());
+        let bytes = whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().map_or(0, usize::from);
+        self.lacks.drain(..whole.min(self.lacks.len()));
+        self.give_up(bytes, whole);
+    }
+
+    fn give_up(&mut self, bytes: usize, messages: usize) {
+        self.gone += bytes;
+        self.before += messages;
+        if bytes == self.bytes.len() {
+            self.bytes = Vec::new();
+            self.ends.clear();
+            self.at.clear();
+            return;
+        }
+        self.bytes.drain(..bytes);
+        self.ends.drain(..messages);
+        self.at.drain(..messages);
+        let shift = u16::try_from(bytes).unwrap_or(u16::MAX);
+        self.ends.iter_mut().for_each(|end| *end = end.saturating_sub(shift));
+    }
+
+    /// The segments or datagrams heard so far.
+    pub fn heard(&self) -> usize {
+        self.before + self.ends.len()
+    }
+
+    /// The bytes heard so far.
+    pub fn length(&self) -> usize {
+        self.gone + self.bytes.len()
+    }
+
     /// Adds a datagram; `false` where the bound is reached.
     pub fn add_datagram(&mut self, piece: &Payload<'_>) -> bool {
         if self.complete {
@@ -150,7 +226,7 @@ impl Prefix {
         }
         self.append(kept);
         self.close_message(piece.at);
-        self.complete = self.ends.len() >= MOST_DATAGRAMS;
+        self.complete = self.heard() >= MOST_DATAGRAMS;
         true
     }
 
@@ -205,7 +281,7 @@ impl Prefix {
 
     /// Begins after the missing stretch where nothing is there yet; else the prefix ends before it.
     fn skip(&mut self) -> bool {
-        if !self.bytes.is_empty() {
+        if self.length() > 0 {
             self.held.clear();
             self.complete = true;
             return false;
@@ -264,24 +340,28 @@ impl Prefix {
 
     /// Appends bytes that have their turn.
     fn extend(&mut self, fresh: &[u8], cut: bool, at: PacketRef) {
-        let room = MOST_STREAM.saturating_sub(self.bytes.len());
+        let room = MOST_STREAM.saturating_sub(self.length());
         let kept = fresh.get(..room).unwrap_or(fresh);
         self.append(kept);
-        if self.ends.len() < MOST_SEGMENTS {
+        if self.heard() < MOST_SEGMENTS {
             self.close_message(at);
         } else if let Some(last) = self.ends.last_mut() {
             *last = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
+        } else {
+            // The last one was told and goes on.
+            self.before -= 1;
+            self.close_message(at);
         }
         self.next = self.next.map(|next| next.wrapping_add(u32::try_from(fresh.len()).unwrap_or(u32::MAX)));
-        self.complete = cut || self.bytes.len() >= MOST_STREAM;
+        self.complete = cut || self.length() >= MOST_STREAM;
     }
 
     /// Whether there is enough that nobody was asked about yet.
     fn is_news(&mut self) -> bool {
-        let trickles = self.ends.len() >= MOST_SEGMENTS && !self.complete;
-        let news = !trickles || self.bytes.len() >= self.told + self.told / 8;
+        let trickles = self.heard() >= MOST_SEGMENTS && !self.complete;
+        let news = !trickles || self.length() >= self.told + self.told / 8;
         if news {
-            self.told = self.bytes.len();
+            self.told = self.length();
         }
         news
     }
@@ -302,139 +382,4 @@ impl Prefix {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::InputId;
-    use crate::model::Timestamp;
-
-    fn at(number: u64) -> PacketRef {
-        PacketRef::new(Timestamp::from_nanos(number as i64 * 10_000_000), InputId(0), number)
-    }
-
-    fn stream(start: Option<u32>, segments: &[(u32, &str)]) -> Prefix {
-        let mut prefix = Prefix::stream(start);
-        for (&(sequence, text), number) in segments.iter().zip(1..) {
-            prefix.add_segment(&Payload { at: at(number), sequence, bytes: text.as_bytes(), lacks: 0 });
-        }
-        prefix
-    }
-
-    #[test]
-    fn order_is_put_right() {
-        let check = |segments: &[(u32, &str)], expected: &str| {
-            let prefix = stream(Some(100), segments);
-            assert_eq!(String::from_utf8_lossy(prefix.bytes()), expected, "{segments:?}");
-            assert!(prefix.from_start());
-        };
-        check(&[(100, "abc"), (103, "def")], "abcdef");
-        check(&[(103, "def"), (100, "abc")], "abcdef");
-        check(&[(106, "ghi"), (103, "def"), (100, "abc")], "abcdefghi");
-        check(&[(100, "abc"), (100, "abc"), (101, "bcd")], "abcd");
-        // The bytes captured first win, wherever they overlap.
-        check(&[(100, "abc"), (101, "XYZ")], "abcZ");
-        check(&[(103, "DEF"), (100, "abcdefgh")], "abcDEFgh");
-        check(&[(102, "CD"), (101, "bcde"), (100, "a")], "abCDe");
-        check(&[(100, "abc"), (104, "e")], "abc");
-        check(&[(90, "old")], "");
-    }
-
-    #[test]
-    fn sequence_numbers_go_round() {
-        let prefix = stream(Some(u32::MAX), &[(u32::MAX, "ab"), (4, "f"), (1, "cde")]);
-        assert_eq!(prefix.bytes(), b"abcdef");
-    }
-
-    #[test]
-    fn a_stretch_that_the_mirror_lost_is_given_up() {
-        let mut prefix = stream(Some(100), &[(150, "later")]);
-        assert!(!prefix.settle(Some(120), at(9)), "not acknowledged yet");
-        assert!(prefix.settle(Some(155), at(9)));
-        assert_eq!(prefix.bytes(), b"later");
-        assert!(!prefix.from_start());
-        // In the middle it ends the prefix: what follows could be taken for what stands before.
-        let mut prefix = stream(Some(100), &[(100, "abc"), (150, "later")]);
-        prefix.settle(Some(155), at(9));
-        assert_eq!(prefix.bytes(), b"abc");
-        assert!(prefix.is_complete());
-    }
-
-    #[test]
-    fn bounds_hold() {
-        let long = vec![b'x'; 5000];
-        let mut prefix = Prefix::stream(None);
-        for (part, number) in (0..100).zip(1..) {
-            prefix.add_segment(&Payload {
-                at: at(number),
-                sequence: 7 + part * 5000,
-                bytes: &long,
-                lacks: 0,
-            });
-        }
-        assert_eq!(prefix.bytes().len(), MOST_STREAM);
-        assert!(prefix.is_complete() && !prefix.from_start());
-        let mut holes = Prefix::stream(Some(0));
-        for number in 1..100 {
-            holes.add_segment(&Payload {
-                at: at(number),
-                sequence: number as u32 * 10,
-                bytes: b"x",
-                lacks: 0,
-            });
-        }
-        assert!(holes.held.len() <= MOST_HELD && holes.bytes().len() <= 100);
-        let mut datagrams = Prefix::datagrams();
-        for number in 1..20 {
-            datagrams.add_datagram(&Payload { at: at(number), sequence: 0, bytes: &long, lacks: 0 });
-        }
-        assert_eq!(datagrams.ends().len(), MOST_DATAGRAMS);
-        assert_eq!(datagrams.bytes().len(), MOST_DATAGRAMS * MOST_OF_DATAGRAM);
-        assert_eq!(datagrams.messages().count(), MOST_DATAGRAMS);
-    }
-
-    #[test]
-    fn what_datagrams_lack_is_told_of_each() {
-        let long = vec![b'x'; MOST_OF_DATAGRAM + 7];
-        let mut datagrams = Prefix::datagrams();
-        for (bytes, lacks) in [(&b"whole"[..], 0), (b"cut", 9), (b"whole", 0), (&long, 2), (b"whole", 0)] {
-            datagrams.add_datagram(&Payload { at: at(1), sequence: 0, bytes, lacks });
-        }
-        // Beyond the last that lacks anything nothing is kept; what the bound cuts off lacks as well.
-        assert_eq!(datagrams.lacks(), [0, 9, 0, 9]);
-    }
-
-    #[test]
-    fn a_stream_that_trickles_is_kept_whole_and_asked_about_seldom() {
-        let whole: Vec<u8> = (0..10_000u32).map(|at| at as u8).collect();
-        let mut prefix = Prefix::stream(Some(0));
-        let mut asked = 0;
-        for (byte, sequence) in whole.chunks(1).zip(0..) {
-            let piece = Payload { at: at(u64::from(sequence) + 1), sequence, bytes: byte, lacks: 0 };
-            asked += usize::from(prefix.add_segment(&piece));
-        }
-        assert_eq!(prefix.bytes(), &whole[..MOST_STREAM]);
-        assert!(prefix.is_complete());
-        assert_eq!(prefix.ends().len(), MOST_SEGMENTS);
-        assert_eq!(prefix.ends().last().copied(), Some(MOST_STREAM as u16));
-        assert_eq!(prefix.messages().count(), MOST_SEGMENTS);
-        assert!(asked < 2 * MOST_SEGMENTS, "{asked}");
-    }
-
-    proptest::proptest! {
-        /// However a stream is cut, shuffled and repeated, what comes out is its beginning.
-        #[test]
-        fn any_order_gives_the_stream(
-            cuts in proptest::collection::vec((0usize..200, 1usize..40), 1..30),
-            start: u32,
-        ) {
-            let whole: Vec<u8> = (0..240).map(|at| at as u8).collect();
-            let mut prefix = Prefix::stream(Some(start));
-            for (&(from, length), number) in cuts.iter().zip(1..) {
-                let sequence = start.wrapping_add(from as u32);
-                prefix.add_segment(&Payload { at: at(number), sequence, bytes: &whole[from..from + length], lacks: 0 });
-            }
-            if prefix.from_start() {
-                proptest::prop_assert!(whole.starts_with(prefix.bytes()));
-            }
-        }
-    }
-}
+mod tests;

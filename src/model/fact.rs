@@ -56,22 +56,29 @@ impl Facts {
     /// Adds a fact unless it is known already or the bound is reached.
     pub fn add(&mut self, key: &'static str, value: impl AsRef<str> + Into<CompactString>) {
         let told = shortened(value.as_ref());
-        let room = if key.ends_with(ACCESS) { MOST_FACTS + MOST_ACCESS } else { MOST_FACTS };
-        if self.all.len() >= room || self.knows(key, told) {
+        if self.knows(key, told) {
             return;
         }
-        self.keys |= bit(key);
         let length = told.len();
         let mut value = value.into();
         value.truncate(length);
-        self.all.push(Fact { key, value, at: None });
+        self.keep(Fact { key, value, at: None });
     }
 
-    /// Whether a key has this value already. A payload is read anew as it grows, so most of what is stated is known.
+    /// Whether a key has this value already. Much of what is stated is, so there is no look at the bits first.
     fn knows(&self, key: &str, value: &str) -> bool {
         // One key is nearly always one place in memory, so that most are told apart without a look at their letters.
         let same = |one: &str| std::ptr::eq(one, key) || one == key;
-        self.may_have(key) && self.all.iter().any(|fact| same(fact.key) && fact.value == value)
+        self.all.iter().any(|fact| same(fact.key) && fact.value == value)
+    }
+
+    /// Adds what is not known, unless the bound is reached.
+    fn keep(&mut self, fact: Fact) {
+        let more = if self.all.len() >= MOST_FACTS && fact.key.ends_with(ACCESS) { MOST_ACCESS } else { 0 };
+        if self.all.len() < MOST_FACTS + more {
+            self.keys |= bit(fact.key);
+            self.all.push(fact);
+        }
     }
 
     #[inline]
@@ -108,17 +115,24 @@ impl Facts {
         self.all.is_empty()
     }
 
+    /// Ties what is not tied to a packet yet to the one that showed it: the last ones, since facts are told in their order.
+    pub fn tie(&mut self, at: PacketRef) {
+        for fact in self.all.iter_mut().rev().take_while(|fact| fact.at.is_none()) {
+            fact.at = Some(at);
+        }
+    }
+
     /// Takes over another list, tying what is new to the packet that showed it.
     pub fn learn(&mut self, news: Facts, at: PacketRef) {
         if self.all.is_empty() {
             *self = news;
-            for fact in &mut self.all {
-                fact.at.get_or_insert(at);
-            }
+            self.tie(at);
             return;
         }
         for fact in news.all {
-            self.learn_one(fact.key, fact.value, fact.at.unwrap_or(at));
+            if !self.knows(fact.key, &fact.value) {
+                self.keep(Fact { at: fact.at.or(Some(at)), ..fact });
+            }
         }
     }
 

@@ -1,10 +1,13 @@
 //! What one flow proves to be: its payload shown to the protocols until one of them knows, or all have said no.
 
+mod keeping;
+
 use smallvec::SmallVec;
 
 use crate::classify;
 use crate::classify::Carrier;
 use crate::classify::End;
+use crate::classify::Known;
 use crate::classify::MOST_STRANGERS;
 use crate::classify::PROTOCOLS;
 use crate::classify::Probe;
@@ -15,7 +18,6 @@ use crate::classify::Side;
 use crate::classify::candidates;
 use crate::flow::Flow;
 use crate::flow::Half;
-use crate::flow::MOST_STREAM;
 use crate::flow::Pair;
 use crate::flow::Payload;
 use crate::flow::Prefix;
@@ -25,6 +27,9 @@ use crate::model::ICMP_CODE;
 use crate::model::ICMP_TYPE;
 use crate::model::PacketRef;
 use crate::model::Statement;
+
+use keeping::Fresh;
+use keeping::stream_start;
 
 use super::names::Questions;
 
@@ -97,9 +102,9 @@ impl Judgement {
     ) -> u64 {
         let listening = self.protocol;
         if self.stage != Stage::Closed {
-            let copied = match self.borrowed(flow, from, carrier, payload) {
-                true => self.hear_in_place(flow, from, carrier, payload, heard),
-                false => self.hear_kept(flow, from, carrier, payload, heard),
+            let copied = match self.where_it_lies(flow, from, carrier, payload) {
+                Some(fresh) => self.hear_in_place(flow, from, carrier, fresh, heard),
+                None => self.hear_kept(flow, from, carrier, payload, heard),
             };
             if listening.is_some() {
                 self.glance(carrier, payload);
@@ -137,19 +142,6 @@ impl Judgement {
         } else {
             Wants::Nothing
         }
-    }
-
-    /// Whether segments of either end wait for one before them.
-    pub fn is_waiting(&self) -> bool {
-        self.prefixes.as_deref().is_some_and(|prefixes| {
-            [&prefixes.low, &prefixes.high].into_iter().flatten().any(Prefix::is_waiting)
-        })
-    }
-
-    /// Bytes kept for later.
-    pub fn kept(&self) -> usize {
-        let Some(prefixes) = self.prefixes.as_deref() else { return 0 };
-        [&prefixes.low, &prefixes.high].into_iter().flatten().map(Prefix::kept).sum()
     }
 
     /// Gives up on stretches that the mirror lost, as the acknowledgements show.
@@ -200,58 +192,11 @@ impl Judgement {
         self.prefixes = None;
     }
 
-    fn prefix(&self, half: Half) -> Option<&Prefix> {
-        self.prefixes.as_deref().and_then(|prefixes| prefixes.of(half).as_ref())
-    }
-
-    /// Whether this payload can be judged where it lies: it is the first of its end.
-    fn borrowed(&self, flow: &Flow, from: Half, carrier: Carrier, payload: &Payload<'_>) -> bool {
-        self.prefix(from).is_none() && Prefix::would_begin_with(stream_start(flow, from, carrier), payload)
-    }
-
-    fn hear_in_place(
-        &mut self,
-        flow: &Flow,
-        from: Half,
-        carrier: Carrier,
-        payload: &Payload<'_>,
-        heard: &mut Vec<Heard>,
-    ) -> u64 {
-        self.ask(flow, carrier, Some(from), Some(payload), payload.at, heard);
-        if self.stage == Stage::Closed {
-            return 0;
-        }
-        self.keep(flow, from, carrier, payload).1
-    }
-
-    fn hear_kept(
-        &mut self,
-        flow: &Flow,
-        from: Half,
-        carrier: Carrier,
-        payload: &Payload<'_>,
-        heard: &mut Vec<Heard>,
-    ) -> u64 {
-        let (grew, copied) = self.keep(flow, from, carrier, payload);
-        if grew {
-            self.ask(flow, carrier, Some(from), None, payload.at, heard);
-        }
-        copied
-    }
-
-    /// Copies payload for later; returns whether the prefix grew, and the bytes copied.
-    fn keep(&mut self, flow: &Flow, from: Half, carrier: Carrier, payload: &Payload<'_>) -> (bool, u64) {
-        let start = stream_start(flow, from, carrier);
-        let prefix =
-            self.prefixes.get_or_insert_default().of_mut(from).get_or_insert_with(|| match carrier {
-                Carrier::Tcp => Prefix::stream(start),
-                Carrier::Udp | Carrier::Ethernet(_) => Prefix::datagrams(),
-            });
-        let grew = match carrier {
-            Carrier::Tcp => prefix.add_segment(payload),
-            Carrier::Udp | Carrier::Ethernet(_) => prefix.add_datagram(payload),
-        };
-        (grew, prefix.take_copied())
+    /// Hands out what was told of a flow whose protocol goes on from there.
+    fn lend(&mut self) -> Option<Known> {
+        let goes_on = matches!(self.stage, Stage::Open(_)) && (self.read.low > 0 || self.read.high > 0);
+        let classification = self.classification.as_deref_mut().filter(|_| goes_on)?;
+        Some(Known::new(std::mem::take(&mut classification.facts)))
     }
 
     /// Asks those who may still prove it, by what one end said, or both where none is named. `fresh` is a payload of that end that
@@ -261,23 +206,29 @@ impl Judgement {
         flow: &Flow,
         carrier: Carrier,
         grew: Option<Half>,
-        fresh: Option<&Payload<'_>>,
+        fresh: Option<Fresh<'_>>,
         at: PacketRef,
         heard: &mut Vec<Heard>,
     ) {
+        let known = self.lend();
+        let (prefixes, read) = (self.prefixes.as_deref(), &self.read);
         let fresh = grew.zip(fresh);
-        let end = fresh.map_or(0, |(_, payload)| payload.bytes.len().min(MOST_STREAM));
+        let end = fresh.map_or(0, |(_, fresh)| fresh.length);
         let fresh_ends = [u16::try_from(end).unwrap_or(u16::MAX)];
-        let lacks = fresh.map_or(0, |(_, payload)| payload.bytes.len() - end + payload.lacks);
+        let lacks = fresh.map_or(0, |(_, fresh)| fresh.payload.bytes.len() - end + fresh.payload.lacks);
         let fresh_lacks = [u16::try_from(lacks).unwrap_or(u16::MAX)];
-        let side = |half: Half| match (fresh, self.prefix(half)) {
-            (Some((from, payload)), _) if from == half => Side {
+        let side = |half: Half| match (fresh, prefixes.and_then(|prefixes| prefixes.of(half).as_ref())) {
+            (Some((from, Fresh { payload, complete, .. })), prefix) if from == half => Side {
                 bytes: payload.bytes.get(..end).unwrap_or(payload.bytes),
                 ends: &fresh_ends,
-                from_start: carrier != Carrier::Tcp || stream_start(flow, half, carrier).is_some(),
-                complete: carrier == Carrier::Tcp && (payload.is_cut() || end == MOST_STREAM),
+                from_start: match prefix {
+                    Some(prefix) => prefix.from_start(),
+                    None => carrier != Carrier::Tcp || stream_start(flow, half, carrier).is_some(),
+                },
+                complete,
                 lacks: if carrier == Carrier::Tcp { &[] } else { &fresh_lacks },
-                read: 0,
+                read: *read.of(half),
+                before: prefix.map_or(0, Prefix::before),
             },
             (_, Some(prefix)) => Side {
                 bytes: prefix.bytes(),
@@ -285,55 +236,34 @@ impl Judgement {
                 from_start: prefix.from_start(),
                 complete: prefix.is_complete(),
                 lacks: prefix.lacks(),
-                read: *self.read.of(half),
+                read: *read.of(half),
+                before: prefix.before(),
             },
             (_, None) => Side::default(),
         };
         let foremost = flow.foremost();
-        let seen = Seen { carrier, first: side(foremost), second: side(foremost.other()) };
+        let seen =
+            Seen { carrier, first: side(foremost), second: side(foremost.other()), known: known.as_ref() };
         let done = seen.first.complete && seen.second.complete;
-        let mut deaf = self.deaf;
-        let mut proven = None;
-        match self.stage {
+        let (proven, over) = match self.stage {
             Stage::Closed => return,
+            // That an end is over changes nothing of what was told.
+            Stage::Open(_) if seen.is_told() => (None, done),
             Stage::Open(index) => {
-                if let Some(Probe::Proven(proof)) = PROTOCOLS.get(index).map(|protocol| protocol.probe(&seen))
-                {
-                    proven = Some((index, proof));
-                }
+                let probe = PROTOCOLS.get(index).map(|protocol| protocol.probe(&seen));
+                (probe.and_then(Probe::proof).map(|proof| (index, proof)), done)
             }
             Stage::Asking => {
-                let end_of = |half: Half| if half == foremost { End::First } else { End::Second };
-                for half in [Half::Low, Half::High] {
-                    let begins = grew == Some(half) && seen.side(end_of(half)).ends.len() <= MOST_STRANGERS;
-                    if begins || *deaf.of(half) == 0 {
-                        *deaf.of_mut(half) |= candidates::deaf(&seen, end_of(half));
-                    }
-                }
-                let passed = grew.map_or(deaf.low & deaf.high, |half| *deaf.of(half));
-                let strange = !candidates::begun_by(&seen, grew.map(end_of));
-                for index in candidates::left(passed | strange) {
-                    let Some(protocol) = PROTOCOLS.get(index) else { continue };
-                    let mut over = |end: End| {
-                        *deaf.of_mut(if end == End::First { foremost } else { foremost.other() }) |=
-                            1 << index;
-                    };
-                    match protocol.probe(&seen) {
-                        Probe::NeedMore => {}
-                        Probe::NeedFrom(end) => over(end.other()),
-                        Probe::No => {
-                            over(End::First);
-                            over(End::Second);
-                        }
-                        Probe::Proven(proof) => {
-                            proven = Some((index, proof));
-                            break;
-                        }
-                    }
-                }
+                let proven = ask_left(&seen, grew, foremost, &mut self.deaf);
+                let none_left = candidates::left(self.deaf.low & self.deaf.high).next().is_none();
+                (proven, done || none_left)
             }
+        };
+        if let Some(facts) = known.and_then(Known::into_inner)
+            && let Some(classification) = self.classification.as_deref_mut()
+        {
+            classification.facts = facts;
         }
-        self.deaf = deaf;
         match proven {
             Some((index, proof)) => {
                 let open = proof.open && !done;
@@ -341,19 +271,16 @@ impl Judgement {
                 self.prove(index, proof, foremost, at);
                 self.stage = if open { Stage::Open(index) } else { Stage::Closed };
                 if first && self.listens {
-                    self.listen_back(carrier, fresh, heard);
+                    self.listen_back(carrier, fresh.map(|(from, fresh)| (from, fresh.payload)), heard);
                 }
             }
-            None if done
-                || (self.stage == Stage::Asking
-                    && candidates::left(deaf.low & deaf.high).next().is_none()) =>
-            {
-                self.stage = Stage::Closed
-            }
+            None if over => self.stage = Stage::Closed,
             None => {}
         }
         if self.stage == Stage::Closed {
             self.close();
+        } else {
+            self.forget_told(carrier);
         }
     }
 
@@ -361,10 +288,16 @@ impl Judgement {
     /// added to.
     fn prove(&mut self, index: usize, proof: Proof, foremost: Half, at: PacketRef) {
         let Some(protocol) = PROTOCOLS.get(index) else { return };
-        let name = protocol.about().name;
         let adds = self.read.low > 0 || self.read.high > 0;
         let classification = self.classification.get_or_insert_default();
-        classification.protocol = Some(name);
+        let name = protocol.about().name;
+        if self.protocol.is_none() {
+            self.protocol = Some(index);
+            self.listens = protocol.listens();
+            self.access = classify::access_fact(*protocol).map(|key| Access { key, last: "" });
+            classification.protocol = Some(name);
+            classification.proven = Some(at);
+        }
         if !adds {
             let layers = if proof.layers.is_empty() { &[name] } else { proof.layers.as_slice() };
             classification.layers = SmallVec::from_slice(layers);
@@ -378,11 +311,6 @@ impl Judgement {
             self.unasked &= proof.unasked;
         }
         classification.facts.learn(proof.facts, at);
-        classification.proven.get_or_insert(at);
-        self.protocol = Some(index);
-        self.listens = protocol.listens();
-        self.access =
-            self.access.or_else(|| Some(Access { key: classify::access_fact(*protocol)?, last: "" }));
         if let Some(client) = proof.client.filter(|_| !adds || self.client.is_none()) {
             self.client = Some(match client {
                 End::First => foremost,
@@ -418,7 +346,8 @@ impl Judgement {
             return;
         };
         protocol.glance(carrier, payload.bytes, &mut |deed| {
-            if access.last != deed.access {
+            // Words are nearly always one place in memory each.
+            if !std::ptr::eq(access.last, deed.access) && access.last != deed.access {
                 access.last = deed.access;
                 let news = classification.facts.learn_one(access.key, deed.access, payload.at);
                 if let Some((key, function)) = deed.by.filter(|_| news) {
@@ -436,10 +365,37 @@ impl Judgement {
     }
 }
 
-/// Where the byte stream of one end begins, where its SYN told.
-fn stream_start(flow: &Flow, half: Half, carrier: Carrier) -> Option<u32> {
-    match carrier {
-        Carrier::Tcp => flow.sides.of(half).tcp.as_deref().and_then(|tcp| tcp.stream_start()),
-        Carrier::Udp | Carrier::Ethernet(_) => None,
+/// Asks each protocol that neither its own word nor what was said rules out, in their order; notes of those that prove nothing to which
+/// end they will not listen any more.
+fn ask_left(
+    seen: &Seen<'_>,
+    grew: Option<Half>,
+    foremost: Half,
+    deaf: &mut Pair<candidates::Set>,
+) -> Option<(usize, Proof)> {
+    let end_of = |half: Half| if half == foremost { End::First } else { End::Second };
+    for half in [Half::Low, Half::High] {
+        let begins = grew == Some(half) && seen.side(end_of(half)).ends.len() <= MOST_STRANGERS;
+        if begins || *deaf.of(half) == 0 {
+            *deaf.of_mut(half) |= candidates::deaf(seen, end_of(half));
+        }
     }
+    let passed = grew.map_or(deaf.low & deaf.high, |half| *deaf.of(half));
+    let strange = !candidates::begun_by(seen, grew.map(end_of));
+    for index in candidates::left(passed | strange) {
+        let Some(protocol) = PROTOCOLS.get(index) else { continue };
+        let mut over = |end: End| {
+            *deaf.of_mut(if end == End::First { foremost } else { foremost.other() }) |= 1 << index;
+        };
+        match protocol.probe(seen) {
+            Probe::NeedMore => {}
+            Probe::NeedFrom(end) => over(end.other()),
+            Probe::No => {
+                over(End::First);
+                over(End::Second);
+            }
+            Probe::Proven(proof) => return Some((index, proof)),
+        }
+    }
+    None
 }

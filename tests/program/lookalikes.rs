@@ -31,7 +31,15 @@ fn claims(carrier: Carrier, first: &[&[u8]], second: &[&[u8]]) -> Vec<&'static s
     for complete in [false, true] {
         let seen = Seen {
             carrier,
-            first: Side { bytes: &first.0, ends: &first.1, from_start: true, complete, lacks: &[], read: 0 },
+            first: Side {
+                bytes: &first.0,
+                ends: &first.1,
+                from_start: true,
+                complete,
+                lacks: &[],
+                read: 0,
+                before: 0,
+            },
             second: Side {
                 bytes: &second.0,
                 ends: &second.1,
@@ -39,7 +47,9 @@ fn claims(carrier: Carrier, first: &[&[u8]], second: &[&[u8]]) -> Vec<&'static s
                 complete,
                 lacks: &[],
                 read: 0,
+                before: 0,
             },
+            known: None,
         };
         for protocol in PROTOCOLS {
             let name = protocol.about().name;

@@ -77,10 +77,10 @@ fn show_all(carrier: Carrier, bytes: &[u8]) {
     let whole = [u16::try_from(bytes.len()).unwrap()];
     for (from_start, complete) in [(true, false), (false, true)] {
         let from_start = from_start || carrier != Carrier::Tcp;
-        let side = Side { bytes, ends: &whole, from_start, complete, lacks: &[], read: 0 };
+        let side = Side { bytes, ends: &whole, from_start, complete, lacks: &[], read: 0, before: 0 };
         let silent = Side { from_start, complete, ..Side::default() };
         for (first, second) in [(side, silent), (silent, side), (side, side)] {
-            let seen = Seen { carrier, first, second };
+            let seen = Seen { carrier, first, second, known: None };
             for protocol in PROTOCOLS {
                 if let Probe::Proven(proof) = protocol.probe(&seen) {
                     check_facts(protocol.about().facts, protocol.about().name, &proof.facts);
@@ -92,7 +92,7 @@ fn show_all(carrier: Carrier, bytes: &[u8]) {
 
 /// Shows one end's messages, the other silent, to every protocol.
 fn show(carrier: Carrier, bytes: &[u8], ends: &[u16]) {
-    let seen = Seen { carrier, first: Side::of(bytes, ends), second: Side::default() };
+    let seen = Seen { carrier, first: Side::of(bytes, ends), second: Side::default(), known: None };
     for protocol in PROTOCOLS {
         if let Probe::Proven(proof) = protocol.probe(&seen) {
             check_facts(protocol.about().facts, protocol.about().name, &proof.facts);

@@ -47,7 +47,7 @@ fn told(dialogue: &Dialogue<'_>) -> Option<(&'static str, Proof)> {
         bytes.extend_from_slice(message);
         ends.push(bytes.len() as u16);
         let side = |at: usize| Side { from_start: true, ..Side::of(&sides[at].0, &sides[at].1) };
-        let seen = Seen { carrier: Carrier::Tcp, first: side(0), second: side(1) };
+        let seen = Seen { carrier: Carrier::Tcp, first: side(0), second: side(1), known: None };
         let asked = match &known {
             Some((_, proof)) if !proof.open => break,
             Some((at, _)) => *at..*at + 1,

@@ -61,11 +61,24 @@ impl Flow {
     fn claims(&self) -> Vec<&'static str> {
         let side = |at: usize, complete| {
             let (bytes, ends) = &self.sides[at];
-            Side { bytes, ends, from_start: self.from_start, complete, lacks: &self.lacks, read: 0 }
+            Side {
+                bytes,
+                ends,
+                from_start: self.from_start,
+                complete,
+                lacks: &self.lacks,
+                read: 0,
+                before: 0,
+            }
         };
         let mut found = Vec::new();
         for complete in [false, true] {
-            let seen = Seen { carrier: self.carrier, first: side(0, complete), second: side(1, complete) };
+            let seen = Seen {
+                carrier: self.carrier,
+                first: side(0, complete),
+                second: side(1, complete),
+                known: None,
+            };
             // As the pipeline asks: those to whom one end at least has something to add.
             let out = candidates::deaf(&seen, End::First) & candidates::deaf(&seen, End::Second);
             for protocol in candidates::left(out).filter_map(|at| PROTOCOLS.get(at)) {
