@@ -259,10 +259,15 @@ impl Judgement {
                 (proven, done || none_left)
             }
         };
-        if let Some(facts) = known.and_then(Known::into_inner)
-            && let Some(classification) = self.classification.as_deref_mut()
-        {
-            classification.facts = facts;
+        if let Some(known) = known {
+            let left = known.into_inner();
+            debug_assert!(
+                left.is_some() || proven.is_some(),
+                "who takes the facts of a flow gives them back in a proof"
+            );
+            if let (Some(facts), Some(classification)) = (left, self.classification.as_deref_mut()) {
+                classification.facts = facts;
+            }
         }
         match proven {
             Some((index, proof)) => {
