@@ -177,7 +177,7 @@ pub struct Cast {
 
 impl Cast {
     /// Binds the site's roles to what was seen.
-    pub fn of(site: &Site, observed: &Observed, names: &Names, view: &View) -> Self {
+    pub fn of(site: &Site, observed: &Observed, names: &Names, view: &View<'_>) -> Self {
         let present = addresses_present(observed);
         let bound = site.roles.values().flatten().flat_map(bound_addresses).collect();
         let mut cast = Self { followed: leases::follow(&bound, observed, view), ..Self::default() };

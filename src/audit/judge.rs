@@ -32,11 +32,14 @@ use super::condition;
 use super::id;
 use super::lookup;
 use super::matching::Matched;
+use super::matching::MatchedConversation;
+use super::matching::Matcher;
 use super::names;
 use super::own_rules::OwnRules;
 use super::proxy;
 use super::requirement::Ground;
 use super::spread::spread;
+use super::walk::ahead;
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]
@@ -55,8 +58,22 @@ pub struct Judged {
     pub attempts: u64,
 }
 
-/// Judges every conversation.
-pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
+/// Conversations judged, in the order of their keys.
+#[derive(Debug)]
+pub struct All<'a> {
+    /// Every one of them.
+    pub judged: Vec<Judged>,
+    /// Those whose flows are asked for once more, as the rules see them.
+    pub matched: Vec<MatchedConversation<'a>>,
+}
+
+/// Judges every conversation; the flows of which `wanted` tells are handed on.
+pub fn all<'a>(
+    ground: Ground<'a>,
+    matcher: &Matcher<'a>,
+    wanted: impl Fn(&Matched<'a>) -> bool + Sync,
+    workers: Option<NonZeroUsize>,
+) -> All<'a> {
     let asked = questions(ground);
     let now = ground.observed.vantage.last.unwrap_or(Timestamp::MIN);
     let valid = |waiver: &&Waiver| waiver.until.is_none_or(|until| now <= until);
@@ -64,6 +81,7 @@ pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
         ground.site.waivers.iter().filter(valid).filter(|waiver| waiver.matching.is_some()).collect();
     let context = Context {
         ground,
+        matcher,
         asked,
         resolving: resolving(ground),
         allowed: OwnRules::of(&ground.site.allow),
@@ -71,12 +89,31 @@ pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
         waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
         waivers,
     };
-    let judge = |(conversation, matched): &(&'_ Conversation, Vec<_>)| context.judge(conversation, matched);
-    spread(ground.matched, workers, |(conversation, _)| *conversation, judge)
+    let conversations: Vec<&Conversation> =
+        ground.observed.conversations.values().map(AsRef::as_ref).collect();
+    let of_share = |share: &[&'a Conversation]| {
+        let mut all = All { judged: Vec::with_capacity(share.len()), matched: Vec::new() };
+        for conversation in ahead(share) {
+            let matched = matcher.conversation(conversation);
+            all.judged.push(context.judge(conversation, &matched));
+            if matched.iter().any(&wanted) {
+                all.matched.push((conversation, matched));
+            }
+        }
+        all
+    };
+    let shares = spread(&conversations, workers, of_share);
+    let joined = shares.into_iter().reduce(|mut all, share| {
+        all.judged.extend(share.judged);
+        all.matched.extend(share.matched);
+        all
+    });
+    joined.unwrap_or(All { judged: Vec::new(), matched: Vec::new() })
 }
 
 struct Context<'a> {
     ground: Ground<'a>,
+    matcher: &'a Matcher<'a>,
     /// Names asked for, by client and name server.
     asked: BTreeMap<(Host, Host), BTreeSet<&'a str>>,
     /// What the lookups of each client show.

@@ -174,5 +174,5 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// Every conversation with its matched flows, in the order of the keys.
-pub type MatchedConversations<'a> = [(&'a Conversation, Vec<Matched<'a>>)];
+/// A conversation with its matched flows.
+pub type MatchedConversation<'a> = (&'a Conversation, Vec<Matched<'a>>);

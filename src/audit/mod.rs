@@ -41,7 +41,6 @@ mod walk;
 use std::num::NonZeroUsize;
 
 use crate::model::Conclusion;
-use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::Observed;
 use crate::model::Report;
@@ -52,10 +51,10 @@ use crate::rules::Site;
 use cast::Cast;
 use catalogue::Catalogue;
 use features::Features;
+use matching::Matched;
 use matching::Matcher;
 use names::Names;
 use requirement::Ground;
-use spread::spread;
 use view::View;
 
 /// How an audit is to be done.
@@ -79,32 +78,28 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let site = by_guess.as_ref().map_or(site, |guessed| &guessed.site);
 
     let names = Names::of(observed);
-    let view = View::of(observed, options.workers);
+    let view = View::of(observed);
     let cast = Cast::of(site, observed, &names, &view);
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
-    let conversations: Vec<&Conversation> = observed.conversations.values().map(AsRef::as_ref).collect();
-    let matched: Vec<_> =
-        spread(&conversations, options.workers, |one| *one, |one| (*one, matcher.conversation(one)));
-    let ground =
-        Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
-    let mut bound = requirement::all(ground);
-    let mut judged = judge::all(ground, options.workers);
+    let ground = Ground { site, observed, cast: &cast, catalogue: &catalogue, view: &view };
+    let wanted = |one: &Matched<'_>| guessed || one.is_covered() || one.asks_proxy;
+    let judge::All { mut judged, matched } = judge::all(ground, &matcher, wanted, options.workers);
+    let mut bound = requirement::all(ground, &matched);
     if guessed {
         judged = guess::calls_nothing_unexpected(judged);
     }
     name_conversations(&mut bound, &judged);
     let mut findings = finding::all(&bound, &judged, options.strict);
     if guessed {
-        findings.extend(failing::all(ground, &bound));
+        findings.extend(failing::all(ground, &matched, &bound));
     }
     let warnings = summary::apply_waivers(site, observed, &mut findings);
     let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
     let mut told = summary::site(site, &features, by_guess.as_ref());
     told.assumptions.extend(cast.followed().iter().map(|one| summary::followed(one, &view)));
     told.warnings.extend(warnings);
-    drop(matched);
     let vantage = summary::vantage(observed, &view);
     Report {
         vantage,

@@ -10,7 +10,7 @@ use crate::model::FlowRecord;
 use crate::model::Observed;
 
 /// As many as a processor waits for at a time, with some lines of memory each.
-pub const TOGETHER: usize = 16;
+const TOGETHER: usize = 16;
 
 /// Does something with each flow and the key of its conversation, in their order.
 pub fn each_flow<'a>(observed: &'a Observed, mut what: impl FnMut(&'a ConversationKey, &'a FlowRecord)) {
@@ -30,14 +30,15 @@ pub fn each_flow<'a>(observed: &'a Observed, mut what: impl FnMut(&'a Conversati
     pass(&mut next);
 }
 
-/// Looks at the flows of conversations that come next.
-pub fn touch_all<'a>(conversations: impl Iterator<Item = &'a Conversation>) {
-    black_box(
-        conversations
-            .flat_map(Conversation::attempts)
-            .take(TOGETHER)
-            .fold(0, |seen, flow| seen ^ touch(flow)),
-    );
+/// Conversations in their order, the flows of those that come next looked at before them.
+pub fn ahead<'s, 'a>(
+    conversations: &'s [&'a Conversation],
+) -> impl Iterator<Item = &'a Conversation> + use<'s, 'a> {
+    conversations.chunks(TOGETHER).flat_map(|next| {
+        let flows = next.iter().flat_map(|one| one.attempts()).take(TOGETHER);
+        black_box(flows.fold(0, |seen, flow| seen ^ touch(flow)));
+        next.iter().copied()
+    })
 }
 
 /// Reads from the parts of a flow that every judge of it reads.

@@ -117,7 +117,7 @@ impl Holders {
     }
 }
 
-impl View {
+impl View<'_> {
     /// The machine behind one end of a flow: by its frames before any router, else by the lease in force.
     pub fn machine(&self, flow: &FlowRecord, role: Role) -> Option<MacAddr> {
         let host = match role {
@@ -144,7 +144,8 @@ impl View {
     fn had_before(&self, cell: CellId, ip: IpAddr, lease: &Lease) -> Option<MacAddr> {
         let said = self.holders.announced.get(&(cell, ip)).into_iter().flatten();
         let said = said.map(|holder| (holder.first.time, holder.mac));
-        let heard = self.marks.get(&(cell, Host::Ip(ip))).into_iter().flat_map(|marks| marks.on_link.iter());
+        let heard =
+            self.hosts.of(cell, Host::Ip(ip)).into_iter().flat_map(|known| known.marks.on_link.iter());
         let heard = heard.map(|(mac, spell)| (spell.first, *mac));
         said.chain(heard)
             .filter(|(first, mac)| *first < lease.from.time && *mac != lease.mac && !is_virtual_router(*mac))
@@ -186,8 +187,9 @@ impl View {
             })
         };
         let mut found = Vec::new();
-        for (&(cell, host), marks) in &self.marks {
-            let Some(ip) = host.ip() else { continue };
+        for (cell, host) in self.hosts.of_several_macs() {
+            let Some((ip, known)) = host.ip().zip(self.hosts.of(cell, host)) else { continue };
+            let marks = &known.marks;
             for macs in marks.on_vlan.values().filter(|macs| macs.len() > 1) {
                 let known: Vec<(MacAddr, Spell)> =
                     macs.keys().filter_map(|mac| Some((*mac, *marks.on_link.get(mac)?))).collect();

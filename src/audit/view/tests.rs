@@ -11,8 +11,13 @@ use super::*;
 
 const CELL: CellId = CellId(0);
 
-fn view(flows: Vec<FlowRecord>) -> View {
-    View::of(&observed(flows, 600_000), None)
+fn view(flows: Vec<FlowRecord>) -> View<'static> {
+    of(observed(flows, 600_000))
+}
+
+/// The view of a capture that is there until the tests end.
+fn of(capture: Observed) -> View<'static> {
+    View::of(Box::leak(Box::new(capture)))
 }
 
 /// SYNs in the first three seconds.
@@ -53,7 +58,7 @@ fn virtual_and_announced_addresses_move_between_machines() {
         unanswered: Series::default(),
         answer: Some((at(500), FIREWALL_MAC)),
     });
-    let moved = View::of(&capture, None);
+    let moved = View::of(&capture);
     assert!(moved.forged(CELL, server(), &reset(1, FIREWALL_MAC, 64)).is_none(), "a lease or a failover");
 }
 
@@ -132,7 +137,7 @@ fn the_end_is_that_of_the_file_where_the_clock_went_back() {
     late.last = PacketRef::new(at(5_000).time, at(5_000).input(), 1_000_000);
     let mut capture = observed(vec![answered(300_000, "ssh"), late], 300_006);
     capture.inputs.iter_mut().for_each(|input| input.time_reversals = 1);
-    let known = View::of(&capture, None);
+    let known = View::of(&capture);
     assert!(known.ends_too_soon(at(4_500), Duration::from_secs(1)), "half a second before the last packet");
     assert!(!known.ends_too_soon(at(3_000), Duration::from_secs(1)));
     assert!(!known.ends_too_soon(at(200_000), Duration::from_secs(1)), "before the step");
@@ -148,7 +153,8 @@ fn what_a_server_sends_through_its_gateway_is_seen_whomever_it_is_for() {
         flow
     };
     let asking = syns(&[0, 1000, 3000]);
-    let sight = |known: &View| known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried());
+    let sight =
+        |known: &View<'_>| known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried());
     assert_eq!(sight(&view(vec![asking.clone(), elsewhere(64, "10.0.3.30")])), Sight::Clear);
     let behind_a_router = view(vec![asking.clone(), elsewhere(63, "10.0.3.30")]);
     assert_ne!(sight(&behind_a_router), Sight::Clear, "answers may take another way");
@@ -170,10 +176,10 @@ fn a_host_that_stops_answering_for_its_address_is_down() {
     let known = |resolution, flows| {
         let mut capture = observed(flows, 5_000);
         capture.resolutions = vec![others.clone(), resolution];
-        View::of(&capture, None)
+        of(capture)
     };
     let four = &[1_000, 2_000, 3_000, 4_900];
-    let down = |view: &View| view.down(CELL, server()).is_some();
+    let down = |view: &View<'_>| view.down(CELL, server()).is_some();
     assert!(down(&known(asked(FIREWALL, SERVER, four, None), Vec::new())));
     assert!(down(&known(asked(FIREWALL, SERVER, four, Some(500)), Vec::new())), "it answered once");
     assert!(
@@ -236,7 +242,7 @@ fn loss_is_that_of_the_pair_where_it_said_enough() {
     };
     let told = |acknowledged: u64, unseen: u64, percent: u64| {
         let flow = lossy_flow(50_000, acknowledged, unseen);
-        let known = View::of(&lossy(observed(vec![flow.clone()], 600_000), percent), None);
+        let known = of(lossy(observed(vec![flow.clone()], 600_000), percent));
         known.missing(&flow).map(|missing| known.told_missing(missing))
     };
     let pair = told(200_000, 10_000, 0).unwrap();
@@ -244,7 +250,7 @@ fn loss_is_that_of_the_pair_where_it_said_enough() {
     assert!(pair.contains(&SERVER.to_string()), "{pair}");
     let whole = told(99_999, 10_000, 2).unwrap();
     assert!(whole.contains("2.0 % of the traffic (2000 of 100000 acknowledged bytes)"), "{whole}");
-    let quiet = View::of(&observed(vec![lossy_flow(50_000, 300, 0)], 600_000), None);
+    let quiet = of(observed(vec![lossy_flow(50_000, 300, 0)], 600_000));
     assert_eq!(quiet.missing(&lossy_flow(50_000, 300, 0)), None, "too little traffic to tell");
 }
 
@@ -261,7 +267,7 @@ fn a_lossy_mirror_is_not_excused_by_another_one() {
     let flows = vec![on(10, 20_000, 4_000), on(20, 5_000_000, 0)];
     let mut capture = observed(flows.clone(), 600_000);
     (capture.vantage.acknowledged_bytes, capture.vantage.unseen_bytes) = (5_020_000, 4_000);
-    let known = View::of(&capture, None);
+    let known = View::of(&capture);
     assert!(known.missing(&flows[0]).unwrap().caps());
     assert!(!known.missing(&flows[1]).unwrap().caps());
     assert_eq!(known.lossy_mirrors().len(), 1);
@@ -272,7 +278,7 @@ fn what_the_capturing_machine_says_counts_for_its_recording() {
     let flow = answered(0, "tls");
     let mut capture = observed(vec![flow.clone()], 600_000);
     (capture.inputs[0].packets, capture.inputs[0].dropped) = (900, Some(100));
-    let known = View::of(&capture, None);
+    let known = View::of(&capture);
     let told = known.told_missing(known.missing(&flow).unwrap());
     assert!(told.contains("10.0 % of the packets (100 of 1000"), "{told}");
 }

@@ -1,0 +1,277 @@
+//! What the flows of each host show, worked out when somebody asks: of most hosts of a large capture nobody ever does.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use crate::model::CellId;
+use crate::model::ConversationKey;
+use crate::model::FlowRecord;
+use crate::model::Host;
+use crate::model::MacAddr;
+use crate::model::PacketRef;
+use crate::model::Role;
+use crate::model::Timestamp;
+use crate::model::Transport;
+
+use super::Known;
+use super::loss::Bytes;
+use super::marks::Marks;
+use super::marks::hops;
+use super::round_trips::RoundTrips;
+use super::sight::Leaving;
+use super::sight::Received;
+use super::sight::heard_ends;
+use super::spans::Spans;
+
+/// The most flows with unseen answers, of a client or a pair, beside so many times as many with seen ones: fewer are an accident of loss.
+const RARELY_UNHEARD: u32 = 4;
+
+/// Connections of which a client's own packets prove that they were answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    /// Those whose answers the mirror showed.
+    seen: u32,
+    /// Those whose answers it did not show at all.
+    pub(super) unseen: u32,
+}
+
+impl Answers {
+    fn add(&mut self, unseen: bool) {
+        if unseen {
+            self.unseen += 1;
+        } else {
+            self.seen += 1;
+        }
+    }
+
+    /// Whether silence says nothing: answers that must have come were not shown.
+    pub(super) fn escape(self) -> bool {
+        self.unseen > 0 && self.seen < self.unseen.saturating_mul(RARELY_UNHEARD)
+    }
+}
+
+/// Whom a service answered last, and when; and when it last answered anybody else.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    client: Host,
+    latest: Timestamp,
+    others: Option<Timestamp>,
+}
+
+impl Answered {
+    fn add(&mut self, client: Host, latest: Timestamp) {
+        if client == self.client {
+            self.latest = self.latest.max(latest);
+        } else if latest > self.latest {
+            *self = Self { client, latest, others: Some(self.latest) };
+        } else {
+            self.others = self.others.max(Some(latest));
+        }
+    }
+}
+
+/// From which port somebody asks, and for which: what an answer from another address of the server has as well.
+type Asking = (Option<u16>, Option<u16>);
+
+fn asking(flow: &FlowRecord) -> Asking {
+    (flow.client.port, flow.server.port)
+}
+
+/// What the flows of one host show.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) marks: Marks,
+    /// What was heard sending to it, and when.
+    pub(super) received: Received,
+    /// Its own frames to other segments that are seen before any router: at its own port, or at its gateway's.
+    pub(super) leaving: Leaving,
+    /// How often its opened connections showed answers, and the same by server.
+    pub(super) answers: Answers,
+    pub(super) answers_of: Known<IpAddr, Answers>,
+    /// When it acknowledged what the mirror did not show.
+    pub(super) unseen_answers: Spans,
+    /// How soon it answers.
+    pub(super) round_trips: RoundTrips,
+    /// What it and others acknowledged to each other.
+    pub(super) exchanged: Known<IpAddr, Bytes>,
+    /// Datagrams to a port of it that never asked their sender.
+    strays: Known<Asking, (IpAddr, PacketRef)>,
+    /// Whom a port of it asked in vain.
+    in_vain: Known<Asking, IpAddr>,
+    /// When a service of it last answered which client, for the positive control.
+    answered: Known<Option<u16>, Answered>,
+}
+
+impl Seen {
+    fn learn(&mut self, host: Host, key: &ConversationKey, flow: &FlowRecord) {
+        let (Some(client), Some(server)) = (key.client.ip(), key.server.ip()) else {
+            if key.server == host {
+                self.count_answered(key, flow);
+            }
+            return;
+        };
+        if key.client == host {
+            self.marks.learn(flow, Role::Client);
+            self.leaving.learn(flow, Role::Client);
+            self.received.learn(flow, Role::Server);
+            self.count_answers(flow, server);
+            self.pair_up(flow, server);
+        }
+        if key.server == host {
+            self.marks.learn(flow, Role::Server);
+            self.leaving.learn(flow, Role::Server);
+            self.received.learn(flow, Role::Client);
+            self.round_trips.learn(flow);
+            self.count_answered(key, flow);
+        }
+        let other = if key.client == host { server } else { client };
+        self.exchanged.entry(other).or_default().add(flow);
+    }
+
+    /// Puts in order what needs to be.
+    fn seal(&mut self) {
+        self.received.seal();
+        self.leaving.spans.seal();
+        self.unseen_answers.seal();
+    }
+
+    /// Counts connections of which it acknowledges what the server sent, by whether the mirror showed it.
+    fn count_answers(&mut self, flow: &FlowRecord, server: IpAddr) {
+        let side = &flow.from_client;
+        // What a client sends after its SYN, or acknowledges anew, answers something; a repetition into a dead connection does not.
+        let opened = side.syn.count > 0 && (side.first_ack.is_some() || side.payload_packets > 0);
+        let proven = opened || side.acked_payload.is_some();
+        if flow.transport != Transport::Tcp || !proven {
+            return;
+        }
+        let unseen = flow.from_server.packets == 0;
+        if unseen {
+            let until = side.last.map_or(flow.last.time, |last| last.time);
+            self.unseen_answers.add(flow.first.time, until);
+        }
+        self.answers.add(unseen);
+        self.answers_of.entry(server).or_default().add(unseen);
+    }
+
+    /// Remembers datagrams that ask in vain, and those that answer nothing that their sender was asked.
+    fn pair_up(&mut self, flow: &FlowRecord, server: IpAddr) {
+        if flow.transport != Transport::Udp {
+            return;
+        }
+        if flow.from_client.packets == 0 {
+            self.strays.entry(asking(flow)).or_insert((server, flow.first));
+        } else if flow.from_server.packets == 0 {
+            self.in_vain.entry(asking(flow)).or_insert(server);
+        }
+    }
+
+    fn count_answered(&mut self, key: &ConversationKey, flow: &FlowRecord) {
+        let asked = flow.from_client.packets > 0 && flow.from_server.payload_packets > 0;
+        if let Some(answer) = flow.from_server.last_payload.filter(|_| asked) {
+            let new = Answered { client: key.client, latest: answer.time, others: None };
+            self.answered.entry(key.port).or_insert(new).add(new.client, new.latest);
+        }
+    }
+
+    /// The first datagram that has the ports of an answer to what this flow asks, and who sent it.
+    pub(super) fn stray(&self, flow: &FlowRecord) -> Option<(IpAddr, PacketRef)> {
+        self.strays.get(&asking(flow)).copied()
+    }
+
+    /// Who was first asked in vain from the port to which this flow brings an answer.
+    pub(super) fn asked_in_vain(&self, flow: &FlowRecord) -> Option<IpAddr> {
+        self.in_vain.get(&asking(flow)).copied()
+    }
+
+    /// When a service last answered somebody else than this client.
+    pub(super) fn answered(&self, port: Option<u16>, but: Host) -> Option<Timestamp> {
+        let known = self.answered.get(&port)?;
+        if known.client == but { known.others } else { Some(known.latest) }
+    }
+}
+
+/// One end of a flow, and the place of the next of the same host; 0 for the last, since the first of all comes after none.
+#[derive(Debug)]
+struct End<'a> {
+    key: &'a ConversationKey,
+    flow: &'a FlowRecord,
+    next: usize,
+}
+
+/// The flows of one host: the first and the last, and what they show once somebody has asked.
+#[derive(Debug)]
+struct Flows {
+    first: usize,
+    last: usize,
+    /// The first MAC address of packets in its name that had passed no router, and whether there are others.
+    mac: Option<MacAddr>,
+    several_macs: bool,
+    seen: OnceLock<Box<Seen>>,
+}
+
+/// The flows of each host.
+#[derive(Debug, Default)]
+pub(super) struct Hosts<'a> {
+    places: Known<(CellId, Host), usize>,
+    all: Vec<Flows>,
+    ends: Vec<End<'a>>,
+}
+
+impl<'a> Hosts<'a> {
+    /// Notes whose a flow is.
+    pub(super) fn learn(&mut self, key: &'a ConversationKey, flow: &'a FlowRecord) {
+        self.note(key.client, Role::Client, key, flow);
+        self.note(key.server, Role::Server, key, flow);
+    }
+
+    fn note(&mut self, host: Host, role: Role, key: &'a ConversationKey, flow: &'a FlowRecord) {
+        let Self { places, all, ends } = self;
+        let own = *places.entry((key.cell, host)).or_insert_with(|| {
+            let (first, seen) = (ends.len(), OnceLock::new());
+            all.push(Flows { first, last: first, mac: None, several_macs: false, seen });
+            all.len() - 1
+        });
+        let Some(own) = all.get_mut(own) else { return };
+        // Who speaks to itself has the flow already.
+        if role == Role::Client || key.client != key.server {
+            let new = ends.len();
+            if let Some(last) = ends.get_mut(own.last) {
+                last.next = new;
+            }
+            own.last = new;
+            ends.push(End { key, flow, next: 0 });
+        }
+        if let Some(mac) = on_link(flow, role) {
+            own.several_macs |= own.mac.is_some_and(|known| known != mac);
+            own.mac.get_or_insert(mac);
+        }
+    }
+
+    /// What the flows of a host show; `None` where it has none.
+    pub(super) fn of(&self, cell: CellId, host: Host) -> Option<&Seen> {
+        let own = self.all.get(*self.places.get(&(cell, host))?)?;
+        Some(own.seen.get_or_init(|| {
+            let mut seen = Box::<Seen>::default();
+            let mut next = self.ends.get(own.first);
+            while let Some(end) = next {
+                seen.learn(host, end.key, end.flow);
+                next = self.ends.get(end.next).filter(|_| end.next > 0);
+            }
+            seen.seal();
+            seen
+        }))
+    }
+
+    /// The hosts of whose packets before any router several machines were heard.
+    pub(super) fn of_several_macs(&self) -> impl Iterator<Item = (CellId, Host)> {
+        let several = |place: usize| self.all.get(place).is_some_and(|own| own.several_macs);
+        self.places.iter().filter(move |(_, place)| several(**place)).map(|(key, _)| *key)
+    }
+}
+
+/// The MAC address of one end of a flow, where its packets had passed no router.
+pub(super) fn on_link(flow: &FlowRecord, role: Role) -> Option<MacAddr> {
+    heard_ends(flow, role)?;
+    let side = flow.side(role);
+    side.mac.filter(|_| side.ttl.is_some_and(|ttl| hops(ttl) == 0))
+}
