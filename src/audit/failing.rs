@@ -53,7 +53,7 @@ pub fn all(ground: Ground<'_>, matched: &[MatchedConversation<'_>], bound: &[Bou
         let service = format!("{}{port}", key.transport);
         let addressee = attempt::addressee(failure);
         let finding = Finding {
-            id: id::short(&[kind.name(), "attempt", &source, &target, &service]),
+            id: id::short(&[kind.name(), "attempt", &source, &target, &service]).into(),
             kind,
             severity: Severity::Low,
             title: format!("{source} to {target} on {service} {state}: {}", failure.mechanism.name()),

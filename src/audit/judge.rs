@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
+use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -40,6 +41,9 @@ use super::proxy;
 use super::requirement::Ground;
 use super::spread::spread;
 use super::walk::ahead;
+
+/// Fewer conversations are not worth a thread: one costs about as much to start as so many to judge.
+const LEAST_SHARE: usize = 2048;
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]
@@ -102,7 +106,7 @@ pub fn all<'a>(
         }
         all
     };
-    let shares = spread(&conversations, workers, of_share);
+    let shares = spread(&conversations, LEAST_SHARE, workers, of_share);
     let joined = shares.into_iter().reduce(|mut all, share| {
         all.judged.extend(share.judged);
         all.matched.extend(share.matched);
@@ -195,13 +199,14 @@ impl<'a> Context<'a> {
         let cell = self.cell_name(key);
         let name = |host: Host| {
             if conversation.sweep.is_some() && host == Sweep::MANY {
-                "any".to_owned()
+                CompactString::const_new("any")
             } else {
-                host.text().as_str().to_owned()
+                CompactString::from(host.text().as_str())
             }
         };
         let (client, server) = (name(key.client), name(key.server));
-        let port = key.port.map_or_else(String::new, |port| port.to_string());
+        let mut digits = itoa::Buffer::new();
+        let port = key.port.map_or("", |port| digits.format(port));
         let transport = key.transport.text();
         let mut evidence = Proofs::new(conversation.first, "its first packet");
         let proven = matched
@@ -211,7 +216,7 @@ impl<'a> Context<'a> {
             evidence = evidence.and(at, format!("shows that it is {protocol}"));
         }
         JudgedConversation {
-            id: id::short(&[cell.as_deref().unwrap_or(""), &client, &server, &transport, &port]),
+            id: id::short(&[cell.as_deref().unwrap_or(""), &client, &server, &transport, port]),
             cell,
             client,
             server,

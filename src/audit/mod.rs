@@ -91,7 +91,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
         judged = guess::calls_nothing_unexpected(judged);
     }
     name_conversations(&mut bound, &judged);
-    let mut findings = finding::all(&bound, &judged, options.strict);
+    let mut findings = finding::all(&bound, &judged, options);
     if guessed {
         findings.extend(failing::all(ground, &matched, &bound));
     }

@@ -433,7 +433,7 @@ fn requirement(entry: &Entry<'_>, source: &str, target: &str, verdict: Verdict, 
     let ports = entry.service.ports_text();
     let transport = entry.service.carrier.name();
     let told = Requirement {
-        id: id::short(&[&entry.document.id, &entry.rule.id, source, target, transport, &ports]),
+        id: id::short(&[&entry.document.id, &entry.rule.id, source, target, transport, &ports]).into(),
         ruleset: entry.document.id.clone(),
         rule: entry.rule.id.clone(),
         cite: entry.rule.cite.clone(),

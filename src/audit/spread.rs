@@ -4,16 +4,15 @@ use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Fewer things than this are not worth a thread: one costs about as much to start as so many conversations to judge.
-const WORTH_A_THREAD: usize = 2048;
-
-/// Divides items into one share for each of so many threads, the calling one among them, and works on each.
+/// Divides items into one share for each of so many threads, the calling one among them, and works on each. What a thread is not worth is a share of
+/// fewer than `least`.
 pub fn spread<T: Sync, R: Send>(
     items: &[T],
+    least: usize,
     workers: Option<NonZeroUsize>,
     work: impl Fn(&[T]) -> R + Sync,
 ) -> Vec<R> {
-    let workers = workers.map_or(1, NonZeroUsize::get).min(items.len() / WORTH_A_THREAD).max(1);
+    let workers = workers.map_or(1, NonZeroUsize::get).min(items.len() / least).max(1);
     let (own, others) = items.split_at(items.len().div_ceil(workers));
     let work = &work;
     thread::scope(|scope| {
@@ -32,10 +31,10 @@ mod tests {
 
     #[test]
     fn the_order_stays() {
-        let items: Vec<usize> = (0..3 * WORTH_A_THREAD + 1).collect();
+        let items: Vec<usize> = (0..301).collect();
         for workers in [None, NonZeroUsize::new(1), NonZeroUsize::new(2), NonZeroUsize::new(64)] {
-            assert_eq!(spread(&items, workers, <[usize]>::to_vec).concat(), items);
-            assert_eq!(spread(&[0; 0], workers, <[usize]>::len), [0]);
+            assert_eq!(spread(&items, 100, workers, <[usize]>::to_vec).concat(), items);
+            assert_eq!(spread(&[0; 0], 100, workers, <[usize]>::len), [0]);
         }
     }
 }

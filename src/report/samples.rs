@@ -277,8 +277,8 @@ fn conversation(
         server: server.into(),
         transport: Transport::Tcp,
         port: Some(port),
-        protocols: vec![protocol],
-        layers: vec![protocol],
+        protocols: [protocol].into(),
+        layers: smallvec::smallvec![protocol],
         hosts: Vec::new(),
         flows: 3,
         packets: 120,
@@ -420,7 +420,12 @@ pub fn hostile_report() -> Report {
     for told in &mut report.conversations {
         told.hosts.push("h\u{1b}[2J".into());
         told.rule = Some("r\u{7f}".into());
-        [&mut told.client, &mut told.server, told.reason.to_mut()].into_iter().for_each(poison);
+        poison(told.reason.to_mut());
+        for address in [&mut told.client, &mut told.server] {
+            let mut text = address.to_string();
+            poison(&mut text);
+            *address = text.into();
+        }
         told.evidence = told.evidence.map(|piece| {
             let mut piece = piece.clone();
             poison(piece.note.to_mut());

@@ -144,8 +144,7 @@ impl View<'_> {
     fn had_before(&self, cell: CellId, ip: IpAddr, lease: &Lease) -> Option<MacAddr> {
         let said = self.holders.announced.get(&(cell, ip)).into_iter().flatten();
         let said = said.map(|holder| (holder.first.time, holder.mac));
-        let heard =
-            self.hosts.of(cell, Host::Ip(ip)).into_iter().flat_map(|known| known.marks.on_link.iter());
+        let heard = self.hosts.marks(cell, Host::Ip(ip)).into_iter().flat_map(|marks| marks.on_link.iter());
         let heard = heard.map(|(mac, spell)| (spell.first, *mac));
         said.chain(heard)
             .filter(|(first, mac)| *first < lease.from.time && *mac != lease.mac && !is_virtual_router(*mac))
@@ -188,8 +187,7 @@ impl View<'_> {
         };
         let mut found = Vec::new();
         for (cell, host) in self.hosts.of_several_macs() {
-            let Some((ip, known)) = host.ip().zip(self.hosts.of(cell, host)) else { continue };
-            let marks = &known.marks;
+            let Some((ip, marks)) = host.ip().zip(self.hosts.marks(cell, host)) else { continue };
             for macs in marks.on_vlan.values().filter(|macs| macs.len() > 1) {
                 let known: Vec<(MacAddr, Spell)> =
                     macs.keys().filter_map(|mac| Some((*mac, *marks.on_link.get(mac)?))).collect();

@@ -1,5 +1,6 @@
 //! What the flows of each host show, worked out when somebody asks: of most hosts of a large capture nobody ever does.
 
+use std::iter;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
@@ -80,7 +81,6 @@ fn asking(flow: &FlowRecord) -> Asking {
 /// What the flows of one host show.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) marks: Marks,
     /// What was heard sending to it, and when.
     pub(super) received: Received,
     /// Its own frames to other segments that are seen before any router: at its own port, or at its gateway's.
@@ -111,14 +111,12 @@ impl Seen {
             return;
         };
         if key.client == host {
-            self.marks.learn(flow, Role::Client);
             self.leaving.learn(flow, Role::Client);
             self.received.learn(flow, Role::Server);
             self.count_answers(flow, server);
             self.pair_up(flow, server);
         }
         if key.server == host {
-            self.marks.learn(flow, Role::Server);
             self.leaving.learn(flow, Role::Server);
             self.received.learn(flow, Role::Client);
             self.round_trips.learn(flow);
@@ -198,7 +196,7 @@ struct End<'a> {
     next: usize,
 }
 
-/// The flows of one host: the first and the last, and what they show once somebody has asked.
+/// The flows of one host: the first and the last, and what they show once somebody has asked. Its marks alone are asked for more often than all the rest.
 #[derive(Debug)]
 struct Flows {
     first: usize,
@@ -206,6 +204,7 @@ struct Flows {
     /// The first MAC address of packets in its name that had passed no router, and whether there are others.
     mac: Option<MacAddr>,
     several_macs: bool,
+    marks: OnceLock<Box<Marks>>,
     seen: OnceLock<Box<Seen>>,
 }
 
@@ -227,8 +226,8 @@ impl<'a> Hosts<'a> {
     fn note(&mut self, host: Host, role: Role, key: &'a ConversationKey, flow: &'a FlowRecord) {
         let Self { places, all, ends } = self;
         let own = *places.entry((key.cell, host)).or_insert_with(|| {
-            let (first, seen) = (ends.len(), OnceLock::new());
-            all.push(Flows { first, last: first, mac: None, several_macs: false, seen });
+            let (first, marks, seen) = (ends.len(), OnceLock::new(), OnceLock::new());
+            all.push(Flows { first, last: first, mac: None, several_macs: false, marks, seen });
             all.len() - 1
         });
         let Some(own) = all.get_mut(own) else { return };
@@ -247,18 +246,36 @@ impl<'a> Hosts<'a> {
         }
     }
 
+    fn flows_of(&self, cell: CellId, host: Host) -> Option<&Flows> {
+        self.all.get(*self.places.get(&(cell, host))?)
+    }
+
+    fn ends_of(&self, own: &Flows) -> impl Iterator<Item = &End<'a>> {
+        let next = |end: &&End<'a>| self.ends.get(end.next).filter(|_| end.next > 0);
+        iter::successors(self.ends.get(own.first), next)
+    }
+
     /// What the flows of a host show; `None` where it has none.
     pub(super) fn of(&self, cell: CellId, host: Host) -> Option<&Seen> {
-        let own = self.all.get(*self.places.get(&(cell, host))?)?;
+        let own = self.flows_of(cell, host)?;
         Some(own.seen.get_or_init(|| {
             let mut seen = Box::<Seen>::default();
-            let mut next = self.ends.get(own.first);
-            while let Some(end) = next {
-                seen.learn(host, end.key, end.flow);
-                next = self.ends.get(end.next).filter(|_| end.next > 0);
-            }
+            self.ends_of(own).for_each(|end| seen.learn(host, end.key, end.flow));
             seen.seal();
             seen
+        }))
+    }
+
+    /// By what a host is told from others; `None` where it has no flows.
+    pub(super) fn marks(&self, cell: CellId, host: Host) -> Option<&Marks> {
+        let own = self.flows_of(cell, host)?;
+        Some(own.marks.get_or_init(|| {
+            let mut marks = Box::<Marks>::default();
+            for End { key, flow, .. } in self.ends_of(own) {
+                let roles = [(key.client, Role::Client), (key.server, Role::Server)];
+                roles.iter().filter(|(end, _)| *end == host).for_each(|(_, role)| marks.learn(flow, *role));
+            }
+            marks
         }))
     }
 

@@ -12,7 +12,6 @@ use crate::model::SideRecord;
 
 use super::View;
 use super::holders::Spell;
-use super::hosts::Seen;
 use super::hosts::on_link;
 use super::sight::heard_ends;
 use super::sight::stretch;
@@ -74,7 +73,7 @@ pub struct Forged {
 impl View<'_> {
     /// Whether an address is that of one machine on this VLAN and of another one elsewhere: a cell that nobody declared.
     pub fn is_cloned(&self, cell: CellId, host: Host, vlans: &[u16]) -> bool {
-        self.hosts.of(cell, host).is_some_and(|Seen { marks, .. }| {
+        self.hosts.marks(cell, host).is_some_and(|marks| {
             let here = marks.on_vlan.get(vlans);
             let other = marks.on_vlan.iter().any(|(vlan, macs)| {
                 let apart = |here: &Few<MacAddr>| !here.keys().any(|mac| macs.contains(mac));
@@ -86,13 +85,13 @@ impl View<'_> {
 
     /// The same, for an address of which no packet is at hand.
     pub fn is_cloned_somewhere(&self, cell: CellId, host: Host) -> bool {
-        let known = self.hosts.of(cell, host);
-        known.is_some_and(|known| known.marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
+        let marks = self.hosts.marks(cell, host);
+        marks.is_some_and(|marks| marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
     }
 
     /// Whether everything heard of a host had passed a router before: what is thrown away before that is not shown.
     pub fn is_behind_a_router(&self, host: Host) -> bool {
-        let known = self.cells.iter().filter_map(|cell| self.hosts.of(*cell, host)?.marks.at_home);
+        let known = self.cells.iter().filter_map(|cell| self.hosts.marks(*cell, host)?.at_home);
         known.reduce(|one, other| one || other) == Some(false)
     }
 
@@ -101,7 +100,7 @@ impl View<'_> {
     /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
     /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
     pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<Forged> {
-        let marks = &self.hosts.of(cell, host)?.marks;
+        let marks = self.hosts.marks(cell, host)?;
         let mac = reset.mac?;
         if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac))
             || self.holders.ever_had(cell, host, mac)

@@ -213,7 +213,7 @@ impl View<'_> {
             ));
         }
         // A datagram's answer may take another way than what was heard, unless the target's own port is mirrored.
-        let own_port = self.hosts.of(cell, server).is_some_and(|known| known.marks.on_link.len() == 1);
+        let own_port = self.hosts.marks(cell, server).is_some_and(|marks| marks.on_link.len() == 1);
         if self.heard_between(cell, server).is_some() && (own_port || tried.repeats_until_answered) {
             return Sight::Likely(format!(
                 "{server} was heard speaking to others only, never to {client} or its like"

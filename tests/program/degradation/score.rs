@@ -250,7 +250,7 @@ fn had(report: &Report, truth: &Truth, verdict: &str) -> bool {
 type Service = (Transport, BTreeSet<String>, Option<u16>);
 
 fn service(told: &JudgedConversation) -> Service {
-    (told.transport, BTreeSet::from([told.client.clone(), told.server.clone()]), told.port)
+    (told.transport, BTreeSet::from([told.client.to_string(), told.server.to_string()]), told.port)
 }
 
 fn is_unexpected(told: &JudgedConversation) -> bool {
