@@ -129,7 +129,10 @@ fn of_cause(concerned: &[Concerned<'_>], strict: bool) -> Option<Finding> {
 
 /// A reason as a sentence of its own.
 pub fn sentence(text: &str) -> String {
-    format!("{}.", capitalized(text).trim_end_matches('.'))
+    let mut told = capitalized(text);
+    told.truncate(told.trim_end_matches('.').len());
+    told.push('.');
+    told
 }
 
 /// What to do, and whom to ask.

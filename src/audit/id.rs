@@ -16,11 +16,10 @@ pub fn short(parts: &[&str]) -> CompactString {
         // A separator that no part contains, so that ("ab", "c") and ("a", "bc") differ.
         told.push(0);
     }
-    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' - 10 + half });
-    let mut id = CompactString::default();
-    for byte in Sha1::digest(&told).into_iter().take(DIGITS / 2) {
-        id.push(digit(byte >> 4));
-        id.push(digit(byte & 15));
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
+    let mut id = [b'0'; DIGITS];
+    for ([high, low], byte) in id.as_chunks_mut().0.iter_mut().zip(Sha1::digest(&told)) {
+        (*high, *low) = (digit(byte >> 4), digit(byte & 15));
     }
-    id
+    CompactString::from(str::from_utf8(&id).unwrap_or_default())
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
@@ -18,7 +19,6 @@ use crate::model::CellId;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
-use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::JudgedConversation;
 use crate::model::Outcome;
@@ -36,6 +36,7 @@ use super::matching::Matched;
 use super::matching::MatchedConversation;
 use super::matching::Matcher;
 use super::names;
+use super::names::Resolved;
 use super::own_rules::OwnRules;
 use super::proxy;
 use super::requirement::Ground;
@@ -43,13 +44,13 @@ use super::spread::spread;
 use super::walk::ahead;
 
 /// Fewer conversations are not worth a thread: one costs about as much to start as so many to judge.
-const LEAST_SHARE: usize = 2048;
+pub const LEAST_SHARE: usize = 2048;
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// As reports tell it.
-    pub told: JudgedConversation,
+    pub told: Box<JudgedConversation>,
     /// Its key.
     pub key: ConversationKey,
     /// The feature that would allow it, where one is switched off.
@@ -74,8 +75,8 @@ pub struct All<'a> {
 /// Judges every conversation; the flows of which `wanted` tells are handed on.
 pub fn all<'a>(
     ground: Ground<'a>,
-    matcher: &Matcher<'a>,
-    wanted: impl Fn(&Matched<'a>) -> bool + Sync,
+    matcher: &'a Matcher<'a>,
+    wanted: impl Fn(&Matched<'_>) -> bool + Sync,
     workers: Option<NonZeroUsize>,
 ) -> All<'a> {
     let asked = questions(ground);
@@ -92,16 +93,20 @@ pub fn all<'a>(
         forbidden: OwnRules::of(&ground.site.forbid),
         waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
         waivers,
+        resolved: OnceLock::new(),
     };
     let conversations: Vec<&Conversation> =
         ground.observed.conversations.values().map(AsRef::as_ref).collect();
     let of_share = |share: &[&'a Conversation]| {
         let mut all = All { judged: Vec::with_capacity(share.len()), matched: Vec::new() };
+        // Of most nothing further is wanted: their room is the next one's.
+        let mut matched = Vec::new();
         for conversation in ahead(share) {
-            let matched = matcher.conversation(conversation);
+            matched.clear();
+            matched.extend(matcher.conversation(conversation));
             all.judged.push(context.judge(conversation, &matched));
             if matched.iter().any(&wanted) {
-                all.matched.push((conversation, matched));
+                all.matched.push((conversation, std::mem::take(&mut matched)));
             }
         }
         all
@@ -127,6 +132,8 @@ struct Context<'a> {
     /// The waivers that have not expired and say what they match, and that.
     waivers: Vec<&'a Waiver>,
     waived: OwnRules<'a>,
+    /// Names that lookups of the capture resolve, once somebody asks.
+    resolved: OnceLock<Resolved>,
 }
 
 /// A verdict with its rule and reason.
@@ -182,7 +189,7 @@ impl<'a> Context<'a> {
         Judged {
             spoke,
             feature: ruling.feature.take(),
-            told: self.tell(conversation, key, matched, ruling),
+            told: Box::new(self.tell(conversation, key, matched, ruling)),
             key: conversation.key,
             answered,
             attempts: conversation.sweep.as_ref().map_or(1, |sweep| sweep.tries),
@@ -409,14 +416,14 @@ impl<'a> Context<'a> {
                 .any(|role| cast.is_component(role) && !self.is_another(role, host, matched))
                 && !self.is_stranger(host, matched)
         };
-        let is_named = |flow: &FlowRecord| {
-            let names = names::of_flow(flow);
-            let mut roles = cast.roles_of(flow.cell, flow.server.host).chain(cast.roles_named(&names));
+        let is_named = |one: &Matched<'_>| {
+            let server = cast.roles_of(one.flow.cell, one.flow.server.host);
+            let mut roles = server.chain(cast.roles_named(&one.names));
             roles.any(|role| cast.is_component(role))
         };
         is_component(key.client)
             || is_component(key.server)
-            || matched.iter().any(|one| is_named(&one.flow))
+            || matched.iter().any(is_named)
             || conversation
                 .sweep
                 .iter()

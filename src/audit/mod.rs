@@ -27,6 +27,7 @@ mod patterns;
 mod ports;
 mod proxy;
 mod requirement;
+mod shown;
 mod silent;
 mod spread;
 mod strangers;
@@ -53,8 +54,9 @@ use catalogue::Catalogue;
 use features::Features;
 use matching::Matched;
 use matching::Matcher;
-use names::Names;
 use requirement::Ground;
+use shown::Shown;
+use spread::both;
 use view::View;
 
 /// How an audit is to be done.
@@ -64,6 +66,8 @@ pub struct Options {
     pub strict: bool,
     /// Threads for what is done with each conversation; none: the calling thread does it all. The report is the same.
     pub workers: Option<NonZeroUsize>,
+    /// Whether the process ends with it: then what it was found out by, many small pieces of memory, is not given back.
+    pub last: bool,
 }
 
 /// Holds what was observed against a site. Where the site binds no component, roles are guessed and the report is provisional.
@@ -77,9 +81,14 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let by_guess = guessed.then(|| guess::site(observed, site));
     let site = by_guess.as_ref().map_or(site, |guessed| &guessed.site);
 
-    let names = Names::of(observed);
-    let view = View::of(observed);
-    let cast = Cast::of(site, observed, &names, &view);
+    let (view, shown) = both(
+        observed.conversations.len(),
+        judge::LEAST_SHARE,
+        options.workers,
+        || View::of(observed, options.workers),
+        || Shown::of(observed),
+    );
+    let cast = Cast::of(site, observed, &shown, &view);
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
@@ -101,6 +110,10 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     told.assumptions.extend(cast.followed().iter().map(|one| summary::followed(one, &view)));
     told.warnings.extend(warnings);
     let vantage = summary::vantage(observed, &view);
+    if options.last {
+        std::mem::forget(matched);
+        std::mem::forget((cast, view, shown));
+    }
     Report {
         vantage,
         site: told,

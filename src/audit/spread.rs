@@ -12,7 +12,7 @@ pub fn spread<T: Sync, R: Send>(
     workers: Option<NonZeroUsize>,
     work: impl Fn(&[T]) -> R + Sync,
 ) -> Vec<R> {
-    let workers = workers.map_or(1, NonZeroUsize::get).min(items.len() / least).max(1);
+    let workers = worth(items.len(), least, workers);
     let (own, others) = items.split_at(items.len().div_ceil(workers));
     let work = &work;
     thread::scope(|scope| {
@@ -23,6 +23,28 @@ pub fn spread<T: Sync, R: Send>(
         all.extend(others.into_iter().map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic))));
         all
     })
+}
+
+/// Does two things at the same time, where what they are about is worth two threads.
+pub fn both<A, B: Send>(
+    items: usize,
+    least: usize,
+    workers: Option<NonZeroUsize>,
+    one: impl FnOnce() -> A,
+    other: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if worth(items, least, workers) == 1 {
+        return (one(), other());
+    }
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+/// How many threads so many items are worth.
+fn worth(items: usize, least: usize, workers: Option<NonZeroUsize>) -> usize {
+    workers.map_or(1, NonZeroUsize::get).min(items / least).max(1)
 }
 
 #[cfg(test)]

@@ -11,11 +11,13 @@ mod sight;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod unpaired;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -23,7 +25,6 @@ use hashbrown::HashMap;
 
 use crate::model::CellId;
 use crate::model::ConversationKey;
-use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
 use crate::model::Observed;
@@ -32,12 +33,14 @@ use crate::model::Series;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
+use super::spread::spread;
 use super::walk::each_flow;
 
 use holders::Holders;
 use hosts::Hosts;
 use loss::Losses;
 use recordings::Recordings;
+use unpaired::Unpaired;
 
 pub use loss::Missing;
 pub use marks::FOR_COMPARISON;
@@ -53,6 +56,9 @@ const ASKED_IN_VAIN: u32 = 3;
 
 /// How long after the last try an ICMP error may still be about it: routers answer at once, but for address resolution in vain, which takes seconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+
+/// Fewer conversations are not worth a thread.
+const LEAST_SHARE: usize = 2048;
 
 /// A machine that does not answer address resolution although answers are visible.
 #[derive(Clone, Copy, Debug)]
@@ -82,29 +88,47 @@ pub struct View<'a> {
     announced: Known<(CellId, IpAddr), BTreeSet<MacAddr>>,
     /// What the flows of each host show.
     hosts: Hosts<'a>,
+    /// Datagrams without their counterparts.
+    unpaired: Unpaired,
     /// The address spaces in use.
     cells: Vec<CellId>,
 }
 
 impl<'a> View<'a> {
     /// Reads the vantage out of everything observed.
-    pub fn of(observed: &'a Observed) -> Self {
+    pub fn of(observed: &'a Observed, workers: Option<NonZeroUsize>) -> Self {
+        let recordings = Recordings::of(observed);
+        let conversations: Vec<_> = observed.conversations.values().map(AsRef::as_ref).collect();
+        let shares = spread(&conversations, LEAST_SHARE, workers, |share| {
+            let (mut losses, mut hosts, mut unpaired) =
+                (Losses::default(), Hosts::default(), Unpaired::default());
+            each_flow(share, |key, flow| {
+                losses.learn(flow, &recordings);
+                hosts.learn(key, flow);
+                unpaired.learn(flow);
+            });
+            (losses, hosts, unpaired)
+        });
+        let joined = shares.into_iter().reduce(|mut all, (losses, hosts, unpaired)| {
+            all.0.join(losses);
+            all.1.join(hosts);
+            all.2.join(unpaired);
+            all
+        });
+        let (losses, hosts, unpaired) = joined.unwrap_or_default();
         let mut view = Self {
             observed,
-            recordings: Recordings::of(observed),
-            losses: Losses::of(&observed.vantage),
+            recordings,
+            losses: losses.of_all(&observed.vantage),
             holders: Holders::of(observed),
             down: Known::default(),
             announced: Known::default(),
-            hosts: Hosts::default(),
+            hosts,
+            unpaired,
             cells: cells(observed),
         };
         view.learn_resolutions(observed);
-        each_flow(observed, |key, flow| {
-            view.losses.learn(flow, &view.recordings);
-            view.hosts.learn(key, flow);
-        });
-        view.find_shared();
+        view.find_shared(workers);
         view
     }
 
@@ -129,20 +153,6 @@ impl<'a> View<'a> {
                 self.down.entry((known.cell, known.target)).or_default().push(Down { asker, requests });
             }
         }
-    }
-
-    /// The other address that answers what a port asked in vain, and the first such answer: a server with several addresses takes the one of the
-    /// interface by which it answers.
-    pub fn answered_from(&self, flow: &FlowRecord) -> Option<(IpAddr, PacketRef)> {
-        let (from, at) = self.hosts.of(flow.cell, flow.client.host)?.stray(flow)?;
-        let other = Some(from) != flow.server.host.ip();
-        (other && at.time.plus(Duration::from_millis(5)) >= flow.first.time).then_some((from, at))
-    }
-
-    /// Whom the client of such an answer had asked.
-    pub fn asked_of(&self, flow: &FlowRecord) -> Option<IpAddr> {
-        let answers = flow.transport == Transport::Udp && flow.from_client.packets == 0;
-        answers.then(|| self.hosts.of(flow.cell, flow.client.host)?.asked_in_vain(flow)).flatten()
     }
 
     /// How it shows that a host is off: somebody asks for its address in vain, and it was not heard since.

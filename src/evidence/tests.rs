@@ -99,7 +99,7 @@ fn report(files: &[&str], cited: &[(u32, u64, &str)]) -> Report {
         conclusion: crate::model::Conclusion::Findings,
         because: Vec::new(),
         requirements: Vec::new(),
-        conversations: vec![conversation],
+        conversations: vec![Box::new(conversation)],
         findings: vec![finding],
         tally: Tally::default(),
     }

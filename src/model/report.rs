@@ -47,8 +47,8 @@ pub struct Report {
     pub because: Vec<String>,
     /// Every requirement.
     pub requirements: Vec<Requirement>,
-    /// Every conversation.
-    pub conversations: Vec<JudgedConversation>,
+    /// Every conversation. Each is some four hundred bytes, so it stays where it was written and its place is handed on.
+    pub conversations: Vec<Box<JudgedConversation>>,
     /// What a person must act on, most urgent first.
     pub findings: Vec<Finding>,
     /// Where every packet went.

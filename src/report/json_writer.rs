@@ -35,8 +35,8 @@ pub fn write_page(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result
     gather.pass_on()
 }
 
-/// Items of a list that one thread tells at a time: enough to be worth its start, few enough that a list of millions takes little memory.
-const SHARE: usize = 2048;
+/// The most items of a list that one thread tells at a time: a list of millions takes little memory then.
+const MOST: usize = 1024;
 /// The same where there is no other: what was told is passed on while the processor's cache holds it.
 const ALONE: usize = 64;
 
@@ -85,7 +85,8 @@ impl<'a> Page<'a> {
         self.key(key)?;
         self.lines.begin_array(&mut self.gather)?;
         let (mut before, next) = self.lines.before_items();
-        let share = if self.workers == 1 { ALONE } else { SHARE };
+        let share =
+            if self.workers == 1 { ALONE } else { items.len().div_ceil(self.workers).clamp(ALONE, MOST) };
         // What is on the page goes out first; then a share at a time, as it was told.
         self.gather.pass_on()?;
         let mut told: Vec<Line> = Vec::new();
@@ -377,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_page_by_members_is_the_page_of_the_whole_for_any_number_of_threads() {
-        let items: Vec<u64> = (0..3 * SHARE as u64 + 5).collect();
+        let items: Vec<u64> = (0..3 * MOST as u64 + 5).collect();
         let whole = serde_json::json!({ "a": { "b": 1, "c": &items }, "d": {}, "e": &items[..2], "f": [], "g": [{"h": [1]}] });
         let mut wanted = Vec::new();
         write_page(&whole, &mut wanted).unwrap();

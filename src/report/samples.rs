@@ -269,8 +269,8 @@ fn conversation(
     port: u16,
     protocol: &'static str,
     verdict: ConversationVerdict,
-) -> JudgedConversation {
-    JudgedConversation {
+) -> Box<JudgedConversation> {
+    Box::new(JudgedConversation {
         id: id.into(),
         cell: None,
         client: "10.1.50.9".into(),
@@ -290,7 +290,7 @@ fn conversation(
         rule: None,
         reason: "no rule has 10.1.50.9 as a source".into(),
         evidence: Proofs::new(at(200, 20_000), "SYN"),
-    }
+    })
 }
 
 fn findings() -> Vec<Finding> {

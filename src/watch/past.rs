@@ -93,7 +93,7 @@ impl Past {
                 told.first = told.first.within(input);
                 told.last = told.last.within(input);
                 told.evidence = within(&told.evidence, input);
-                told
+                Box::new(told)
             })
             .collect();
         report.conversations.extend(gone);

@@ -16,7 +16,7 @@ use super::*;
 const LATE: i64 = 600_000;
 
 fn within(flow: &FlowRecord, want: &Expectation<'_>, observed: &Observed) -> State {
-    judge(flow, want, &View::of(observed)).state
+    judge(flow, want, &View::of(observed, None)).state
 }
 
 fn state_of(flow: FlowRecord) -> State {

@@ -19,7 +19,7 @@ fn judged(number: u16, client: u16, server: u16) -> Judged {
     let (client, server) = (host(client), host(server));
     let at = PacketRef::new(Timestamp::from_nanos(i64::from(number)), InputId(0), u64::from(number));
     Judged {
-        told: JudgedConversation {
+        told: Box::new(JudgedConversation {
             id: format!("{client}-{server}").into(),
             cell: None,
             client: client.to_string().into(),
@@ -39,7 +39,7 @@ fn judged(number: u16, client: u16, server: u16) -> Judged {
             rule: None,
             reason: "no rule covers it".into(),
             evidence: Proofs::new(at, "its first packet"),
-        },
+        }),
         key: ConversationKey {
             cell: CellId(0),
             client: Host::Ip(client.into()),

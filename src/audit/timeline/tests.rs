@@ -22,7 +22,7 @@ fn elsewhere() -> FlowRecord {
 }
 
 fn settled(flows: &[FlowRecord], capture: &Observed, heard: bool, others: bool) -> Settled {
-    let view = View::of(capture);
+    let view = View::of(capture, None);
     let anything = Expectation { protocols: &[], tls: None, require: &[] };
     let mut attempts: Vec<Attempt> =
         flows.iter().map(|flow| attempt::judge(flow, &anything, &view)).collect();

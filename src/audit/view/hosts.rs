@@ -9,7 +9,6 @@ use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
-use crate::model::PacketRef;
 use crate::model::Role;
 use crate::model::Timestamp;
 use crate::model::Transport;
@@ -71,13 +70,6 @@ impl Answered {
     }
 }
 
-/// From which port somebody asks, and for which: what an answer from another address of the server has as well.
-type Asking = (Option<u16>, Option<u16>);
-
-fn asking(flow: &FlowRecord) -> Asking {
-    (flow.client.port, flow.server.port)
-}
-
 /// What the flows of one host show.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -94,10 +86,6 @@ pub(super) struct Seen {
     pub(super) round_trips: RoundTrips,
     /// What it and others acknowledged to each other.
     pub(super) exchanged: Known<IpAddr, Bytes>,
-    /// Datagrams to a port of it that never asked their sender.
-    strays: Known<Asking, (IpAddr, PacketRef)>,
-    /// Whom a port of it asked in vain.
-    in_vain: Known<Asking, IpAddr>,
     /// When a service of it last answered which client, for the positive control.
     answered: Known<Option<u16>, Answered>,
 }
@@ -114,7 +102,6 @@ impl Seen {
             self.leaving.learn(flow, Role::Client);
             self.received.learn(flow, Role::Server);
             self.count_answers(flow, server);
-            self.pair_up(flow, server);
         }
         if key.server == host {
             self.leaving.learn(flow, Role::Server);
@@ -151,34 +138,12 @@ impl Seen {
         self.answers_of.entry(server).or_default().add(unseen);
     }
 
-    /// Remembers datagrams that ask in vain, and those that answer nothing that their sender was asked.
-    fn pair_up(&mut self, flow: &FlowRecord, server: IpAddr) {
-        if flow.transport != Transport::Udp {
-            return;
-        }
-        if flow.from_client.packets == 0 {
-            self.strays.entry(asking(flow)).or_insert((server, flow.first));
-        } else if flow.from_server.packets == 0 {
-            self.in_vain.entry(asking(flow)).or_insert(server);
-        }
-    }
-
     fn count_answered(&mut self, key: &ConversationKey, flow: &FlowRecord) {
         let asked = flow.from_client.packets > 0 && flow.from_server.payload_packets > 0;
         if let Some(answer) = flow.from_server.last_payload.filter(|_| asked) {
             let new = Answered { client: key.client, latest: answer.time, others: None };
             self.answered.entry(key.port).or_insert(new).add(new.client, new.latest);
         }
-    }
-
-    /// The first datagram that has the ports of an answer to what this flow asks, and who sent it.
-    pub(super) fn stray(&self, flow: &FlowRecord) -> Option<(IpAddr, PacketRef)> {
-        self.strays.get(&asking(flow)).copied()
-    }
-
-    /// Who was first asked in vain from the port to which this flow brings an answer.
-    pub(super) fn asked_in_vain(&self, flow: &FlowRecord) -> Option<IpAddr> {
-        self.in_vain.get(&asking(flow)).copied()
     }
 
     /// When a service last answered somebody else than this client.
@@ -208,6 +173,18 @@ struct Flows {
     seen: OnceLock<Box<Seen>>,
 }
 
+impl Flows {
+    fn new(first: usize) -> Self {
+        let (marks, seen) = (OnceLock::new(), OnceLock::new());
+        Self { first, last: first, mac: None, several_macs: false, marks, seen }
+    }
+
+    fn add_mac(&mut self, mac: MacAddr) {
+        self.several_macs |= self.mac.is_some_and(|known| known != mac);
+        self.mac.get_or_insert(mac);
+    }
+}
+
 /// The flows of each host.
 #[derive(Debug, Default)]
 pub(super) struct Hosts<'a> {
@@ -226,8 +203,7 @@ impl<'a> Hosts<'a> {
     fn note(&mut self, host: Host, role: Role, key: &'a ConversationKey, flow: &'a FlowRecord) {
         let Self { places, all, ends } = self;
         let own = *places.entry((key.cell, host)).or_insert_with(|| {
-            let (first, marks, seen) = (ends.len(), OnceLock::new(), OnceLock::new());
-            all.push(Flows { first, last: first, mac: None, several_macs: false, marks, seen });
+            all.push(Flows::new(ends.len()));
             all.len() - 1
         });
         let Some(own) = all.get_mut(own) else { return };
@@ -241,8 +217,31 @@ impl<'a> Hosts<'a> {
             ends.push(End { key, flow, next: 0 });
         }
         if let Some(mac) = on_link(flow, role) {
-            own.several_macs |= own.mac.is_some_and(|known| known != mac);
-            own.mac.get_or_insert(mac);
+            own.add_mac(mac);
+        }
+    }
+
+    /// Takes in the hosts of later flows.
+    pub(super) fn join(&mut self, later: Self) {
+        let before = self.ends.len();
+        let after = |next: usize| if next > 0 { next + before } else { 0 };
+        self.ends.extend(later.ends.into_iter().map(|end| End { next: after(end.next), ..end }));
+        for (host, place) in later.places {
+            let Some(new) = later.all.get(place) else { continue };
+            let (first, last) = (before + new.first, before + new.last);
+            let own = *self.places.entry(host).or_insert_with(|| {
+                self.all.push(Flows::new(first));
+                self.all.len() - 1
+            });
+            let Some(own) = self.all.get_mut(own) else { continue };
+            if own.first != first
+                && let Some(end) = self.ends.get_mut(own.last)
+            {
+                end.next = first;
+            }
+            own.last = last;
+            new.mac.into_iter().for_each(|mac| own.add_mac(mac));
+            own.several_macs |= new.several_macs;
         }
     }
 
@@ -291,4 +290,49 @@ pub(super) fn on_link(flow: &FlowRecord, role: Role) -> Option<MacAddr> {
     heard_ends(flow, role)?;
     let side = flow.side(role);
     side.mac.filter(|_| side.ttl.is_some_and(|ttl| hops(ttl) == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::testing::FIREWALL;
+    use crate::audit::testing::FIREWALL_MAC;
+    use crate::audit::testing::answered;
+
+    const CELL: CellId = CellId(0);
+
+    #[test]
+    fn shares_that_are_joined_are_what_one_walk_shows() {
+        let mut flows: Vec<FlowRecord> = (0..6).map(|n| answered(n, "tls")).collect();
+        for (flow, port) in flows.iter_mut().zip(0..) {
+            flow.client.port = Some(port);
+        }
+        // A host that comes later, one that speaks to itself, and one under two MAC addresses.
+        flows[3].server.host = Host::Ip(FIREWALL);
+        flows[4].client.host = flows[4].server.host;
+        flows[5].from_client.mac = Some(FIREWALL_MAC);
+        let keys: Vec<ConversationKey> = flows.iter().map(ConversationKey::of).collect();
+        let of = |range: std::ops::Range<usize>| {
+            let mut hosts = Hosts::default();
+            range.for_each(|at| hosts.learn(&keys[at], &flows[at]));
+            hosts
+        };
+        let all = [flows[0].client.host, flows[0].server.host, Host::Ip(FIREWALL)];
+        let told = |hosts: &Hosts<'_>| {
+            let mut several: Vec<_> = hosts.of_several_macs().collect();
+            several.sort_unstable();
+            let ports = all.map(|host| {
+                let own = hosts.flows_of(CELL, host).unwrap();
+                hosts.ends_of(own).map(|end| end.flow.client.port).collect::<Vec<_>>()
+            });
+            (several, ports)
+        };
+        let whole = told(&of(0..6));
+        assert_eq!(whole.1.each_ref().map(Vec::len), [5, 5, 1]);
+        for cut in 0..=6 {
+            let mut joined = of(0..cut);
+            joined.join(of(cut..6));
+            assert_eq!(told(&joined), whole, "{cut}");
+        }
+    }
 }

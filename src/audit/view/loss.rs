@@ -84,6 +84,15 @@ struct Shown {
 }
 
 impl Shown {
+    /// Takes in what other flows show of it.
+    fn join(&mut self, other: &Self) {
+        self.bytes.unseen = self.bytes.unseen.saturating_add(other.bytes.unseen);
+        self.bytes.acknowledged = self.bytes.acknowledged.saturating_add(other.bytes.acknowledged);
+        self.tcp |= other.tcp;
+        self.opened += other.opened;
+        self.one_sided += other.one_sided;
+    }
+
     /// A SYN without answer may be a blocked one: only what must have been answered counts.
     fn count(&mut self, flow: &FlowRecord) {
         self.tcp = true;
@@ -178,10 +187,20 @@ impl Missing {
 }
 
 impl Losses {
-    /// What the capture as a whole misses.
-    pub fn of(vantage: &Vantage) -> Self {
+    /// The same with what the capture as a whole misses.
+    pub fn of_all(self, vantage: &Vantage) -> Self {
         let whole = Bytes { unseen: vantage.unseen_bytes, acknowledged: vantage.acknowledged_bytes };
-        Self { whole, ..Self::default() }
+        Self { whole, ..self }
+    }
+
+    /// Takes in what other flows showed.
+    pub fn join(&mut self, other: Self) {
+        for (Mirror { recording, vlans, tunnels }, shown) in &other.mirrors.all {
+            let mirror = MirrorOf { recording: *recording, vlans, tunnels };
+            if let Some(known) = self.mirrors.of(&mirror) {
+                known.join(shown);
+            }
+        }
     }
 
     /// Takes in what both ends of a flow acknowledged.

@@ -17,7 +17,7 @@ fn view(flows: Vec<FlowRecord>) -> View<'static> {
 
 /// The view of a capture that is there until the tests end.
 fn of(capture: Observed) -> View<'static> {
-    View::of(Box::leak(Box::new(capture)))
+    View::of(Box::leak(Box::new(capture)), None)
 }
 
 /// SYNs in the first three seconds.
@@ -58,7 +58,7 @@ fn virtual_and_announced_addresses_move_between_machines() {
         unanswered: Series::default(),
         answer: Some((at(500), FIREWALL_MAC)),
     });
-    let moved = View::of(&capture);
+    let moved = View::of(&capture, None);
     assert!(moved.forged(CELL, server(), &reset(1, FIREWALL_MAC, 64)).is_none(), "a lease or a failover");
 }
 
@@ -137,7 +137,7 @@ fn the_end_is_that_of_the_file_where_the_clock_went_back() {
     late.last = PacketRef::new(at(5_000).time, at(5_000).input(), 1_000_000);
     let mut capture = observed(vec![answered(300_000, "ssh"), late], 300_006);
     capture.inputs.iter_mut().for_each(|input| input.time_reversals = 1);
-    let known = View::of(&capture);
+    let known = View::of(&capture, None);
     assert!(known.ends_too_soon(at(4_500), Duration::from_secs(1)), "half a second before the last packet");
     assert!(!known.ends_too_soon(at(3_000), Duration::from_secs(1)));
     assert!(!known.ends_too_soon(at(200_000), Duration::from_secs(1)), "before the step");
@@ -267,7 +267,7 @@ fn a_lossy_mirror_is_not_excused_by_another_one() {
     let flows = vec![on(10, 20_000, 4_000), on(20, 5_000_000, 0)];
     let mut capture = observed(flows.clone(), 600_000);
     (capture.vantage.acknowledged_bytes, capture.vantage.unseen_bytes) = (5_020_000, 4_000);
-    let known = View::of(&capture);
+    let known = View::of(&capture, None);
     assert!(known.missing(&flows[0]).unwrap().caps());
     assert!(!known.missing(&flows[1]).unwrap().caps());
     assert_eq!(known.lossy_mirrors().len(), 1);
@@ -278,7 +278,7 @@ fn what_the_capturing_machine_says_counts_for_its_recording() {
     let flow = answered(0, "tls");
     let mut capture = observed(vec![flow.clone()], 600_000);
     (capture.inputs[0].packets, capture.inputs[0].dropped) = (900, Some(100));
-    let known = View::of(&capture);
+    let known = View::of(&capture, None);
     let told = known.told_missing(known.missing(&flow).unwrap());
     assert!(told.contains("10.0 % of the packets (100 of 1000"), "{told}");
 }

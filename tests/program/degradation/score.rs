@@ -258,7 +258,7 @@ fn is_unexpected(told: &JudgedConversation) -> bool {
 }
 
 fn unexpected(report: &Report) -> impl Iterator<Item = &JudgedConversation> {
-    report.conversations.iter().filter(|told| is_unexpected(told))
+    report.conversations.iter().map(|told| &**told).filter(|told| is_unexpected(told))
 }
 
 fn ends(flow: &FlowRecord) -> (Transport, Endpoint, Endpoint) {
