@@ -20,6 +20,7 @@ use spanaudit::flow::Key;
 use spanaudit::flow::Limits;
 use spanaudit::flow::Place;
 use spanaudit::flow::Quick;
+use spanaudit::flow::Sort;
 use spanaudit::flow::Table;
 use spanaudit::model::CellId;
 use spanaudit::model::Input;
@@ -140,7 +141,8 @@ fn datagram(table: &mut Table<()>, flow: u32, number: u64, asks: bool) -> bool {
     let plain = decode::plain(&packet).unwrap();
     let (key, from) = Key::of_plain(CellId(0), &plain);
     let hash = table.hash(&key);
-    if table.quick((hash, table.guess(hash)), (&key, from), &plain, at, 54) == Quick::Counted {
+    let known = table.known((hash, table.guess(hash)), &key);
+    if known.is_some_and(|slot| table.quick(slot, from, &plain, (at, 54), Sort::Any) == Quick::Counted) {
         return true;
     }
     let frame = plain.frame();

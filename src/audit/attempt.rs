@@ -120,7 +120,7 @@ pub struct Attempt {
     /// The two machines; a failed lookup has no server.
     pub ends: (Host, Option<Host>),
     /// Where: the cell, and the VLANs of its first packet.
-    pub place: (CellId, Vec<u16>),
+    pub place: (CellId, Box<[u16]>),
     /// The machines behind client and server, as far as frames before any router or a lease tell.
     pub machines: [Option<MacAddr>; 2],
     /// What became of it.

@@ -95,7 +95,7 @@ mod tests {
             client: end("10.0.0.1", 50_000),
             server: end("10.0.0.2", 123),
             role_basis: RoleBasis::Port,
-            classification: Classification::default(),
+            classification: Box::default(),
             outcome: Outcome::Answered,
             reason: None,
             from_client: SideRecord {
@@ -105,11 +105,11 @@ mod tests {
                 ..SideRecord::default()
             },
             from_server: SideRecord::default(),
-            errors: Vec::new(),
+            errors: Box::default(),
             first: at(first),
             last: at(last),
-            vlans: Vec::new(),
-            tunnels: Vec::new(),
+            vlans: Box::default(),
+            tunnels: Box::default(),
             hosts: Vec::new(),
         }
     }

@@ -92,7 +92,7 @@ fn mended(lookups: &[&Lookup], context: &Context<'_>, view: &View<'_>, attempts:
             first: at(lookup),
             last: answer.at,
             ends: (lookup.client, None),
-            place: (lookup.cell, Vec::new()),
+            place: (lookup.cell, Box::default()),
             machines: [None; 2],
             state: State::Open(format!(
                 "{} {} since {}; whether it is reached is not shown",
@@ -166,7 +166,7 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View<'_>) -> Option<At
         first: at(first),
         last,
         ends: (first.client, None),
-        place: (first.cell, Vec::new()),
+        place: (first.cell, Box::default()),
         machines: [None; 2],
         state,
     })

@@ -44,7 +44,7 @@ fn in_cells(
 ) -> Settled {
     let mut cells: BTreeMap<(CellId, &[u16]), Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
-        let (cell, vlans) = (attempt.place.0, attempt.place.1.as_slice());
+        let (cell, vlans) = (attempt.place.0, &*attempt.place.1);
         let cloned = |host: Host| view.is_cloned(cell, host, vlans);
         let apart = cloned(attempt.ends.0) || attempt.ends.1.is_some_and(cloned);
         cells.entry((cell, if apart { vlans } else { &[] })).or_default().push(attempt);

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
 use crate::model::CellId;
-use crate::model::Classification;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::Endpoint;
@@ -58,16 +57,16 @@ pub fn flow(transport: Transport, port: u16, outcome: Outcome) -> FlowRecord {
         client: Endpoint { host: Host::Ip(CLIENT), port: Some(50_000) },
         server: Endpoint { host: Host::Ip(SERVER), port: Some(port) },
         role_basis: RoleBasis::Handshake,
-        classification: Classification::default(),
+        classification: Box::default(),
         outcome,
         reason: None,
         from_client: Default::default(),
         from_server: Default::default(),
-        errors: Vec::new(),
+        errors: Box::default(),
         first: at(0),
         last: at(0),
-        vlans: Vec::new(),
-        tunnels: Vec::new(),
+        vlans: Box::default(),
+        tunnels: Box::default(),
         hosts: Vec::new(),
     }
 }

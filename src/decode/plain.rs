@@ -122,6 +122,13 @@ impl<'a> Plain<'a> {
         EthernetAddresses { source: MacAddr([g, h, i, j, k, l]), destination: MacAddr([a, b, c, d, e, f]) }
     }
 
+    /// The same as the words that they lie in: the destination and two bytes of the source, then the rest of it.
+    #[inline(always)]
+    pub fn ethernet_words(&self) -> (u64, u32) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, _, _] = *self.head;
+        (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes([i, j, k, l]))
+    }
+
     /// VLAN ids, outermost first.
     #[inline(always)]
     pub fn vlans(&self) -> &[u16] {
@@ -141,32 +148,72 @@ impl<'a> Plain<'a> {
         }
     }
 
+    /// Its time to live.
+    #[inline(always)]
+    pub fn ttl(&self) -> u8 {
+        self.ip[8]
+    }
+
+    /// Identification (the upper half) and length of the IP packet.
+    #[inline(always)]
+    pub fn network_words(&self) -> u64 {
+        let [_, _, a, b, c, d, ..] = *self.ip;
+        u64::from(u16::from_be_bytes([c, d])) << 32 | u64::from(u16::from_be_bytes([a, b]))
+    }
+
+    /// Of a TCP segment sequence and acknowledgement number, then flags, window and checksum.
+    #[inline(always)]
+    pub fn stream_words(&self) -> Option<[u64; 2]> {
+        let Carried::Tcp(h) = self.carried else { return None };
+        let [_, _, _, _, a, b, c, d, e, f, g, h, _, i, j, k, l, m, _, _] = *h;
+        Some([u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([0, 0, 0, i, j, k, l, m])])
+    }
+
     /// What it carries: TCP or UDP.
     #[inline(always)]
     pub fn body(&self) -> Body<'a> {
+        match self.carried {
+            Carried::Tcp(header) => Body::Tcp(self.segment(header)),
+            Carried::Udp(header) => Body::Udp(self.datagram(header)),
+        }
+    }
+
+    /// The TCP segment that it is, if it is one.
+    #[inline(always)]
+    pub fn tcp(&self) -> Option<Tcp<'a>> {
+        let Carried::Tcp(header) = self.carried else { return None };
+        Some(self.segment(header))
+    }
+
+    /// The UDP datagram that it is, if it is one.
+    #[inline(always)]
+    pub fn udp(&self) -> Option<Udp<'a>> {
+        let Carried::Udp(header) = self.carried else { return None };
+        Some(self.datagram(header))
+    }
+
+    #[inline(always)]
+    fn segment(&self, h: &[u8; 20]) -> Tcp<'a> {
+        let (source, destination, _) = self.ports();
+        Tcp {
+            source,
+            destination,
+            sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+            acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+            flags: TcpFlags(h[13]),
+            window: u16::from_be_bytes([h[14], h[15]]),
+            checksum: u16::from_be_bytes([h[16], h[17]]),
+            payload: self.payload,
+            payload_length: self.payload_length,
+            selective: None,
+        }
+    }
+
+    #[inline(always)]
+    fn datagram(&self, h: &[u8; 8]) -> Udp<'a> {
         let Self { payload, payload_length, .. } = *self;
         let (source, destination, _) = self.ports();
-        match self.carried {
-            Carried::Tcp(h) => Body::Tcp(Tcp {
-                source,
-                destination,
-                sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
-                acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-                flags: TcpFlags(h[13]),
-                window: u16::from_be_bytes([h[14], h[15]]),
-                checksum: u16::from_be_bytes([h[16], h[17]]),
-                payload,
-                payload_length,
-                selective: None,
-            }),
-            Carried::Udp(h) => Body::Udp(Udp {
-                source,
-                destination,
-                checksum: u16::from_be_bytes([h[6], h[7]]),
-                payload,
-                payload_length,
-            }),
-        }
+        Udp { source, destination, checksum: u16::from_be_bytes([h[6], h[7]]), payload, payload_length }
     }
 
     /// Source and destination port, and whether it is TCP; else it is UDP.

@@ -10,9 +10,10 @@
 //! same time stamp. Two inputs are two vantages: there a second appearance is no copy to be dropped, but it is
 //! no retransmission either.
 
+mod ring;
+
 use std::hash::BuildHasher;
 use std::hash::Hasher;
-use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use foldhash::fast::RandomState;
@@ -25,17 +26,16 @@ use crate::decode::Network;
 use crate::decode::Plain;
 use crate::decode::Tunnel;
 use crate::model::EtherKind;
-use crate::model::InputId;
 use crate::model::PacketRef;
 use crate::model::Timestamp;
 
 use super::key::Half;
 
-/// How far two copies of a packet lie apart at most.
-const APART: Duration = Duration::from_millis(5);
-/// Packets remembered: sets times ways. At a million packets a second over 64 shards, 5 ms are 80 packets.
-const SETS: usize = 128;
-const WAYS: usize = 4;
+use ring::Kept;
+use ring::Ring;
+
+/// How far two copies of a packet lie apart at most, in nanoseconds.
+const APART: u64 = 5_000_000;
 /// Real-time protocols whose cycle may repeat a frame byte by byte within [`APART`]: PROFINET RT, EtherCAT, POWERLINK,
 /// SERCOS III (IEEE 802 ethertype list).
 const CYCLIC: [EtherKind; 4] =
@@ -64,24 +64,6 @@ pub enum Appearance {
     /// The same packet in another input.
     OtherVantage,
 }
-
-/// Packets remembered whose rough mix falls together: a cache line that is always read, and half of one for what a copy is told by.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
-struct Set {
-    digests: [u64; WAYS],
-    times: [Timestamp; WAYS],
-    looks: [u32; WAYS],
-    inputs: [InputId; WAYS],
-}
-
-/// Nothing remembered: so long ago that no packet is near.
-const NOTHING: Set = Set {
-    digests: [0; WAYS],
-    times: [Timestamp::MIN; WAYS],
-    looks: [0; WAYS],
-    inputs: [InputId(u32::MAX); WAYS],
-};
 
 /// What of a packet tells copies: its innermost frame.
 #[derive(Clone, Copy, Debug)]
@@ -117,84 +99,58 @@ impl<'a> Seen<'a> {
             tunnels: &[],
         }
     }
+
+    /// Whether a sender may send this very packet twice within a few milliseconds.
+    pub fn may_repeat(&self) -> bool {
+        match self.body {
+            Body::Tcp(tcp) => {
+                let identified = self.network.is_some_and(|network| network.identification != 0);
+                let bare =
+                    tcp.payload_length == 0 && !tcp.flags.syn() && !tcp.flags.fin() && !tcp.flags.rst();
+                bare && !identified
+            }
+            Body::Ethernet { kind, .. } => CYCLIC.contains(&kind),
+            _ => false,
+        }
+    }
 }
 
-/// The packets of the last milliseconds. Fixed size, no allocation per packet.
+/// The packets of the last milliseconds. Bounded; no allocation per packet.
 pub struct Recent {
     /// A key of this run alone, so that nobody can make packets that are taken for copies of others.
     hash: RandomState,
-    sets: Box<[Set]>,
+    ring: Ring,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { hash: RandomState::default(), sets: vec![NOTHING; SETS].into_boxed_slice() }
+        Self { hash: RandomState::default(), ring: Ring::new() }
     }
 }
 
 /// What copies of a packet share, and what they may differ in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// Of all that every copy shares.
     digest: u64,
     look: u32,
-    /// The set in which it is remembered.
-    place: u16,
-    /// Whether a sender may send this very packet twice within a few milliseconds.
-    repeats: bool,
 }
 
 impl Recent {
     /// What tells copies of this packet. `key` is the hash of its flow's key.
-    #[inline(always)]
-    pub fn trace(&self, key: u64, from: Half, seen: &Seen<'_>) -> Trace {
-        Trace {
-            digest: self.digest(key, from, seen),
-            look: look(seen),
-            place: place(seen),
-            repeats: may_repeat(seen),
-        }
-    }
-
-    /// Tells what this packet is, and remembers it.
-    #[inline(always)]
-    pub fn meet(&mut self, trace: &Trace, at: PacketRef) -> Appearance {
-        let Some(set) = self.sets.get_mut(usize::from(trace.place)) else { return Appearance::New };
-        if set.digests.contains(&trace.digest)
-            && let Some(appearance) = set.compare(trace, at)
-        {
-            return appearance;
-        }
-        let (oldest, _) = set.times.iter().enumerate().fold((0, Timestamp::MAX), |least, (way, &time)| {
-            if time < least.1 { (way, time) } else { least }
-        });
-        set.put(oldest, trace, at);
-        Appearance::New
-    }
-
-    /// Has in the processor's cache what a packet will be compared with, and what it will be written to.
-    #[inline(always)]
-    pub fn touch(&self, trace: &Trace) -> u64 {
-        let set = self.sets.get(usize::from(trace.place));
-        set.map_or(0, |set| set.digests[0] ^ set.times[3].as_nanos() as u64 ^ u64::from(set.inputs[3].0))
-    }
-
-    /// All that every copy of a packet shares.
     ///
     /// The payload of a TCP segment is not looked at: sequence number and checksum tell two apart that one sender can have sent
     /// within [`APART`]. Elsewhere checksums may be absent and identifications zero, so every byte counts.
-    #[inline(always)]
-    fn digest(&self, key: u64, from: Half, seen: &Seen<'_>) -> u64 {
-        let mut hasher = self.hash.build_hasher();
-        let network = seen
-            .network
-            .map_or(0, |network| u64::from(network.identification) << 32 | u64::from(network.length));
-        hasher.write_u128(u128::from(key ^ from as u64) << 64 | u128::from(network));
+    pub fn trace(&self, key: u64, from: Half, seen: &Seen<'_>) -> Trace {
+        let (network, ttl) = seen.network.map_or((0, 0), |network| {
+            (u64::from(network.identification) << 32 | u64::from(network.length), network.ttl)
+        });
+        let mut hasher = self.begin(key, from, network);
         match seen.body {
             Body::Tcp(tcp) => {
                 let place = u64::from(tcp.sequence) << 32 | u64::from(tcp.acknowledgement);
                 let rest =
-                    u64::from(tcp.checksum) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.flags.0);
+                    u64::from(tcp.flags.0) << 32 | u64::from(tcp.window) << 16 | u64::from(tcp.checksum);
                 hasher.write_u128(u128::from(place) << 64 | u128::from(rest));
             }
             Body::Udp(udp) => {
@@ -203,7 +159,50 @@ impl Recent {
             }
             other => write_all(&mut hasher, other),
         }
-        hasher.finish()
+        let mut way = seen.ethernet.map_or(0, |EthernetAddresses { source, destination }| {
+            let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.0, source.0);
+            way(u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes([i, j, k, l]))
+        });
+        if !seen.tunnels.is_empty() {
+            way ^= FixedState::default().hash_one(seen.tunnels);
+        }
+        Trace { digest: hasher.finish(), look: look(ttl, seen.vlans, way) }
+    }
+
+    /// The same of a usual packet, which most are: what a segment is told by is read where it lies.
+    #[inline(always)]
+    pub fn trace_plain(&self, key: u64, from: Half, plain: &Plain<'_>) -> Trace {
+        let Some([place, rest]) = plain.stream_words() else {
+            return self.trace(key, from, &Seen::plain(plain));
+        };
+        let mut hasher = self.begin(key, from, plain.network_words());
+        hasher.write_u128(u128::from(place) << 64 | u128::from(rest));
+        let (most, rest) = plain.ethernet_words();
+        Trace { digest: hasher.finish(), look: look(plain.ttl(), plain.vlans(), way(most, rest)) }
+    }
+
+    /// Tells what this packet is, and remembers it. `may_repeat` as [`Seen::may_repeat`].
+    #[inline(always)]
+    pub fn meet(&mut self, trace: &Trace, may_repeat: impl Fn() -> bool, at: PacketRef) -> Appearance {
+        let known = self.ring.find(trace.digest, |kept| compare(kept, trace, &may_repeat, at));
+        let appearance = known.unwrap_or(Appearance::New);
+        if appearance == Appearance::New {
+            self.note(trace, at);
+        }
+        appearance
+    }
+
+    /// Remembers a packet that can be no copy of another: its flow shows that.
+    #[inline(always)]
+    pub fn note(&mut self, trace: &Trace, at: PacketRef) {
+        self.ring.push(trace.digest, at, trace.look);
+    }
+
+    #[inline(always)]
+    fn begin(&self, key: u64, from: Half, network: u64) -> impl Hasher {
+        let mut hasher = self.hash.build_hasher();
+        hasher.write_u128(u128::from(key ^ from as u64) << 64 | u128::from(network));
+        hasher
     }
 }
 
@@ -227,58 +226,37 @@ fn write_all(hasher: &mut impl Hasher, body: Body<'_>) {
     }
 }
 
-impl Set {
-    /// What a packet is whose digest stands here; `None` where all that is alike is too long ago.
-    #[cold]
-    fn compare(&mut self, trace: &Trace, at: PacketRef) -> Option<Appearance> {
-        let &Trace { digest, look, repeats, .. } = trace;
-        let near = |other: Timestamp| at.time.since(other) <= APART && other.since(at.time) <= APART;
-        let known = self.digests.iter().zip(&mut self.times).zip(&self.looks).zip(&self.inputs);
-        for (((known, time), before), input) in known {
-            if *known != digest || !near(*time) {
-                continue;
-            }
-            if *input != at.input() {
-                return Some(Appearance::OtherVantage);
-            }
-            if *before != look || *time == at.time || !repeats {
-                return Some(Appearance::Duplicate(copied(*before, look)));
-            }
-            *time = at.time;
-            return Some(Appearance::New);
-        }
-        None
+/// What a packet is beside one that is alike; `None` where that is too long ago.
+#[cold]
+fn compare(known: &Kept, trace: &Trace, may_repeat: &impl Fn() -> bool, at: PacketRef) -> Option<Appearance> {
+    if !near(known.at.time, at.time) {
+        return None;
     }
+    if known.at.input() != at.input() {
+        return Some(Appearance::OtherVantage);
+    }
+    let is_copy = known.look != trace.look || known.at.time == at.time || !may_repeat();
+    Some(if is_copy { Appearance::Duplicate(copied(known.look, trace.look)) } else { Appearance::New })
+}
 
-    #[inline(always)]
-    fn put(&mut self, way: usize, trace: &Trace, at: PacketRef) {
-        let Self { digests, times, looks, inputs } = self;
-        if let (Some(known), Some(time), Some(before), Some(input)) =
-            (digests.get_mut(way), times.get_mut(way), looks.get_mut(way), inputs.get_mut(way))
-        {
-            (*known, *time, *before, *input) = (trace.digest, at.time, trace.look, at.input());
-        }
-    }
+/// Whether two packets lie close enough for one to be a copy of the other.
+#[inline(always)]
+fn near(one: Timestamp, other: Timestamp) -> bool {
+    one.as_nanos().abs_diff(other.as_nanos()) <= APART
 }
 
 /// What shows that a copy went another way: time to live (the upper 8 bits), tags (12 bits), MAC addresses and tunnels (12 bits). Two that
 /// differ and look alike by chance are taken for repetitions, which is what they would be without it.
 #[inline(always)]
-fn look(seen: &Seen<'_>) -> u32 {
-    let ttl = u32::from(seen.network.map_or(0, |network| network.ttl));
-    let tags = seen.vlans.iter().fold(0, |tags: u32, &vlan| tags << 5 ^ tags >> 7 ^ u32::from(vlan));
-    // Words that do not wait for one another: this is done for each packet.
-    let mut look = 0_u64;
-    if let Some(ethernet) = seen.ethernet {
-        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (ethernet.source.0, ethernet.destination.0);
-        look ^= u64::from_be_bytes([0, 0, a, b, c, d, e, f]).wrapping_mul(GOLDEN).rotate_left(21);
-        look ^= u64::from_be_bytes([0, 0, g, h, i, j, k, l]).wrapping_mul(GOLDEN).rotate_left(43);
-    }
-    if !seen.tunnels.is_empty() {
-        look ^= FixedState::default().hash_one(seen.tunnels);
-    }
-    let way = (look >> 52) as u32 ^ (look >> 26) as u32 ^ look as u32;
-    ttl << 24 | (tags & 0xfff) << 12 | way & 0xfff
+fn look(ttl: u8, vlans: &[u16], way: u64) -> u32 {
+    let tags = vlans.iter().fold(0, |tags: u32, &vlan| tags << 5 ^ tags >> 7 ^ u32::from(vlan));
+    u32::from(ttl) << 24 | (tags & 0xfff) << 12 | (way >> 52) as u32
+}
+
+/// Both MAC addresses, as the words that they lie in, mixed: its upper bits are those that count.
+#[inline(always)]
+fn way(most: u64, rest: u32) -> u64 {
+    (most.wrapping_mul(GOLDEN) ^ u64::from(rest)).wrapping_mul(GOLDEN)
 }
 
 /// By what way a copy came, as the looks of both tell.
@@ -294,58 +272,45 @@ fn copied(before: u32, look: u32) -> Copied {
 /// The golden ratio in 64 bits (Knuth's multiplicative hash).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Whether a sender may send this very packet twice within a few milliseconds.
-#[inline(always)]
-fn may_repeat(seen: &Seen<'_>) -> bool {
-    match seen.body {
-        Body::Tcp(tcp) => {
-            let identified = seen.network.is_some_and(|network| network.identification != 0);
-            let bare = tcp.payload_length == 0 && !tcp.flags.syn() && !tcp.flags.fin() && !tcp.flags.rst();
-            bare && !identified
-        }
-        Body::Ethernet { kind, .. } => CYCLIC.contains(&kind),
-        _ => false,
-    }
-}
-
-/// The set in which a packet is remembered. Which packets are forgotten first must not depend on this run's key.
-#[inline(always)]
-fn place(seen: &Seen<'_>) -> u16 {
-    (rough(seen) >> 32) as u16 % SETS as u16
-}
-
-/// A cheap fixed mix of fields that copies share, to choose where a packet is remembered.
-#[inline(always)]
-fn rough(seen: &Seen<'_>) -> u64 {
-    let network =
-        seen.network.map_or(0, |network| u64::from(network.identification) ^ u64::from(network.length) << 16);
-    let body = match seen.body {
-        Body::Tcp(tcp) => {
-            u64::from(tcp.sequence) ^ u64::from(tcp.acknowledgement) << 8 ^ u64::from(tcp.checksum) << 16
-        }
-        Body::Udp(udp) => {
-            u64::from(udp.checksum) ^ u64::from(udp.source) << 16 ^ u64::from(udp.destination) << 24
-        }
-        Body::Icmp(icmp) => u64::from(icmp.kind) ^ head(icmp.body),
-        Body::Sctp { payload, .. } | Body::Ip { payload, .. } | Body::Ethernet { payload, .. } => {
-            head(payload)
-        }
-        Body::Arp(arp) => head(arp.bytes.get(8..).unwrap_or_default()),
-        Body::Fragment(fragment) => u64::from(fragment.identification),
-    };
-    (network ^ body).wrapping_mul(GOLDEN)
-}
-
-fn head(bytes: &[u8]) -> u64 {
-    bytes.first_chunk::<8>().map_or(bytes.len() as u64, |&head| u64::from_be_bytes(head))
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::decode;
     use crate::decode::decode;
     use crate::model::LinkType;
     use crate::model::Packet;
+
+    proptest! {
+        /// A packet read in one go and the same walked through leave the same trace: one may be a copy of the other.
+        #[test]
+        fn a_usual_packet_leaves_the_trace_of_its_frame(
+            mut bytes in prop::collection::vec(any::<u8>(), 54..90),
+            tcp in any::<bool>(),
+        ) {
+            let total = (bytes.len() - 14) as u16;
+            bytes[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
+            bytes[16..18].copy_from_slice(&total.to_be_bytes());
+            bytes[20..22].copy_from_slice(&[0, 0]);
+            bytes[23] = if tcp { 6 } else { 17 };
+            bytes[38..40].copy_from_slice(&(total - 20).to_be_bytes());
+            bytes[46] = if tcp { 0x50 } else { bytes[46] };
+            let original = bytes.len() as u32;
+            let packet = Packet {
+                at: PacketRef::default(),
+                link: LinkType::ETHERNET,
+                interface: 0,
+                original,
+                bytes: &bytes,
+            };
+            let (recent, frame) = (Recent::default(), decode(&packet).unwrap());
+            if let Some(plain) = decode::plain(&packet) {
+                let expected = recent.trace(7, Half::High, &Seen::frame(&frame));
+                prop_assert_eq!(recent.trace_plain(7, Half::High, &plain), expected);
+            }
+        }
+    }
 
     /// A datagram with that time to live, from that MAC address, in those VLANs.
     fn look_of(ttl: u8, mac: u8, vlans: &[u16]) -> u32 {
@@ -364,7 +329,7 @@ mod tests {
             original,
             bytes: &bytes,
         };
-        look(&Seen::frame(&decode(&packet).unwrap()))
+        Recent::default().trace(0, Half::Low, &Seen::frame(&decode(&packet).unwrap())).look
     }
 
     #[test]

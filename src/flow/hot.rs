@@ -5,7 +5,6 @@
 //! over to the flow before anything else is done with it. What is taken in here and what the flow would have become by [`Flow::take`] is
 //! the same: a property test holds the two against each other.
 
-use crate::decode::Body;
 use crate::decode::Plain;
 use crate::decode::Tcp;
 use crate::decode::Udp;
@@ -24,8 +23,8 @@ use super::tcp::FARTHEST;
 use super::tcp::Few;
 use super::tcp::later;
 
-/// Counters are carried over before they reach this, so that none goes round.
-const MOST: u32 = 1 << 30;
+/// Counters are carried over before they are beyond this, so that none goes round. All bits below its highest are set.
+const MOST: u32 = (1 << 30) - 1;
 /// Packets of a flow of which one end has said nothing yet: its next ones are seldom ordinary, and arming it would be for nothing.
 const BEGINNING: u64 = 8;
 /// FIN, SYN, RST and ACK (RFC 9293 section 3.1): an ordinary segment has the last alone.
@@ -98,7 +97,17 @@ pub(super) struct Moment {
     /// Length on the wire.
     pub original: u32,
     /// The longest silence that no flow ends by, in nanoseconds.
-    pub patience: i64,
+    pub patience: u64,
+}
+
+/// Which ordinary packets are taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Those that say what their end has not said before, and so can be no copies of others: the next payload of a stream, or an
+    /// acknowledgement beyond all before.
+    News,
+    /// All of them.
+    Any,
 }
 
 impl Hot {
@@ -113,30 +122,35 @@ impl Hot {
         }
     }
 
-    /// Takes in a packet; `false` where it is not ordinary, and nothing was changed.
+    /// Takes in a packet; `false` where it is not ordinary, or not the news that it should be, and nothing was changed.
     #[inline(always)]
-    pub fn take(&mut self, from: Half, plain: &Plain<'_>, moment: &Moment) -> bool {
+    pub fn take(&mut self, from: Half, plain: &Plain<'_>, moment: &Moment, sort: Sort) -> bool {
         let Moment { at, original, patience } = *moment;
         let (me, peer) = self.sides.split_mut(from);
-        let silence = at.time.as_nanos().saturating_sub(self.last.time.as_nanos());
-        if silence > patience
-            || at.time > self.due
-            || original > MOST
-            || me.bytes > MOST
-            || me.payload_bytes > MOST
-        {
+        // What came before the last one takes the long way: less than no silence is more than any.
+        let silence = at.time.as_nanos().wrapping_sub(self.last.time.as_nanos()) as u64;
+        if silence > patience || at.time > self.due || (original | me.bytes | me.payload_bytes) > MOST {
             return false;
         }
-        let taken = match (plain.body(), me.kind) {
-            (Body::Tcp(segment), Kind::Stream) => me.hear_segment(peer, &segment, at),
-            (Body::Udp(datagram), Kind::Datagrams) => me.hear_datagram(peer, &datagram, at),
+        let taken = match me.kind {
+            Kind::Stream => match plain.tcp() {
+                Some(segment) => me.hear_segment(peer, &segment, at, sort),
+                None => false,
+            },
+            Kind::Datagrams if sort == Sort::Any => match plain.udp() {
+                Some(datagram) => me.hear_datagram(peer, &datagram, at),
+                None => false,
+            },
             _ => false,
         };
         if taken {
             me.packets += 1;
             me.bytes += original;
-            me.last = me.last.max(at);
-            self.last = self.last.max(at);
+            if at > self.last {
+                (me.last, self.last) = (at, at);
+            } else {
+                me.last = me.last.max(at);
+            }
         }
         taken
     }
@@ -267,7 +281,7 @@ impl Ready {
     }
 
     #[inline(always)]
-    fn hear_segment(&mut self, peer: &mut Self, segment: &Tcp<'_>, at: PacketRef) -> bool {
+    fn hear_segment(&mut self, peer: &mut Self, segment: &Tcp<'_>, at: PacketRef, sort: Sort) -> bool {
         let ordinary = segment.flags.0 & FIN_SYN_RST_ACK == ACK && segment.window != 0;
         if !ordinary || self.marks & ACKNOWLEDGES == 0 {
             return false;
@@ -278,12 +292,13 @@ impl Ready {
         if advances && (later(acknowledgement, peer.next) || self.marks & ACKNOWLEDGED_PAYLOAD == 0) {
             return false;
         }
-        // One before what is due: it asks whether the other end is still there.
-        let probes = segment.sequence.wrapping_add(1) == self.next && self.acknowledged == self.next;
-        if probes && length == 0 {
-            return false;
-        }
-        if length > 0 {
+        if length == 0 {
+            // One before what is due: it asks whether the other end is still there.
+            let probes = segment.sequence.wrapping_add(1) == self.next && self.acknowledged == self.next;
+            if probes || (sort == Sort::News && !advances) {
+                return false;
+            }
+        } else {
             if segment.sequence != self.next || self.marks & (MANY | PAYLOAD) != PAYLOAD {
                 return false;
             }

@@ -18,6 +18,7 @@ mod table;
 mod tcp;
 
 pub use duplicate::*;
+pub use hot::Sort;
 pub use key::*;
 pub use live::*;
 pub use lone::Lone;

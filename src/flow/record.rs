@@ -14,7 +14,7 @@ use super::outcome::outcome;
 #[derive(Clone, Debug, Default)]
 pub struct Proven {
     /// What it proved to be.
-    pub classification: Classification,
+    pub classification: Box<Classification>,
     /// The end that the payload says is the client.
     pub client: Option<Half>,
     /// Whether a datagram of it asks for an answer.
@@ -45,7 +45,7 @@ impl Flow {
             role_basis,
             classification: proven.classification,
             outcome,
-            reason,
+            reason: reason.map(Into::into),
             from_client,
             from_server,
             errors: self

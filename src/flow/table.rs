@@ -21,6 +21,7 @@ use crate::model::Timestamp;
 
 use super::hot::Hot;
 use super::hot::Moment;
+use super::hot::Sort;
 use super::index::Index;
 use super::key::Half;
 use super::key::Key;
@@ -114,7 +115,7 @@ pub enum Quick {
     /// It is counted, and that was all.
     Counted,
     /// It is counted, and its payload is to be shown to whoever judges it.
-    Show(SlotId),
+    Show,
 }
 
 /// Where a flow is kept: the upper half of the numbers are those of lone SYNs.
@@ -127,7 +128,7 @@ pub struct Table<S> {
     limits: Limits,
     /// The shortest of the limits on silence, and the same in nanoseconds.
     least_patience: Duration,
-    patience: i64,
+    patience: u64,
     hash: RandomState,
     index: Index,
     /// Of each flow what ordinary packets touch, by number.
@@ -151,7 +152,7 @@ impl<S: Default + Clone> Table<S> {
         Self {
             limits,
             least_patience,
-            patience: i64::try_from(least_patience.as_nanos()).unwrap_or(i64::MAX),
+            patience: u64::try_from(least_patience.as_nanos()).unwrap_or(u64::MAX),
             hash: RandomState::default(),
             index: Index::default(),
             hot: Vec::new(),
@@ -216,31 +217,36 @@ impl<S: Default + Clone> Table<S> {
         Some(SlotId(number))
     }
 
-    /// Takes in an ordinary packet of an armed flow (see [`Table::arm`]). `hash` is that of the key, `probably`
-    /// what [`Table::guess`] said of it a few packets ago.
+    /// Where a flow is, if it is known and more than a lone SYN. `hash` is that of its key, `probably` what [`Table::guess`] said of it a few
+    /// packets ago.
+    #[inline(always)]
+    pub fn known(&self, (hash, probably): (u64, Option<u32>), key: &Key) -> Option<SlotId> {
+        // A flow that left meanwhile is not armed, and another in its place has another key.
+        let guessed = |&number: &u32| self.hot.get(number as usize).is_some_and(|hot| hot.key == *key);
+        let number = probably.filter(guessed).or_else(|| self.find(hash, key))?;
+        (number & LONE == 0).then_some(SlotId(number))
+    }
+
+    /// Takes in an ordinary packet of an armed flow (see [`Table::arm`]), if it is of that sort.
     #[inline(always)]
     pub fn quick(
         &mut self,
-        (hash, probably): (u64, Option<u32>),
-        (key, from): (&Key, Half),
+        id: SlotId,
+        from: Half,
         plain: &Plain<'_>,
-        at: PacketRef,
-        original: u32,
+        (at, original): (PacketRef, u32),
+        sort: Sort,
     ) -> Quick {
         if !self.early.is_empty() || self.look_is_due(at.time) {
             return Quick::No;
         }
-        // A flow that left meanwhile is not armed, and another in its place has another key.
-        let guessed = |&number: &u32| self.hot.get(number as usize).is_some_and(|hot| hot.key == *key);
-        let number = probably.filter(guessed).or_else(|| self.find(hash, key));
-        let Some(number) = number.filter(|number| number & LONE == 0) else { return Quick::No };
-        let Some(hot) = self.hot.get_mut(number as usize) else { return Quick::No };
-        if !hot.take(from, plain, &Moment { at, original, patience: self.patience }) {
+        let Some(hot) = self.hot.get_mut(id.0 as usize) else { return Quick::No };
+        if !hot.take(from, plain, &Moment { at, original, patience: self.patience }, sort) {
             return Quick::No;
         }
         self.now = self.now.max(at.time);
         self.since_sweep += 1;
-        if hot.shows(from) && plain.has_payload() { Quick::Show(SlotId(number)) } else { Quick::Counted }
+        if hot.shows(from) && plain.has_payload() { Quick::Show } else { Quick::Counted }
     }
 
     /// Says that ordinary packets of a flow are only to be counted from now on, and where `shows` their payload to be shown, until

@@ -200,7 +200,6 @@ fn is_quiet_stretch(flow: &FlowRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Classification;
     use crate::model::Endpoint;
     use crate::model::InputId;
     use crate::model::RoleBasis;
@@ -221,7 +220,7 @@ mod tests {
             client: end(1, 20_000),
             server: end(2, 502),
             role_basis: RoleBasis::Handshake,
-            classification: Classification::default(),
+            classification: Box::default(),
             outcome: Outcome::Established,
             reason: None,
             from_client: SideRecord {
@@ -232,11 +231,11 @@ mod tests {
                 ..side
             },
             from_server: side,
-            errors: Vec::new(),
+            errors: Box::default(),
             first: at(hours.0),
             last: at(hours.1),
-            vlans: Vec::new(),
-            tunnels: Vec::new(),
+            vlans: Box::default(),
+            tunnels: Box::default(),
             hosts: Vec::new(),
         }
     }

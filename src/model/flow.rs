@@ -254,26 +254,26 @@ pub struct FlowRecord {
     pub server: Endpoint,
     /// How that was told.
     pub role_basis: RoleBasis,
-    /// What it proved to be.
-    pub classification: Classification,
+    /// What it proved to be; where it was made, so that a record stays small.
+    pub classification: Box<Classification>,
     /// What became of its opening.
     pub outcome: Outcome,
     /// In plain words, where the outcome needs them.
-    pub reason: Option<String>,
+    pub reason: Option<Box<str>>,
     /// What the client sent.
     pub from_client: SideRecord,
     /// What the server sent.
     pub from_server: SideRecord,
     /// ICMP errors quoting it, the first few.
-    pub errors: Vec<IcmpError>,
+    pub errors: Box<[IcmpError]>,
     /// First packet of the flow.
     pub first: PacketRef,
     /// Last packet of the flow.
     pub last: PacketRef,
     /// VLAN ids of its first packet, outermost first.
-    pub vlans: Vec<u16>,
+    pub vlans: Box<[u16]>,
     /// Tunnels of its first packet, outermost first, as `gre 10.0.0.1 > 10.0.0.2`.
-    pub tunnels: Vec<String>,
+    pub tunnels: Box<[String]>,
     /// Names of the server known from DNS answers, SNI and HTTP Host.
     pub hosts: Vec<String>,
 }
@@ -305,5 +305,17 @@ impl FlowRecord {
             error.quotes = error.quotes.other();
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From 1,001 bytes on glibc's malloc puts together all that was freed before it looks for room (`malloc_consolidate`), and a flow that
+    /// ends has just freed much.
+    #[test]
+    fn a_record_is_no_large_piece_of_memory() {
+        assert!(size_of::<FlowRecord>() <= 1000, "{}", size_of::<FlowRecord>());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
-use super::{CellId, Classification, Conversation, ConversationKey, Endpoint, FlowRecord};
+use super::{CellId, Conversation, ConversationKey, Endpoint, FlowRecord};
 use super::{Host, Outcome, PacketRef, RoleBasis, SideRecord, Transport};
 
 /// What is known of tries that were folded together: each was one SYN, and nothing came back.
@@ -61,9 +61,9 @@ impl Sweep {
             client: end(client.unwrap_or(Self::MANY)),
             server: end(Self::MANY),
             role_basis: RoleBasis::Handshake,
-            classification: Classification::default(),
+            classification: Box::default(),
             outcome: Outcome::Unanswered,
-            reason: Some(self.reason()),
+            reason: Some(self.reason().into()),
             from_client: SideRecord {
                 packets: self.tries,
                 bytes: self.bytes,
@@ -72,11 +72,11 @@ impl Sweep {
                 ..SideRecord::default()
             },
             from_server: SideRecord::default(),
-            errors: Vec::new(),
+            errors: Box::default(),
             first: self.first,
             last: self.last,
-            vlans: Vec::new(),
-            tunnels: Vec::new(),
+            vlans: Box::default(),
+            tunnels: Box::default(),
             hosts: Vec::new(),
         }
     }

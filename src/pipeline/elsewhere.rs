@@ -87,7 +87,7 @@ impl Elsewhere {
             }
             // On its own ports it stays one-way: nothing is missing there.
             question.outcome = Outcome::Observed;
-            question.reason = Some("answered from another port of the server".to_owned());
+            question.reason = Some("answered from another port of the server".into());
             if question.from_client.unanswered.last.is_none_or(|asked| asked.time <= last.time.plus(EARLY)) {
                 question.from_client.unanswered = Series::default();
             }

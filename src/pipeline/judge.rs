@@ -181,13 +181,9 @@ impl Judgement {
     }
 
     /// The result, and the end that the payload says is the client.
-    pub fn tell(&mut self) -> (Classification, Option<Half>, bool) {
+    pub fn tell(&mut self) -> (Box<Classification>, Option<Half>, bool) {
         let answers = !self.unasked && self.protocol().is_some_and(|protocol| protocol.about().answers);
-        (
-            self.classification.take().map(|classification| *classification).unwrap_or_default(),
-            self.client,
-            answers,
-        )
+        (self.classification.take().unwrap_or_default(), self.client, answers)
     }
 
     /// The name proved so far.

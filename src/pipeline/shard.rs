@@ -24,8 +24,8 @@ use crate::flow::Quick;
 use crate::flow::Recent;
 use crate::flow::Seen;
 use crate::flow::SlotId;
+use crate::flow::Sort;
 use crate::flow::Table;
-use crate::flow::Trace;
 use crate::model::CellId;
 use crate::model::Host;
 use crate::model::PacketRef;
@@ -144,7 +144,9 @@ impl Shard {
             self.learnt.view.count(&frame.context.vlans, &frame.context.tunnels, packets);
         }
         let hash = self.table.hash(&place.key);
-        let appearance = self.recent.meet(&self.recent.trace(hash, place.from, &Seen::frame(frame)), at);
+        let seen = Seen::frame(frame);
+        let trace = self.recent.trace(hash, place.from, &seen);
+        let appearance = self.recent.meet(&trace, || seen.may_repeat(), at);
         if let Appearance::Duplicate(how) = appearance {
             if tasks.count {
                 self.learnt.copied(how, packets);
@@ -182,18 +184,6 @@ impl Shard {
         self.table.guess(hash)
     }
 
-    /// See [`Recent::trace`].
-    #[inline(always)]
-    pub fn trace(&self, hash: u64, from: Half, plain: &Plain<'_>) -> Trace {
-        self.recent.trace(hash, from, &Seen::plain(plain))
-    }
-
-    /// See [`Recent::touch`].
-    #[inline(always)]
-    pub fn touch_recent(&self, trace: &Trace) -> u64 {
-        self.recent.touch(trace)
-    }
-
     /// See [`Table::guess_oldest`].
     #[inline(always)]
     pub fn guess_oldest(&self) -> Option<u64> {
@@ -210,25 +200,38 @@ impl Shard {
     /// known flow.
     #[inline(always)]
     pub fn take_plain(&mut self, ready: &Ready<'_>) {
-        let &Ready { at, original, ref plain, ref key, from, hash, ref trace, probably, .. } = ready;
+        let &Ready { at, original, ref plain, ref key, from, hash, probably, .. } = ready;
         self.learnt.tally.packets += 1;
         self.learnt.view.count(plain.vlans(), &[], 1);
-        let appearance = self.recent.meet(trace, at);
-        if let Appearance::Duplicate(how) = appearance {
-            self.learnt.copied(how, 1);
-            return;
-        }
-        self.learnt.tally.in_flows += 1;
-        let copy = appearance == Appearance::OtherVantage;
-        let quick = if copy {
-            Quick::No
-        } else {
-            self.table.quick((hash, probably), (key, from), plain, at, original)
+        let trace = self.recent.trace_plain(hash, from, plain);
+        let known = self.table.known((hash, probably), key);
+        // What says something new is counted at once; of all else it is asked first whether it is a copy.
+        let mut sort = Sort::News;
+        let (quick, copy) = loop {
+            let quick = match known {
+                Some(slot) => self.table.quick(slot, from, plain, (at, original), sort),
+                None => Quick::No,
+            };
+            match (quick, sort) {
+                (Quick::No, Sort::News) => {
+                    match self.recent.meet(&trace, || Seen::plain(plain).may_repeat(), at) {
+                        Appearance::Duplicate(how) => return self.learnt.copied(how, 1),
+                        Appearance::OtherVantage => break (Quick::No, true),
+                        Appearance::New => sort = Sort::Any,
+                    }
+                }
+                (_, Sort::News) => {
+                    self.recent.note(&trace, at);
+                    break (quick, false);
+                }
+                (_, Sort::Any) => break (quick, false),
+            }
         };
-        match quick {
-            Quick::No => self.take_at_length(ready, copy),
-            Quick::Counted => {}
-            Quick::Show(slot) => self.show_plain(slot, from, plain, at),
+        self.learnt.tally.in_flows += 1;
+        match (quick, known) {
+            (Quick::Show, Some(slot)) => self.show_plain(slot, from, plain, at),
+            (Quick::Counted, _) => {}
+            _ => self.take_at_length(ready, copy),
         }
     }
 

@@ -8,7 +8,6 @@ use crate::decode;
 use crate::decode::Plain;
 use crate::flow::Half;
 use crate::flow::Key;
-use crate::flow::Trace;
 use crate::model::Packet;
 use crate::model::PacketRef;
 
@@ -36,8 +35,6 @@ pub struct Ready<'a> {
     pub hash: u64,
     /// What is probably the number of its flow there.
     pub probably: Option<u32>,
-    /// What tells copies of it.
-    pub trace: Trace,
     /// Where that is among the shards of this worker.
     place: usize,
 }
@@ -97,20 +94,18 @@ impl Shards<'_> {
         let Some(place) = self.share.place(home) else { return false };
         let Some(shard) = self.own.get(place) else { return false };
         let hash = shard.hash(&key);
-        let trace = shard.trace(hash, from, &plain);
         let (at, original) = (packet.at, packet.original);
-        all.try_push(Ready { at, original, plain, key, from, hash, probably: None, trace, place }).is_ok()
+        all.try_push(Ready { at, original, plain, key, from, hash, probably: None, place }).is_ok()
     }
 
-    /// Reads what will be looked for and changed: first what copies are looked for in and where each flow is, then what an ordinary packet of it changes. Of a flow that seems
-    /// to be new, the same of the one that makes room for it.
+    /// Reads what will be looked for and changed: first where each flow is, then what an ordinary packet of it changes. Of a flow that seems to be
+    /// new, the same of the one that makes room for it.
     #[inline(always)]
     fn touch(&self, ready: &mut [Ready<'_>]) {
         let mut oldest: ArrayVec<(usize, u64), TOGETHER> = ArrayVec::new();
         let mut word = 0;
         for ready in ready.iter_mut() {
             let Some(shard) = self.own.get(ready.place) else { continue };
-            word ^= shard.touch_recent(&ready.trace);
             ready.probably = shard.guess(ready.hash);
             if ready.probably.is_none() {
                 oldest.extend(shard.guess_oldest().map(|hash| (ready.place, hash)));

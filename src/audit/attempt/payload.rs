@@ -208,7 +208,7 @@ pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View<'_>) -> Sta
     }
     if let Some(reason) = &flow.reason {
         // A question answered from another port has its own reason.
-        return State::Works(proofs, Some(reason.clone()));
+        return State::Works(proofs, Some(reason.to_string()));
     }
     if !view.receives(flow.cell, client) {
         return State::Open(format!(

@@ -56,7 +56,7 @@ fn icmp_that_names_a_policy_goes_before_everything_else() {
     ] {
         let mut flow = syns(&[0, 1000, 3000]);
         flow.outcome = Outcome::Rejected;
-        flow.errors = vec![error(1, FIREWALL, 1), error(2, FIREWALL, code)];
+        flow.errors = Box::new([error(1, FIREWALL, 1), error(2, FIREWALL, code)]);
         flow.from_server.reset = Some(reset(5, SERVER_MAC, 64));
         assert_eq!(verdict(flow), expected, "code {code}");
     }
@@ -65,17 +65,17 @@ fn icmp_that_names_a_policy_goes_before_everything_else() {
 #[test]
 fn an_error_of_the_target_itself_is_its_own_filter_or_a_closed_port() {
     let mut flow = syns(&[0]);
-    flow.errors = vec![error(1, SERVER, 10)];
+    flow.errors = Box::new([error(1, SERVER, 10)]);
     let State::Fails(_, failure, _) = state_of(flow.clone()) else { panic!("it fails") };
     assert_eq!((addressee(&failure), failure.mechanism), (Addressee::Server, Mechanism::Prohibited));
-    flow.errors = vec![error(1, SERVER, 3)];
+    flow.errors = Box::new([error(1, SERVER, 3)]);
     assert_eq!(verdict(flow), "failed refused C");
 }
 
 #[test]
 fn an_error_whose_quote_fits_nothing_captured_proves_nothing() {
     let mut flow = syns(&[0, 1000, 3000]);
-    flow.errors = vec![crate::model::IcmpError { fits: false, ..error(1, FIREWALL, 13) }];
+    flow.errors = Box::new([crate::model::IcmpError { fits: false, ..error(1, FIREWALL, 13) }]);
     assert_eq!(verdict(flow), "silent");
 }
 
@@ -96,7 +96,7 @@ fn a_reset_to_the_syn_is_the_servers_unless_provably_not() {
 fn icmp_about_routing_is_no_block() {
     for code in [0, 1, 2, 5, 6, 7, 8, 11, 12, 14, 15] {
         let mut flow = syns(&[0, 1000, 3000]);
-        flow.errors = vec![error(1, FIREWALL, code)];
+        flow.errors = Box::new([error(1, FIREWALL, code)]);
         assert_eq!(verdict(flow), "failed unreachable C", "code {code}");
     }
 }
@@ -241,7 +241,7 @@ fn what_gets_through_is_held_against_the_document() {
     assert_eq!(judged(&answered(0, "amqp"), &either, None), "works");
     assert!(judged(&answered(0, "tls"), &either, None).starts_with("works; encrypted"));
     let mut unknown = answered(0, "tls");
-    unknown.classification = Default::default();
+    *unknown.classification = Default::default();
     assert_eq!(judged(&unknown, &tls, None), "open", "not recognised");
     let mut flow = answered(0, "tls");
     assert_eq!(judged(&flow, &tls, at_least), "open", "no version shown");
@@ -333,7 +333,7 @@ fn datagrams_are_answered_rejected_silent_or_one_way() {
     assert_eq!(verdict(datagrams(Outcome::Unanswered)), "silent");
     assert_eq!(verdict(datagrams(Outcome::Observed)), "sent");
     let mut rejected = datagrams(Outcome::Rejected);
-    rejected.errors = vec![error(1, FIREWALL, 13)];
+    rejected.errors = Box::new([error(1, FIREWALL, 13)]);
     assert_eq!(verdict(rejected), "blocked prohibited A");
     let mut answered = datagrams(Outcome::Answered);
     answered.from_server.payload_packets = 1;
@@ -353,7 +353,7 @@ fn a_policy_may_end_a_session() {
     let with = |last: i64, code: u8| {
         let mut flow = answered(0, "tls");
         flow.from_server.last = Some(at(last));
-        flow.errors = vec![error(1_000, FIREWALL, code)];
+        flow.errors = Box::new([error(1_000, FIREWALL, code)]);
         verdict(flow)
     };
     assert_eq!(with(6, 13), "blocked prohibited A");
@@ -365,10 +365,10 @@ fn a_policy_may_end_a_session() {
 fn only_unreachable_means_unreachable() {
     for (kind, code) in [(5, 1), (11, 0), (3, 4)] {
         let mut flow = syns(&[0, 1000, 3000]);
-        flow.errors = vec![IcmpError { kind, ..error(1, FIREWALL, code) }];
+        flow.errors = Box::new([IcmpError { kind, ..error(1, FIREWALL, code) }]);
         assert_eq!(verdict(flow), "silent", "type {kind} code {code}");
     }
     let mut looping = syns(&[0, 1000, 3000]);
-    looping.errors = [1, 1001].map(|time| IcmpError { kind: 11, ..error(time, FIREWALL, 0) }).to_vec();
+    looping.errors = [1, 1001].map(|time| IcmpError { kind: 11, ..error(time, FIREWALL, 0) }).into();
     assert_eq!(verdict(looping), "failed unreachable C", "a routing loop");
 }

@@ -46,7 +46,7 @@ impl Marks {
             let (since, until) = stretch(flow, side);
             self.sample = self.sample.into_iter().chain(side.first).min();
             self.on_link.change(&mac, |spell| spell.add(since, until));
-            self.on_vlan.change(flow.vlans.as_slice(), |macs| macs.insert(&mac));
+            self.on_vlan.change(&*flow.vlans, |macs| macs.insert(&mac));
         }
         if let Some(reset) = side.reset
             && side.payload_packets > 0

@@ -118,7 +118,7 @@ fn one_address_with_two_machines_on_two_vlans_is_two_cells() {
     let on = |vlan: u16, mac: MacAddr, ttl: u8| {
         let mut flow = answered(0, "tls");
         flow.client.port = Some(40_000 + vlan);
-        flow.vlans = vec![vlan];
+        flow.vlans = Box::new([vlan]);
         (flow.from_server.mac, flow.from_server.ttl) = (Some(mac), Some(ttl));
         flow
     };
@@ -259,7 +259,7 @@ fn a_lossy_mirror_is_not_excused_by_another_one() {
     let on = |vlan: u16, acknowledged: u64, unseen: u64| {
         let mut flow = answered(0, "tls");
         flow.server.host = Host::Ip(std::net::IpAddr::from([10, 0, vlan as u8, 1]));
-        flow.vlans = vec![vlan];
+        flow.vlans = Box::new([vlan]);
         flow.from_server.payload_acknowledged = acknowledged;
         flow.from_server.unseen_acknowledged = unseen;
         flow

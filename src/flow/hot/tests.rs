@@ -1,6 +1,8 @@
 //! What the short way does is what the long way does.
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -18,6 +20,7 @@ use crate::model::Packet;
 
 use super::*;
 use crate::flow::Quick;
+use crate::flow::Sort;
 
 #[test]
 fn an_ordinary_packet_touches_four_cache_lines() {
@@ -66,7 +69,7 @@ fn frame(udp: bool, from_low: bool, flags: u8, window: u16, place: (u32, u32), l
 /// What a table tells of these packets, with ordinary ones taken in quickly or none.
 fn told(packets: &[(PacketRef, Vec<u8>)], quickly: bool) -> (Vec<FlowRecord>, usize) {
     let mut table: Table<()> = Table::new(Limits::default());
-    let (mut records, mut quick) = (Vec::new(), 0);
+    let (mut records, mut quick, mut before) = (Vec::new(), 0, HashMap::new());
     for (at, bytes) in packets {
         let original = bytes.len() as u32;
         let packet = Packet { at: *at, link: LinkType::ETHERNET, interface: 0, original, bytes };
@@ -76,11 +79,19 @@ fn told(packets: &[(PacketRef, Vec<u8>)], quickly: bool) -> (Vec<FlowRecord>, us
         let place = Place::of(CellId(3), &frame).unwrap();
         assert_eq!((place.key, place.from), (key, from));
         let hash = table.hash(&key);
-        if quickly && table.quick((hash, table.guess(hash)), (&key, from), &plain, *at, original) != Quick::No
-        {
-            quick += 1;
-            continue;
+        if quickly && let Some(slot) = table.known((hash, table.guess(hash)), &key) {
+            let is = |taken: Quick| taken != Quick::No;
+            let news = is(table.quick(slot, from, &plain, (*at, original), Sort::News));
+            let copied =
+                before.get(bytes).is_some_and(|&time| at.time.since(time) <= Duration::from_millis(5));
+            assert!(!news || !copied, "what says something new is no copy");
+            if news || is(table.quick(slot, from, &plain, (*at, original), Sort::Any)) {
+                quick += 1;
+                before.insert(bytes, at.time);
+                continue;
+            }
         }
+        before.insert(bytes, at.time);
         let arrival = Arrival { at: *at, original, pieces: &[], frame: &frame, copy: false };
         let mut leave =
             |left: crate::flow::Left<'_, ()>, _| records.push(left.whole().0.tell(Proven::default()));

@@ -172,7 +172,7 @@ impl<S: Default + Clone> Table<S> {
     #[inline(always)]
     pub(super) fn look_is_due(&self, time: Timestamp) -> bool {
         // A look costs as much as the table is long; it must have been earned by packets, whatever their stamps say.
-        self.since_sweep >= self.slots.len() + 63 && self.now.max(time) >= self.next_look
+        self.now.max(time) >= self.next_look && self.since_sweep >= self.hot.len() + 63
     }
 
     fn sweep(&mut self, leave: &mut impl FnMut(Left<'_, S>, Leaves)) {
