@@ -375,16 +375,16 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
         addressee: Addressee::Site,
         requirements: Vec::new(),
         conversations: group.iter().map(|one| one.told.id.clone()).collect(),
-        evidence: Proofs::gathered(&cited(group), CITED)?,
+        evidence: match group {
+            [only] => Proofs::gathered(only.told.evidence.iter(), CITED)?,
+            _ => Proofs::gathered(&cited(group), CITED)?,
+        },
         counts: true,
     })
 }
 
 /// The packets of several conversations; of each the first where there are many, which then says whose it is.
 fn cited(group: &[&Judged]) -> Vec<Evidence> {
-    if let [only] = group {
-        return only.told.evidence.iter().cloned().collect();
-    }
     let whose = |one: &Judged| {
         let told = &one.told;
         let port = told.port.map_or(String::new(), |port| format!("/{port}"));
