@@ -133,12 +133,12 @@ pub const SYNS_OF_ONE: u32 = 3;
 pub const SYN_SPAN: Duration = Duration::from_millis(2500);
 
 /// The machines behind both ends of a flow.
-fn machines(flow: &FlowRecord, view: &View) -> [Option<MacAddr>; 2] {
+fn machines(flow: &FlowRecord, view: &View<'_>) -> [Option<MacAddr>; 2] {
     [Role::Client, Role::Server].map(|role| view.machine(flow, role))
 }
 
 /// Judges one flow.
-pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt {
+pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> Attempt {
     let state = match flow.transport {
         Transport::Tcp => tcp(flow, want, view),
         _ => datagram(flow, want, view),
@@ -153,7 +153,7 @@ pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> Attempt 
     }
 }
 
-fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
+fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
     let (client, server) = (&flow.from_client, &flow.from_server);
     let works = client.acked_payload.is_some() || server.payload_acknowledged > 0;
     if let Some(state) = payload::fatal_alert(flow) {
@@ -217,7 +217,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
 }
 
 /// UDP: answered, rejected, silent, or one-way.
-fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View) -> State {
+fn datagram(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
     if flow.from_server.payload_packets > 0 && flow.from_client.packets > 0 {
         return payload::held_against(flow, want);
     }
@@ -276,7 +276,7 @@ fn asks_nothing(flow: &FlowRecord) -> bool {
 }
 
 /// Why what looks like silence may be none: an error came back, and the snap length cut off which flow it is about.
-fn unread(flow: &FlowRecord, tried: &Series, view: &View) -> Option<String> {
+fn unread(flow: &FlowRecord, tried: &Series, view: &View<'_>) -> Option<String> {
     let error = view.unread_error(flow.cell, flow.client.host, tried)?;
     Some(format!(
         "no answer, but {} is told by ICMP at the time that something is unreachable ({}), and a snap length cut off what: this may be it",
@@ -286,7 +286,7 @@ fn unread(flow: &FlowRecord, tried: &Series, view: &View) -> Option<String> {
 }
 
 /// Requests that stayed without an answer, and whether one would have been seen.
-fn requests(flow: &FlowRecord, view: &View) -> Silence {
+fn requests(flow: &FlowRecord, view: &View<'_>) -> Silence {
     let series = flow.from_client.unanswered;
     let tried = Tried::of(&series, flow.transport);
     let sight = view.sight(flow.cell, flow.client.host, &flow.from_client, flow.server.host, tried);
@@ -298,7 +298,7 @@ fn requests(flow: &FlowRecord, view: &View) -> Silence {
 const ALWAYS_ANSWERED: [&str; 3] = ["ntp", "dns", "snmp"];
 
 /// What a flow of datagrams that was answered comes to after the last answer: clients may keep one port for hours, and the later state decides.
-pub fn later(flow: &FlowRecord, view: &View) -> Option<Attempt> {
+pub fn later(flow: &FlowRecord, view: &View<'_>) -> Option<Attempt> {
     let series = flow.from_client.unanswered;
     let answered = flow.from_server.payload_packets > 0 && flow.from_client.packets > 0;
     let asks = flow.classification.protocol.is_some_and(|protocol| ALWAYS_ANSWERED.contains(&protocol));
@@ -327,7 +327,7 @@ pub fn cap_by_sight(grade: Grade, sight: &Sight, reason: &mut String) -> Grade {
 }
 
 /// Lowers a grade where the capture is lossy, and says so.
-pub fn cap(grade: Grade, missing: Option<Missing>, view: &View, reason: &mut String) -> Grade {
+pub fn cap(grade: Grade, missing: Option<Missing>, view: &View<'_>, reason: &mut String) -> Grade {
     match missing.filter(|missing| missing.caps()) {
         Some(missing) if grade < Grade::C => {
             let why = view.told_missing(missing);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use hashbrown::HashSet;
+use smallvec::SmallVec;
 
 use crate::model::CellId;
 use crate::model::FlowRecord;
@@ -26,6 +26,7 @@ use super::leases::Followed;
 use super::names;
 use super::names::Names;
 use super::patterns::Patterns;
+use super::shown::Shown;
 use super::view;
 use super::view::View;
 
@@ -161,15 +162,18 @@ struct Part {
     cell: Option<CellId>,
 }
 
+/// The parts of one machine: with two documents it often has two.
+type Parts = SmallVec<[Part; 2]>;
+
 /// Everybody who plays something.
 #[derive(Debug, Default)]
 pub struct Cast {
     roles: Vec<Role>,
     /// The roles of each ruleset.
     by_role: Vec<HashMap<String, RoleId, RandomState>>,
-    by_address: HashMap<IpAddr, Vec<Part>, RandomState>,
+    by_address: HashMap<IpAddr, Parts, RandomState>,
     /// By layer-2 address.
-    by_mac: HashMap<MacAddr, Vec<Part>, RandomState>,
+    by_mac: HashMap<MacAddr, Parts, RandomState>,
     by_name: Patterns<Part>,
     /// Addresses that count as others because of a lease.
     followed: Vec<Followed>,
@@ -177,15 +181,19 @@ pub struct Cast {
 
 impl Cast {
     /// Binds the site's roles to what was seen.
-    pub fn of(site: &Site, observed: &Observed, names: &Names, view: &View) -> Self {
-        let present = addresses_present(observed);
+    pub fn of(
+        site: &Site,
+        observed: &Observed,
+        Shown { names, present }: &Shown<'_>,
+        view: &View<'_>,
+    ) -> Self {
         let bound = site.roles.values().flatten().flat_map(bound_addresses).collect();
         let mut cast = Self { followed: leases::follow(&bound, observed, view), ..Self::default() };
         let rulesets = site.rulesets.len().max(1);
         cast.by_role.resize_with(rulesets, HashMap::default);
         for (role, bindings) in &site.roles {
             let mut parties: Vec<Party> =
-                bindings.iter().flat_map(|binding| bind(binding, site, observed, names, &present)).collect();
+                bindings.iter().flat_map(|binding| bind(binding, site, observed, names, present)).collect();
             parties.iter_mut().for_each(|party| party.translate(&site.nat));
             parties.iter_mut().for_each(|party| party.follow(&cast.followed));
             let parties: Arc<[Party]> = parties.into();
@@ -373,28 +381,12 @@ pub fn translations(nat: &[Nat], ip: IpAddr) -> impl Iterator<Item = IpAddr> {
     })
 }
 
-/// Every address that sent or was sent to.
-fn addresses_present(observed: &Observed) -> Vec<(IpAddr, CellId)> {
-    let all = observed
-        .conversations
-        .keys()
-        .flat_map(|key| [(key.client, key.cell), (key.server, key.cell)])
-        .chain(observed.vantage.heard.keys().map(|&(cell, host)| (host, cell)))
-        // A group is nobody, and nobody's are the addresses of who has none yet and of the many that a sweep is to.
-        .filter(|(host, _)| !host.is_group() && host.ip().is_some_and(|ip| !ip.is_unspecified()));
-    // Hosts are many times as often an end of a conversation as they are many.
-    let once: HashSet<(Host, CellId), RandomState> = all.collect();
-    let mut present: Vec<_> = once.into_iter().filter_map(|(host, cell)| Some((host.ip()?, cell))).collect();
-    present.sort_unstable();
-    present
-}
-
 /// The players that one binding of the site file stands for.
 fn bind(
     binding: &Binding,
     site: &Site,
     observed: &Observed,
-    names: &Names,
+    names: &Names<'_>,
     present: &[(IpAddr, CellId)],
 ) -> Vec<Party> {
     match binding {
@@ -468,7 +460,7 @@ fn bind(
 }
 
 /// A name is one party; a wildcard is a party for each name seen under it, or itself where none was.
-fn by_pattern(pattern: &HostPattern, names: &Names) -> Vec<Party> {
+fn by_pattern(pattern: &HostPattern, names: &Names<'_>) -> Vec<Party> {
     let seen = if pattern.wildcard { names.seen_under(pattern) } else { BTreeSet::new() };
     if seen.is_empty() {
         return vec![Party {

@@ -23,7 +23,7 @@ pub fn sharpen(
     attempt: Attempt,
     flow: &FlowRecord,
     crossing: Option<&Crossing>,
-    view: &View,
+    view: &View<'_>,
     nat: &[Nat],
 ) -> Attempt {
     let Some(crossing) = crossing else { return attempt };

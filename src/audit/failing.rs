@@ -1,5 +1,6 @@
 //! Attempts that fail, whoever makes them: all that can be said of a capture before anybody names the machines in it.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::model::Conversation;
@@ -16,6 +17,7 @@ use super::attempt::Expectation;
 use super::cast::Party;
 use super::finding;
 use super::id;
+use super::matching::MatchedConversation;
 use super::party;
 use super::requirement::Bound;
 use super::requirement::Ground;
@@ -24,11 +26,11 @@ use super::requirement::Ground;
 const SWEEP: usize = 16;
 
 /// A finding for each conversation whose attempts fail and that no requirement tells already. None of them counts.
-pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
+pub fn all(ground: Ground<'_>, matched: &[MatchedConversation<'_>], bound: &[Bound]) -> Vec<Finding> {
     let told: BTreeSet<ConversationKey> =
         bound.iter().flat_map(|one| one.conversations.iter().copied()).collect();
     let mut findings: Vec<(Host, Finding)> = Vec::new();
-    for (Conversation { key, .. }, flows) in ground.matched {
+    for (Conversation { key, .. }, flows) in matched {
         let judged_here = matches!(key.transport, Transport::Tcp | Transport::Udp) && !key.server.is_group();
         if told.contains(key) || !judged_here {
             continue;
@@ -51,7 +53,7 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
         let service = format!("{}{port}", key.transport);
         let addressee = attempt::addressee(failure);
         let finding = Finding {
-            id: id::short(&[kind.name(), "attempt", &source, &target, &service]),
+            id: id::short(&[kind.name(), "attempt", &source, &target, &service]).into(),
             kind,
             severity: Severity::Low,
             title: format!("{source} to {target} on {service} {state}: {}", failure.mechanism.name()),
@@ -68,12 +70,10 @@ pub fn all(ground: Ground<'_>, bound: &[Bound]) -> Vec<Finding> {
         };
         findings.push((key.client, finding));
     }
-    let sweeping = |client: Host| findings.iter().filter(|(other, _)| *other == client).count() >= SWEEP;
-    let sweepers: BTreeSet<Host> =
-        findings.iter().map(|(client, _)| *client).filter(|client| sweeping(*client)).collect();
-    findings
-        .into_iter()
-        .filter(|(client, _)| !sweepers.contains(client))
-        .map(|(_, finding)| finding)
-        .collect()
+    let mut each: BTreeMap<Host, usize> = BTreeMap::new();
+    for (client, _) in &findings {
+        *each.entry(*client).or_default() += 1;
+    }
+    findings.retain(|(client, _)| each.get(client).is_none_or(|findings| *findings < SWEEP));
+    findings.into_iter().map(|(_, finding)| finding).collect()
 }

@@ -15,6 +15,7 @@ use crate::model::Verdict;
 use crate::model::capitalized;
 use crate::rules::Need;
 
+use super::Options;
 use super::attempt;
 use super::id;
 use super::judge::Judged;
@@ -25,9 +26,9 @@ use super::strangers;
 pub const CITED: usize = 12;
 
 /// All findings, most urgent first.
-pub fn all(bound: &[Bound], judged: &[Judged], strict: bool) -> Vec<Finding> {
-    let mut findings = of_requirements(bound, strict);
-    findings.extend(strangers::all(judged));
+pub fn all(bound: &[Bound], judged: &[Judged], options: Options) -> Vec<Finding> {
+    let mut findings = of_requirements(bound, options.strict);
+    findings.extend(strangers::all(judged, options.workers));
     findings.sort_by_cached_key(|one| (one.severity, one.kind.rank(), first(one), one.id.clone()));
     findings
 }
@@ -112,7 +113,7 @@ fn of_cause(concerned: &[Concerned<'_>], strict: bool) -> Option<Finding> {
     id_parts.extend(sources.iter().copied());
     let addressee = attempt::addressee(failure);
     Some(Finding {
-        id: id::short(&id_parts),
+        id: id::short(&id_parts).into(),
         kind,
         severity,
         title,
@@ -128,7 +129,10 @@ fn of_cause(concerned: &[Concerned<'_>], strict: bool) -> Option<Finding> {
 
 /// A reason as a sentence of its own.
 pub fn sentence(text: &str) -> String {
-    format!("{}.", capitalized(text).trim_end_matches('.'))
+    let mut told = capitalized(text);
+    told.truncate(told.trim_end_matches('.').len());
+    told.push('.');
+    told
 }
 
 /// What to do, and whom to ask.

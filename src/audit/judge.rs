@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 
+use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -17,7 +19,6 @@ use crate::model::CellId;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::ConversationVerdict;
-use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::JudgedConversation;
 use crate::model::Outcome;
@@ -32,17 +33,24 @@ use super::condition;
 use super::id;
 use super::lookup;
 use super::matching::Matched;
+use super::matching::MatchedConversation;
+use super::matching::Matcher;
 use super::names;
+use super::names::Resolved;
 use super::own_rules::OwnRules;
 use super::proxy;
 use super::requirement::Ground;
 use super::spread::spread;
+use super::walk::ahead;
+
+/// Fewer conversations are not worth a thread: one costs about as much to start as so many to judge.
+pub const LEAST_SHARE: usize = 2048;
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// As reports tell it.
-    pub told: JudgedConversation,
+    pub told: Box<JudgedConversation>,
     /// Its key.
     pub key: ConversationKey,
     /// The feature that would allow it, where one is switched off.
@@ -55,8 +63,22 @@ pub struct Judged {
     pub attempts: u64,
 }
 
-/// Judges every conversation.
-pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
+/// Conversations judged, in the order of their keys.
+#[derive(Debug)]
+pub struct All<'a> {
+    /// Every one of them.
+    pub judged: Vec<Judged>,
+    /// Those whose flows are asked for once more, as the rules see them.
+    pub matched: Vec<MatchedConversation<'a>>,
+}
+
+/// Judges every conversation; the flows of which `wanted` tells are handed on.
+pub fn all<'a>(
+    ground: Ground<'a>,
+    matcher: &'a Matcher<'a>,
+    wanted: impl Fn(&Matched<'_>) -> bool + Sync,
+    workers: Option<NonZeroUsize>,
+) -> All<'a> {
     let asked = questions(ground);
     let now = ground.observed.vantage.last.unwrap_or(Timestamp::MIN);
     let valid = |waiver: &&Waiver| waiver.until.is_none_or(|until| now <= until);
@@ -64,19 +86,43 @@ pub fn all(ground: Ground<'_>, workers: Option<NonZeroUsize>) -> Vec<Judged> {
         ground.site.waivers.iter().filter(valid).filter(|waiver| waiver.matching.is_some()).collect();
     let context = Context {
         ground,
+        matcher,
         asked,
         resolving: resolving(ground),
         allowed: OwnRules::of(&ground.site.allow),
         forbidden: OwnRules::of(&ground.site.forbid),
         waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
         waivers,
+        resolved: OnceLock::new(),
     };
-    let judge = |(conversation, matched): &(&'_ Conversation, Vec<_>)| context.judge(conversation, matched);
-    spread(ground.matched, workers, |(conversation, _)| *conversation, judge)
+    let conversations: Vec<&Conversation> =
+        ground.observed.conversations.values().map(AsRef::as_ref).collect();
+    let of_share = |share: &[&'a Conversation]| {
+        let mut all = All { judged: Vec::with_capacity(share.len()), matched: Vec::new() };
+        // Of most nothing further is wanted: their room is the next one's.
+        let mut matched = Vec::new();
+        for conversation in ahead(share) {
+            matched.clear();
+            matched.extend(matcher.conversation(conversation));
+            all.judged.push(context.judge(conversation, &matched));
+            if matched.iter().any(&wanted) {
+                all.matched.push((conversation, std::mem::take(&mut matched)));
+            }
+        }
+        all
+    };
+    let shares = spread(&conversations, LEAST_SHARE, workers, of_share);
+    let joined = shares.into_iter().reduce(|mut all, share| {
+        all.judged.extend(share.judged);
+        all.matched.extend(share.matched);
+        all
+    });
+    joined.unwrap_or(All { judged: Vec::new(), matched: Vec::new() })
 }
 
 struct Context<'a> {
     ground: Ground<'a>,
+    matcher: &'a Matcher<'a>,
     /// Names asked for, by client and name server.
     asked: BTreeMap<(Host, Host), BTreeSet<&'a str>>,
     /// What the lookups of each client show.
@@ -86,6 +132,8 @@ struct Context<'a> {
     /// The waivers that have not expired and say what they match, and that.
     waivers: Vec<&'a Waiver>,
     waived: OwnRules<'a>,
+    /// Names that lookups of the capture resolve, once somebody asks.
+    resolved: OnceLock<Resolved>,
 }
 
 /// A verdict with its rule and reason.
@@ -141,7 +189,7 @@ impl<'a> Context<'a> {
         Judged {
             spoke,
             feature: ruling.feature.take(),
-            told: self.tell(conversation, key, matched, ruling),
+            told: Box::new(self.tell(conversation, key, matched, ruling)),
             key: conversation.key,
             answered,
             attempts: conversation.sweep.as_ref().map_or(1, |sweep| sweep.tries),
@@ -158,13 +206,14 @@ impl<'a> Context<'a> {
         let cell = self.cell_name(key);
         let name = |host: Host| {
             if conversation.sweep.is_some() && host == Sweep::MANY {
-                "any".to_owned()
+                CompactString::const_new("any")
             } else {
-                host.text().as_str().to_owned()
+                CompactString::from(host.text().as_str())
             }
         };
         let (client, server) = (name(key.client), name(key.server));
-        let port = key.port.map_or_else(String::new, |port| port.to_string());
+        let mut digits = itoa::Buffer::new();
+        let port = key.port.map_or("", |port| digits.format(port));
         let transport = key.transport.text();
         let mut evidence = Proofs::new(conversation.first, "its first packet");
         let proven = matched
@@ -174,7 +223,7 @@ impl<'a> Context<'a> {
             evidence = evidence.and(at, format!("shows that it is {protocol}"));
         }
         JudgedConversation {
-            id: id::short(&[cell.as_deref().unwrap_or(""), &client, &server, &transport, &port]),
+            id: id::short(&[cell.as_deref().unwrap_or(""), &client, &server, &transport, port]),
             cell,
             client,
             server,
@@ -367,14 +416,14 @@ impl<'a> Context<'a> {
                 .any(|role| cast.is_component(role) && !self.is_another(role, host, matched))
                 && !self.is_stranger(host, matched)
         };
-        let is_named = |flow: &FlowRecord| {
-            let names = names::of_flow(flow);
-            let mut roles = cast.roles_of(flow.cell, flow.server.host).chain(cast.roles_named(&names));
+        let is_named = |one: &Matched<'_>| {
+            let server = cast.roles_of(one.flow.cell, one.flow.server.host);
+            let mut roles = server.chain(cast.roles_named(&one.names));
             roles.any(|role| cast.is_component(role))
         };
         is_component(key.client)
             || is_component(key.server)
-            || matched.iter().any(|one| is_named(&one.flow))
+            || matched.iter().any(is_named)
             || conversation
                 .sweep
                 .iter()

@@ -32,7 +32,7 @@ pub struct Followed {
 ///
 /// Which machine an address means is shown by what it did: it exchanged something with another of these addresses. So a machine that only
 /// passed by takes no role with it.
-pub fn follow(bound: &BTreeSet<IpAddr>, observed: &Observed, view: &View) -> Vec<Followed> {
+pub fn follow(bound: &BTreeSet<IpAddr>, observed: &Observed, view: &View<'_>) -> Vec<Followed> {
     let leases = &observed.leases;
     let new: Vec<&Lease> = leases.iter().filter(|lease| !bound.contains(&lease.address)).collect();
     if new.is_empty() {

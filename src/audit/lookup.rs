@@ -52,7 +52,7 @@ impl Context<'_> {
 
 /// The failed attempts to resolve a name, from the lookups of one source in the order of time. Lookups that gave an address
 /// yield nothing: the connection that follows decides.
-pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View) -> Vec<Attempt> {
+pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View<'_>) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     let mut group: Vec<&Lookup> = Vec::new();
     for &lookup in lookups {
@@ -72,7 +72,7 @@ pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View) -> Vec<
 }
 
 /// Where the name was answered with an address after it had failed, name service stops nothing any more.
-fn mended(lookups: &[&Lookup], context: &Context<'_>, view: &View, attempts: &mut Vec<Attempt>) {
+fn mended(lookups: &[&Lookup], context: &Context<'_>, view: &View<'_>, attempts: &mut Vec<Attempt>) {
     let failed =
         attempts.iter().filter(|attempt| matches!(attempt.state, State::Fails(..))).map(|a| a.last).max();
     let Some(failed) = failed else { return };
@@ -119,7 +119,7 @@ pub fn at(lookup: &Lookup) -> crate::model::PacketRef {
 }
 
 /// One attempt to resolve a name: all its queries together.
-fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attempt> {
+fn judge(group: &[&Lookup], context: &Context<'_>, view: &View<'_>) -> Option<Attempt> {
     let first = *group.first()?;
     let useful = |answer: &Answer| answer.addresses.iter().any(|address| !context.is_sink(*address));
     // An address that the name server itself calls false is none, unless somebody goes there: then the connection decides.
@@ -173,7 +173,7 @@ fn judge(group: &[&Lookup], context: &Context<'_>, view: &View) -> Option<Attemp
 }
 
 /// Queries that nobody answered.
-fn silence(group: &[&Lookup], first: &Lookup, view: &View) -> State {
+fn silence(group: &[&Lookup], first: &Lookup, view: &View<'_>) -> State {
     if let Some((lookup, answer)) = empty(group) {
         let evidence = Proofs::new(answer.at, format!("{} answers without any address", lookup.server))
             .and_maybe(lookup.asked, "the query");

@@ -25,7 +25,7 @@ type Known = BTreeMap<Host, BTreeMap<MacAddr, bool>>;
 /// `alone` says what attempts come to by themselves.
 pub fn meant<'a>(
     attempts: &'a [Attempt],
-    view: &View,
+    view: &View<'_>,
     alone: impl Fn(&[Attempt]) -> Verdict,
 ) -> (Cow<'a, [Attempt]>, Option<String>) {
     let mut kept = Cow::Borrowed(attempts);
@@ -58,7 +58,7 @@ pub fn meant<'a>(
 
 /// The machines behind the addresses of one end. At the server's end only a lease tells two of them apart: a machine with several network cards
 /// answers from any of them.
-fn machines(attempts: &[Attempt], end: usize, view: &View) -> Known {
+fn machines(attempts: &[Attempt], end: usize, view: &View<'_>) -> Known {
     let mut known = Known::new();
     for attempt in attempts {
         let Some(host) = host_of(attempt, end) else { continue };
@@ -96,7 +96,7 @@ fn reason(
     (end, host): (usize, Host),
     mac: MacAddr,
     macs: &BTreeMap<MacAddr, bool>,
-    view: &View,
+    view: &View<'_>,
 ) -> String {
     let handover =
         view.handed_over(attempt.place.0, host).filter(|known| known.to == mac || known.from == mac);
@@ -122,7 +122,7 @@ fn reason(
 }
 
 /// Lowers the grade of what is concluded from silence or resets, where one of the two ends is several machines at the same time.
-pub fn cap(mut settled: Settled, attempts: &[Attempt], view: &View) -> Settled {
+pub fn cap(mut settled: Settled, attempts: &[Attempt], view: &View<'_>) -> Settled {
     let shared = || {
         attempts.iter().find_map(|attempt| {
             let ends = [Some(attempt.ends.0), attempt.ends.1];

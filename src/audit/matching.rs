@@ -17,6 +17,7 @@ use super::cast::Cast;
 use super::catalogue::Catalogue;
 use super::catalogue::Entry;
 use super::names;
+use super::names::OfFlow;
 use super::proxy;
 
 /// A flow as it was told, or turned round. A thousand bytes are copied only where that is needed.
@@ -44,6 +45,8 @@ impl Deref for Turned<'_> {
 pub struct Matched<'a> {
     /// The flow, turned round where only that way a rule covers it and nothing in it says who opened it.
     pub flow: Turned<'a>,
+    /// The names that its server has for it.
+    pub names: OfFlow<'a>,
     /// Whether it asks a proxy for another host.
     pub asks_proxy: bool,
     /// Entries in force that cover its ends and port, and accept what it is.
@@ -81,14 +84,15 @@ impl<'a> Matcher<'a> {
     }
 
     /// All flows of a conversation, matched.
-    pub fn conversation(&self, conversation: &'a Conversation) -> Vec<Matched<'a>> {
-        conversation.attempts().map(|flow| self.flow(flow)).collect()
+    pub fn conversation(&self, conversation: &'a Conversation) -> impl Iterator<Item = Matched<'a>> {
+        conversation.attempts().map(|flow| self.flow(flow))
     }
 
     fn flow(&self, flow: &'a FlowRecord) -> Matched<'a> {
         let names = names::of_flow(flow);
         let covering = |client, server| self.catalogue.covering(self.cast, flow, (client, server), &names);
-        let forward = self.weighed(Turned::No(flow), covering(flow.client, flow.server));
+        let forward = covering(flow.client, flow.server);
+        let forward = self.weighed(Turned::No(flow), names.clone(), forward);
         if forward.is_covered() || flow.role_basis < RoleBasis::Port {
             return forward;
         }
@@ -97,12 +101,13 @@ impl<'a> Matcher<'a> {
         if back.is_empty() {
             return forward;
         }
-        let back = self.weighed(Turned::Yes(Box::new(flow.clone().turned_round())), back);
+        let back = self.weighed(Turned::Yes(Box::new(flow.clone().turned_round())), names, back);
         if back.is_covered() { back } else { forward }
     }
 
-    fn weighed(&self, flow: Turned<'a>, covering: Vec<usize>) -> Matched<'a> {
+    fn weighed(&self, flow: Turned<'a>, names: OfFlow<'a>, covering: Vec<usize>) -> Matched<'a> {
         let mut matched = Matched {
+            names,
             asks_proxy: flow.classification.facts.fact(proxy::TARGET).is_some(),
             flow,
             accepting: SmallVec::new(),
@@ -174,5 +179,5 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// Every conversation with its matched flows, in the order of the keys.
-pub type MatchedConversations<'a> = [(&'a Conversation, Vec<Matched<'a>>)];
+/// A conversation with its matched flows.
+pub type MatchedConversation<'a> = (&'a Conversation, Vec<Matched<'a>>);

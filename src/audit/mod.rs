@@ -27,6 +27,7 @@ mod patterns;
 mod ports;
 mod proxy;
 mod requirement;
+mod shown;
 mod silent;
 mod spread;
 mod strangers;
@@ -41,7 +42,6 @@ mod walk;
 use std::num::NonZeroUsize;
 
 use crate::model::Conclusion;
-use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::Observed;
 use crate::model::Report;
@@ -52,10 +52,11 @@ use crate::rules::Site;
 use cast::Cast;
 use catalogue::Catalogue;
 use features::Features;
+use matching::Matched;
 use matching::Matcher;
-use names::Names;
 use requirement::Ground;
-use spread::spread;
+use shown::Shown;
+use spread::both;
 use view::View;
 
 /// How an audit is to be done.
@@ -65,6 +66,8 @@ pub struct Options {
     pub strict: bool,
     /// Threads for what is done with each conversation; none: the calling thread does it all. The report is the same.
     pub workers: Option<NonZeroUsize>,
+    /// Whether the process ends once it is told: then the many small pieces of memory that it was found out by are left to the system.
+    pub last: bool,
 }
 
 /// Holds what was observed against a site. Where the site binds no component, roles are guessed and the report is provisional.
@@ -78,34 +81,39 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let by_guess = guessed.then(|| guess::site(observed, site));
     let site = by_guess.as_ref().map_or(site, |guessed| &guessed.site);
 
-    let names = Names::of(observed);
-    let view = View::of(observed, options.workers);
-    let cast = Cast::of(site, observed, &names, &view);
+    let (view, shown) = both(
+        observed.conversations.len(),
+        judge::LEAST_SHARE,
+        options.workers,
+        || View::of(observed, options.workers),
+        || Shown::of(observed),
+    );
+    let cast = Cast::of(site, observed, &shown, &view);
     let features = Features::of(site);
     let catalogue = Catalogue::of(site, &features, &cast);
     let matcher = Matcher::new(observed, &cast, &catalogue);
-    let conversations: Vec<&Conversation> = observed.conversations.values().map(AsRef::as_ref).collect();
-    let matched: Vec<_> =
-        spread(&conversations, options.workers, |one| *one, |one| (*one, matcher.conversation(one)));
-    let ground =
-        Ground { site, observed, cast: &cast, catalogue: &catalogue, matched: &matched, view: &view };
-    let mut bound = requirement::all(ground);
-    let mut judged = judge::all(ground, options.workers);
+    let ground = Ground { site, observed, cast: &cast, catalogue: &catalogue, view: &view };
+    let wanted = |one: &Matched<'_>| guessed || one.is_covered() || one.asks_proxy;
+    let judge::All { mut judged, matched } = judge::all(ground, &matcher, wanted, options.workers);
+    let mut bound = requirement::all(ground, &matched);
     if guessed {
         judged = guess::calls_nothing_unexpected(judged);
     }
     name_conversations(&mut bound, &judged);
-    let mut findings = finding::all(&bound, &judged, options.strict);
+    let mut findings = finding::all(&bound, &judged, options);
     if guessed {
-        findings.extend(failing::all(ground, &bound));
+        findings.extend(failing::all(ground, &matched, &bound));
     }
     let warnings = summary::apply_waivers(site, observed, &mut findings);
     let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
     let mut told = summary::site(site, &features, by_guess.as_ref());
     told.assumptions.extend(cast.followed().iter().map(|one| summary::followed(one, &view)));
     told.warnings.extend(warnings);
-    drop(matched);
     let vantage = summary::vantage(observed, &view);
+    if options.last {
+        std::mem::forget(matched);
+        std::mem::forget((cast, view, shown));
+    }
     Report {
         vantage,
         site: told,

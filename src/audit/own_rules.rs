@@ -24,6 +24,7 @@ use crate::rules::SiteRule;
 use super::cast;
 use super::matching::Matched;
 use super::names;
+use super::names::OfFlow;
 use super::ports::Block;
 use super::ports::Sizes;
 use super::requirement::Ground;
@@ -257,7 +258,7 @@ fn is_party(
     host: Host,
     served: Option<&FlowRecord>,
 ) -> bool {
-    let shown = || served.map_or_else(Vec::new, names::of_flow);
+    let shown = || served.map_or_else(OfFlow::new, names::of_flow);
     match party {
         Party::Any => true,
         Party::Role(role) => {

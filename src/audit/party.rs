@@ -26,7 +26,7 @@ pub type End = (CellId, Host, Host, Option<u16>);
 /// Weighs the attempts of a source at a target. Where their addresses stand for machines of several cells, each is weighed alone, and
 /// the worst is told: that it works in one cell is no comfort to another.
 pub fn settle(
-    view: &View,
+    view: &View<'_>,
     source: &Party,
     target: &Party,
     attempts: &[Attempt],
@@ -35,7 +35,13 @@ pub fn settle(
     machines::cap(in_cells(view, source, target, attempts, end), attempts, view)
 }
 
-fn in_cells(view: &View, source: &Party, target: &Party, attempts: &[Attempt], end: Option<End>) -> Settled {
+fn in_cells(
+    view: &View<'_>,
+    source: &Party,
+    target: &Party,
+    attempts: &[Attempt],
+    end: Option<End>,
+) -> Settled {
     let mut cells: BTreeMap<(CellId, &[u16]), Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
         let (cell, vlans) = (attempt.place.0, &*attempt.place.1);
@@ -86,7 +92,7 @@ fn in_cells(view: &View, source: &Party, target: &Party, attempts: &[Attempt], e
 
 /// Weighs attempts between machines whose addresses are their own.
 fn in_one_cell(
-    view: &View,
+    view: &View<'_>,
     source: &Party,
     target: &Party,
     attempts: &[Attempt],
@@ -181,7 +187,7 @@ fn in_one_cell(
     told(best)
 }
 
-fn who<'a>(view: &'a View, source: &'a Party, target: &'a Party, end: Option<End>) -> Who<'a> {
+fn who<'a>(view: &'a View<'_>, source: &'a Party, target: &'a Party, end: Option<End>) -> Who<'a> {
     let (heard, others, down) = match end {
         Some((cell, client, server, port)) => (
             view.heard_between(cell, server),

@@ -18,6 +18,7 @@ use crate::model::Timestamp;
 use super::attempt::Attempt;
 use super::attempt::Fault;
 use super::attempt::State;
+use super::matching::MatchedConversation;
 use super::requirement::Ground;
 
 /// The fact that holds the target of a CONNECT request, `host:port` (RFC 9110 section 9.3.6).
@@ -38,10 +39,11 @@ const UNHEARD: u32 = 3;
 /// Finds every CONNECT request of a source for a named target and hands it on as an attempt.
 pub fn requests_by_place(
     ground: Ground<'_>,
+    matched: &[MatchedConversation<'_>],
     mut found: impl FnMut((usize, usize, usize), Attempt, ConversationKey),
 ) {
     let mut asked: Vec<(&ConversationKey, &FlowRecord)> = Vec::new();
-    for (Conversation { key, .. }, flows) in ground.matched {
+    for (Conversation { key, .. }, flows) in matched {
         asked.extend(flows.iter().filter(|one| one.asks_proxy).map(|one| (key, &*one.flow)));
     }
     let granted = granted(&asked);

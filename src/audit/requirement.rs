@@ -35,7 +35,7 @@ use super::catalogue::Entry;
 use super::crossing;
 use super::id;
 use super::lookup;
-use super::matching::MatchedConversations;
+use super::matching::MatchedConversation;
 use super::party;
 use super::proxy;
 use super::silent::Silent;
@@ -67,10 +67,8 @@ pub struct Ground<'a> {
     pub cast: &'a Cast,
     /// The rules.
     pub catalogue: &'a Catalogue<'a>,
-    /// Rules and flows, laid side by side.
-    pub matched: &'a MatchedConversations<'a>,
     /// What the mirror can see.
-    pub view: &'a View,
+    pub view: &'a View<'a>,
 }
 
 /// The attempts of one source at one target under one entry.
@@ -84,11 +82,11 @@ struct Tries {
 /// An entry with the places of the two parties among the players of its roles.
 type Place = (usize, usize, usize);
 
-/// Binds and judges every rule.
-pub fn all(ground: Ground<'_>) -> Vec<Bound> {
-    let mut tries = flows_by_place(ground);
+/// Binds and judges every rule; of the conversations those count that rules cover or that ask proxies.
+pub fn all(ground: Ground<'_>, matched: &[MatchedConversation<'_>]) -> Vec<Bound> {
+    let mut tries = flows_by_place(ground, matched);
     lookups_by_place(ground, &mut tries);
-    proxy::requests_by_place(ground, |place, attempt, key| {
+    proxy::requests_by_place(ground, matched, |place, attempt, key| {
         let known: &mut Tries = tries.entry(place).or_default();
         known.attempts.push(attempt);
         known.conversations.insert(key);
@@ -132,9 +130,9 @@ fn places(ground: Ground<'_>, at: usize, flow: &FlowRecord) -> Vec<Place> {
     sources.iter().flat_map(|source| targets.iter().map(|target| (at, *source, *target))).collect()
 }
 
-fn flows_by_place(ground: Ground<'_>) -> BTreeMap<Place, Tries> {
+fn flows_by_place(ground: Ground<'_>, matched: &[MatchedConversation<'_>]) -> BTreeMap<Place, Tries> {
     let mut tries: BTreeMap<Place, Tries> = BTreeMap::new();
-    for (Conversation { key, .. }, flows) in ground.matched {
+    for (Conversation { key, .. }, flows) in matched {
         for matched in flows {
             for &at in matched.accepting.iter().chain(&matched.violating) {
                 let Some(entry) = ground.catalogue.get(at) else { continue };
@@ -435,7 +433,7 @@ fn requirement(entry: &Entry<'_>, source: &str, target: &str, verdict: Verdict, 
     let ports = entry.service.ports_text();
     let transport = entry.service.carrier.name();
     let told = Requirement {
-        id: id::short(&[&entry.document.id, &entry.rule.id, source, target, transport, &ports]),
+        id: id::short(&[&entry.document.id, &entry.rule.id, source, target, transport, &ports]).into(),
         ruleset: entry.document.id.clone(),
         rule: entry.rule.id.clone(),
         cite: entry.rule.cite.clone(),

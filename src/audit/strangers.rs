@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
 use std::hash::Hash;
+use std::num::NonZeroUsize;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use smallvec::smallvec;
 
 use crate::model::Addressee;
 use crate::model::ConversationVerdict;
@@ -17,12 +19,14 @@ use crate::model::Outcome;
 use crate::model::Proofs;
 use crate::model::Severity;
 use crate::model::Sweep;
+use crate::model::Transport;
 use crate::model::counted;
 
 use super::finding::CITED;
 use super::finding::sentence;
 use super::id;
 use super::judge::Judged;
+use super::spread::spread;
 
 /// Unanswered or refused attempts of one client at this many services are one scan.
 const SCAN: u64 = 16;
@@ -31,84 +35,103 @@ const SPREAD: usize = 4;
 /// Findings about one service; beyond them one stands for the rest. The first are those of the earliest packets, so that a finding stays
 /// what it is while more come.
 const ALIKE: usize = 32;
+/// Fewer findings are not worth a thread: each takes as long to be told as some conversations to be judged.
+const LEAST_SHARE: usize = 512;
 /// Of many conversations told together the first packets of so many; the others are alike.
 const CITED_OF_MANY: usize = 6;
 
 /// All of them, in no order.
-pub fn all(judged: &[Judged]) -> Vec<Finding> {
+pub fn all(judged: &[Judged], workers: Option<NonZeroUsize>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let strange: Vec<&Judged> = judged.iter().filter(|one| kind(one).is_some()).collect();
     let rest = scans(strange, &mut findings);
     let (switched_off, mut rest): (Vec<&Judged>, Vec<&Judged>) =
         rest.into_iter().partition(|one| one.feature.is_some());
     rest.extend(of_features(switched_off, &mut findings));
-    let mut alike = Groups::new();
-    for case in cases(rest) {
+    let mut services = Numbers::default();
+    let mut reasons = Numbers::default();
+    let mut alike = Groups::default();
+    for case in cases(rest, &mut services) {
         let Some(main) = case.group.first() else { continue };
         // What was recognised is the same service on whatever port.
         let port = main.told.port.filter(|_| main.told.protocols.is_empty());
-        let service = service_of(main, port);
-        let mark = (port, main.told.protocols.first(), main.answered, main.spoke);
-        alike.add(mark, (service, main.spoke, &main.feature, &main.told.reason), case);
+        let service = services.of(service_of(main, port));
+        let reason = reasons.of((&main.feature, &*main.told.reason));
+        alike.add((service, main.spoke, reason), case);
     }
+    let mut told = Vec::new();
     for mut cases in alike.all() {
         if cases.len() > ALIKE + 1 {
-            cases.sort_by_key(|case| case.group.iter().map(|one| one.told.first).min());
+            cases.sort_by_cached_key(|case| case.group.iter().map(|one| one.told.first).min());
             let rest: Vec<&Judged> = cases.drain(ALIKE..).flat_map(|case| case.group).collect();
             findings.extend(of_the_rest(&rest));
         }
-        findings.extend(cases.iter().filter_map(|case| told_together(&case.group, case.title())));
+        told.extend(cases);
     }
+    let shares = spread(&told, LEAST_SHARE, workers, |cases| {
+        let told = cases.iter().filter_map(|case| told_together(&case.group, case.title()));
+        told.collect::<Vec<_>>()
+    });
+    findings.extend(shares.into_iter().flatten());
     findings
 }
 
 /// Conversations that are one cause.
 struct Case<'a> {
-    group: Vec<&'a Judged>,
+    group: Group<&'a Judged>,
     shape: Shape,
+}
+
+/// What has one key; nearly always there is no more than one.
+type Group<V> = SmallVec<[V; 2]>;
+
+/// What is compared again and again, each with a number of its own.
+struct Numbers<K>(HashMap<K, usize, RandomState>);
+
+impl<K> Default for Numbers<K> {
+    fn default() -> Self {
+        Self(HashMap::default())
+    }
+}
+
+impl<K: Hash + Eq> Numbers<K> {
+    fn of(&mut self, what: K) -> usize {
+        let next = self.0.len();
+        *self.0.entry(what).or_insert(next)
+    }
 }
 
 /// What has one key, put together in the order in which it came.
 struct Groups<K, V> {
-    state: RandomState,
-    places: HashTable<usize>,
-    all: Vec<Group<K, V>>,
+    places: HashMap<K, usize, RandomState>,
+    all: Vec<(K, Group<V>)>,
 }
 
-/// One of them, and the hash under which it is found.
-struct Group<K, V> {
-    hash: u64,
-    key: K,
-    members: Vec<V>,
-}
-
-impl<K: Ord, V> Groups<K, V> {
-    fn new() -> Self {
-        Self { state: RandomState::default(), places: HashTable::new(), all: Vec::new() }
+impl<K, V> Default for Groups<K, V> {
+    fn default() -> Self {
+        Self { places: HashMap::default(), all: Vec::new() }
     }
+}
 
-    /// Puts something to what has the same key. It is looked for by a mark, a part of the key that few keys have in common.
-    fn add(&mut self, mark: impl Hash, key: K, value: V) {
-        let Self { state, places, all } = self;
-        let hash = state.hash_one(mark);
-        let place = places.find(hash, |&place| all.get(place).is_some_and(|known| known.key == key)).copied();
-        match place.and_then(|place| all.get_mut(place)) {
-            Some(known) => known.members.push(value),
-            None => {
-                places.insert_unique(hash, all.len(), |&place| all.get(place).map_or(0, |known| known.hash));
-                all.push(Group { hash, key, members: vec![value] });
-            }
+impl<K: Copy + Hash + Ord, V> Groups<K, V> {
+    /// Puts something to what has the same key.
+    fn add(&mut self, key: K, value: V) {
+        let next = self.all.len();
+        let place = *self.places.entry(key).or_insert(next);
+        match self.all.get_mut(place) {
+            Some((_, known)) => known.push(value),
+            None => self.all.push((key, smallvec![value])),
         }
     }
 
     /// The groups in the order in which they began.
-    fn all(self) -> impl Iterator<Item = Vec<V>> {
-        self.all.into_iter().map(|group| group.members)
+    fn all(self) -> impl Iterator<Item = Group<V>> {
+        self.all.into_iter().map(|(_, group)| group)
     }
 
     /// The groups in the order of their keys.
-    fn sorted(mut self) -> impl Iterator<Item = Vec<V>> {
-        self.all.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    fn sorted(mut self) -> impl Iterator<Item = Group<V>> {
+        self.all.sort_unstable_by_key(|(key, _)| *key);
         self.all()
     }
 }
@@ -146,8 +169,8 @@ fn scans<'a>(strange: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a J
     // A port that was opened and left without a word was looked at, not used.
     let (mut rest, looked_at): (Vec<&Judged>, Vec<&Judged>) =
         strange.into_iter().partition(|one| one.answered && one.spoke);
-    let mut by_client = Groups::new();
-    looked_at.into_iter().for_each(|one| by_client.add(one.key.client, one.key.client, one));
+    let mut by_client = Groups::default();
+    looked_at.into_iter().for_each(|one| by_client.add(one.key.client, one));
     for tried in by_client.sorted() {
         let Some(client) = tried.first().map(|one| one.key.client) else { continue };
         let attempts: u64 = tried.iter().map(|one| one.attempts).sum();
@@ -174,17 +197,13 @@ fn scans<'a>(strange: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a J
 }
 
 /// Puts together what one client does to several machines, and what several do to one without a word.
-fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
+fn cases<'a>(conversations: Vec<&'a Judged>, services: &mut Numbers<Service<'a>>) -> Vec<Case<'a>> {
     let (silent, mut rest): (Vec<&Judged>, Vec<&Judged>) =
         conversations.into_iter().partition(|one| !one.spoke);
     let mut cases = Vec::new();
-    let mut to_one = Groups::new();
+    let mut to_one = Groups::default();
     for one in silent {
-        to_one.add(
-            (one.key.server, one.key.port),
-            (kind(one), one.key.server, one.key.transport, one.key.port),
-            one,
-        );
+        to_one.add((kind(one), one.key.server, one.key.transport, one.key.port), one);
     }
     for group in to_one.sorted() {
         if group.len() >= SPREAD {
@@ -193,15 +212,15 @@ fn cases(conversations: Vec<&Judged>) -> Vec<Case<'_>> {
             rest.extend(group);
         }
     }
-    let mut of_one = Groups::new();
+    let mut of_one = Groups::default();
     for one in rest {
-        of_one.add((one.key.client, one.key.port), (service_of(one, one.key.port), one.key.client), one);
+        of_one.add((services.of(service_of(one, one.key.port)), one.key.client), one);
     }
     for group in of_one.all() {
         if group.len() >= SPREAD {
             cases.push(Case { group, shape: Shape::OfOne });
         } else {
-            cases.extend(group.into_iter().map(|one| Case { group: vec![one], shape: Shape::Alone }));
+            cases.extend(group.into_iter().map(|one| Case { group: smallvec![one], shape: Shape::Alone }));
         }
     }
     cases
@@ -224,13 +243,15 @@ fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
     let transport = main.told.transport.to_string();
     let port = if protocols.is_empty() { what.as_str() } else { "" };
     let parts = ["alike", rule, feature, &transport, port, &protocols, how, &main.told.reason];
-    told.id = id::short(&[&[told.kind.name()], &parts[..]].concat());
+    told.id = id::short(&[&[told.kind.name()], &parts[..]].concat()).into();
     Some(told)
 }
 
 /// What one service is to those who tell it from others: kind of finding, transport, port where it matters, protocols, and whether it answers.
-fn service_of(one: &Judged, port: Option<u16>) -> impl Ord + use<'_> {
-    (kind(one), one.key.transport, port, one.told.protocols.as_slice(), one.answered)
+type Service<'a> = (Option<FindingKind>, Transport, Option<u16>, &'a [&'static str], bool);
+
+fn service_of(one: &Judged, port: Option<u16>) -> Service<'_> {
+    (kind(one), one.key.transport, port, &one.told.protocols, one.answered)
 }
 
 /// What somebody does with a service, and what several do.
@@ -275,7 +296,8 @@ fn of_features<'a>(judged: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<
             services.into_iter().take(SPREAD).collect::<Vec<_>>().join("; ")
         );
         if let Some(mut told) = told_together(&group, title) {
-            told.id = id::short(&[kind.name(), "feature", main.told.rule.as_deref().unwrap_or(""), &feature]);
+            told.id = id::short(&[kind.name(), "feature", main.told.rule.as_deref().unwrap_or(""), &feature])
+                .into();
             findings.push(told);
         }
     }
@@ -332,18 +354,19 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
         (None, FindingKind::Forbidden) => "Find out who started it and stop it, or change the site's rule.".to_owned(),
         (None, _) => "Find out what it is for: if it belongs here, add an [[allow]] entry with the reason to the site file; else stop it.".to_owned(),
     };
-    let mut parts: Vec<&str> = vec![kind.name(), main.told.rule.as_deref().unwrap_or("")];
-    parts.extend(group.iter().map(|one| one.told.id.as_str()));
     let id = if group.len() > SPREAD {
         // A sweep's servers differ from capture to capture; its client and service do not. The other way round where many try one.
         let of_one = group.iter().all(|one| one.told.client == main.told.client);
         let end = if of_one { &main.told.client } else { &main.told.server };
         id::short(&[kind.name(), "sweep", end, &main.told.transport.to_string()])
     } else {
+        let mut parts: SmallVec<[&str; 2 + SPREAD]> =
+            smallvec![kind.name(), main.told.rule.as_deref().unwrap_or("")];
+        parts.extend(group.iter().map(|one| one.told.id.as_str()));
         id::short(&parts)
     };
     Some(Finding {
-        id,
+        id: id.into(),
         kind,
         severity,
         title,
@@ -352,16 +375,16 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
         addressee: Addressee::Site,
         requirements: Vec::new(),
         conversations: group.iter().map(|one| one.told.id.clone()).collect(),
-        evidence: Proofs::gathered(&cited(group), CITED)?,
+        evidence: match group {
+            [only] => Proofs::gathered(only.told.evidence.iter(), CITED)?,
+            _ => Proofs::gathered(&cited(group), CITED)?,
+        },
         counts: true,
     })
 }
 
 /// The packets of several conversations; of each the first where there are many, which then says whose it is.
 fn cited(group: &[&Judged]) -> Vec<Evidence> {
-    if let [only] = group {
-        return only.told.evidence.iter().cloned().collect();
-    }
     let whose = |one: &Judged| {
         let told = &one.told;
         let port = told.port.map_or(String::new(), |port| format!("/{port}"));

@@ -54,7 +54,7 @@ pub fn site(site: &Site, features: &Features<'_>, by_guess: Option<&Guessed>) ->
 }
 
 /// An address that counts as another one because its machine got it by a lease.
-pub fn followed(one: &Followed, view: &View) -> String {
+pub fn followed(one: &Followed, view: &View<'_>) -> String {
     format!(
         "{} counts as {}: the machine {} had that address before and got this one by DHCP ({}); bind it by mac: to have that said",
         one.address,
@@ -77,7 +77,7 @@ fn binding(binding: &Binding) -> String {
 }
 
 /// The mirror's view with what it means for the verdicts.
-pub fn vantage(observed: &Observed, view: &View) -> Vantage {
+pub fn vantage(observed: &Observed, view: &View<'_>) -> Vantage {
     let mut vantage = observed.vantage.clone();
     if observed.vantage.loss().is_none() && observed.vantage.dropped.is_none() {
         vantage.notes.push(format!(
@@ -140,7 +140,7 @@ pub fn vantage(observed: &Observed, view: &View) -> Vantage {
 }
 
 /// Which of several mirrors show one direction only.
-fn mirrors(view: &View) -> Vec<String> {
+fn mirrors(view: &View<'_>) -> Vec<String> {
     let seen = view.directions();
     let mirrors = seen.len();
     let told = seen
@@ -184,7 +184,7 @@ fn copies(known: Copies) -> Option<String> {
 }
 
 /// Which of several mirrors is meant.
-fn place(view: &View, recording: usize, vlans: &[u16], tunnels: &[String]) -> String {
+fn place(view: &View<'_>, recording: usize, vlans: &[u16], tunnels: &[String]) -> String {
     let recordings = view.recordings();
     let mut parts: Vec<String> = Vec::new();
     if recordings.count() > 1 {

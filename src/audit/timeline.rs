@@ -105,7 +105,7 @@ pub fn sort(attempts: &mut [Attempt]) {
 }
 
 /// Weighs attempts, which must come in their order.
-pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
+pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View<'_>) -> Settled {
     let endured = endured(attempts);
     let mut decided: Vec<Decided> = Vec::new();
     let mut silent: Vec<(&Attempt, &Silence)> = Vec::new();
@@ -220,7 +220,7 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View) -> Settled {
 }
 
 /// How the present state came about, where it was another before.
-fn told_change(history: &[Phase], view: &View) -> String {
+fn told_change(history: &[Phase], view: &View<'_>) -> String {
     let mut earlier = history.iter().rev();
     let (Some(now), Some(before)) = (earlier.next(), earlier.next()) else { return String::new() };
     if history.len() > FLAPPING {

@@ -2,6 +2,7 @@
 
 mod guards;
 mod holders;
+mod hosts;
 mod loss;
 mod marks;
 mod recordings;
@@ -10,6 +11,7 @@ mod sight;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod unpaired;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,31 +24,23 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::model::CellId;
-use crate::model::FlowRecord;
+use crate::model::ConversationKey;
 use crate::model::Host;
 use crate::model::MacAddr;
 use crate::model::Observed;
 use crate::model::PacketRef;
-use crate::model::Role;
 use crate::model::Series;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
-use super::spread::both;
-use super::spread::is_worth_a_thread;
+use super::spread::spread;
 use super::walk::each_flow;
 
 use holders::Holders;
+use hosts::Hosts;
 use loss::Losses;
-use marks::Marks;
 use recordings::Recordings;
-use round_trips::RoundTrips;
-use sight::Leaving;
-use sight::Received;
-use sight::heard_ends;
-use sight::is_forwarded;
-use sight::stretch;
-use spans::Spans;
+use unpaired::Unpaired;
 
 pub use loss::Missing;
 pub use marks::FOR_COMPARISON;
@@ -57,14 +51,14 @@ pub use sight::AROUND;
 pub use sight::Sight;
 pub use sight::Tried;
 
-/// The most flows with unseen answers, of a client or a pair, beside so many times as many with seen ones: fewer are an accident of loss.
-const RARELY_UNHEARD: u32 = 4;
-
 /// Requests of address resolution without an answer that show a host to be off: what Linux and Windows send before they give up.
 const ASKED_IN_VAIN: u32 = 3;
 
 /// How long after the last try an ICMP error may still be about it: routers answer at once, but for address resolution in vain, which takes seconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+
+/// Fewer conversations are not worth a thread.
+const LEAST_SHARE: usize = 2048;
 
 /// A machine that does not answer address resolution although answers are visible.
 #[derive(Clone, Copy, Debug)]
@@ -75,155 +69,66 @@ pub struct Down {
     pub requests: Series,
 }
 
-/// Connections of which a client's own packets prove that they were answered.
-#[derive(Clone, Copy, Debug, Default)]
-struct Answers {
-    /// Those whose answers the mirror showed.
-    seen: u32,
-    /// Those whose answers it did not show at all.
-    unseen: u32,
-}
-
-impl Answers {
-    /// Whether silence says nothing: answers that must have come were not shown.
-    fn escape(self) -> bool {
-        self.unseen > 0 && self.seen < self.unseen.saturating_mul(RARELY_UNHEARD)
-    }
-}
-
 /// What is asked by its key alone, and never told in order.
 type Known<K, V> = HashMap<K, V, RandomState>;
 
 /// What is known of the mirror as a whole.
 #[derive(Debug)]
-pub struct View {
+pub struct View<'a> {
+    observed: &'a Observed,
     /// Which inputs are one recording, and where each ends.
     recordings: Recordings,
     /// How much is missing where.
     losses: Losses,
     /// Who had which address when.
     holders: Holders,
-    /// What was heard sending to a host, and when.
-    received: Received,
-    /// Hosts whose own frames to other segments are seen before any router: at their own port, or at their gateway's.
-    leaving: Known<(CellId, IpAddr), Leaving>,
-    heard: Known<(CellId, Host), (Timestamp, Timestamp)>,
-    /// The same over all cells.
-    heard_anywhere: Known<Host, (Timestamp, Timestamp)>,
-    /// How often a client's opened connections showed answers, by client and by pair.
-    answers: Known<(CellId, IpAddr), Answers>,
-    answers_of: Known<(CellId, IpAddr, IpAddr), Answers>,
-    /// When a client acknowledged what the mirror did not show.
-    unseen_answers: Known<(CellId, IpAddr), Spans>,
-    /// Whom ICMP errors reached that can't be read, and the packets from and to which they came.
-    unread: Known<(CellId, IpAddr), Vec<(PacketRef, PacketRef)>>,
     /// Machines that answer nobody's address resolution, by who asks.
     down: Known<(CellId, IpAddr), Vec<Down>>,
-    marks: Known<(CellId, Host), Marks>,
-    /// How soon a host answers.
-    round_trips: RoundTrips,
-    /// Whether anything of an address, in any cell, had passed no router.
-    at_home: Known<Host, bool>,
     /// MAC addresses given for an address by address resolution.
     announced: Known<(CellId, IpAddr), BTreeSet<MacAddr>>,
-    /// Datagrams from a server to a port that never asked this server, by that port and the server's.
-    strays: Known<Asking, (IpAddr, PacketRef)>,
-    /// Whom a port asked in vain.
-    in_vain: Known<Asking, IpAddr>,
-    /// When a service last answered which client, for the positive control.
-    answered: Known<(CellId, Host, Option<u16>), Answered>,
+    /// What the flows of each host show.
+    hosts: Hosts<'a>,
+    /// Datagrams without their counterparts.
+    unpaired: Unpaired,
+    /// The address spaces in use.
+    cells: Vec<CellId>,
 }
 
-/// Whom a service answered last, and when; and when it last answered anybody else.
-#[derive(Clone, Copy, Debug)]
-struct Answered {
-    client: Host,
-    latest: Timestamp,
-    others: Option<Timestamp>,
-}
-
-impl Answered {
-    fn add(&mut self, client: Host, latest: Timestamp) {
-        if client == self.client {
-            self.latest = self.latest.max(latest);
-        } else if latest > self.latest {
-            *self = Self { client, latest, others: Some(self.latest) };
-        } else {
-            self.others = self.others.max(Some(latest));
-        }
-    }
-}
-
-/// Who asks from which port, and for which port: what an answer from another address of the server has as well.
-type Asking = (CellId, IpAddr, Option<u16>, Option<u16>);
-
-impl View {
-    /// Reads the vantage out of everything observed, on two threads where so many may work on so much.
-    pub fn of(observed: &Observed, workers: Option<NonZeroUsize>) -> Self {
-        let mut view = if is_worth_a_thread(observed.conversations.len(), workers) {
-            let (view, received) = both(|| Self::learnt(observed, false), || Received::of(observed));
-            Self { received, ..view }
-        } else {
-            Self::learnt(observed, true)
-        };
-        view.received.seal();
-        view
-    }
-
-    /// All of it, or all but what was sent to whom.
-    fn learnt(observed: &Observed, with_received: bool) -> Self {
+impl<'a> View<'a> {
+    /// Reads the vantage out of everything observed.
+    pub fn of(observed: &'a Observed, workers: Option<NonZeroUsize>) -> Self {
+        let recordings = Recordings::of(observed);
+        let conversations: Vec<_> = observed.conversations.values().map(AsRef::as_ref).collect();
+        let shares = spread(&conversations, LEAST_SHARE, workers, |share| {
+            let (mut losses, mut hosts, mut unpaired) =
+                (Losses::default(), Hosts::default(), Unpaired::default());
+            each_flow(share, |key, flow| {
+                losses.learn(flow, &recordings);
+                hosts.learn(key, flow);
+                unpaired.learn(flow);
+            });
+            (losses, hosts, unpaired)
+        });
+        let joined = shares.into_iter().reduce(|mut all, (losses, hosts, unpaired)| {
+            all.0.join(losses);
+            all.1.join(hosts);
+            all.2.join(unpaired);
+            all
+        });
+        let (losses, hosts, unpaired) = joined.unwrap_or_default();
         let mut view = Self {
-            recordings: Recordings::of(observed),
-            losses: Losses::of(&observed.vantage),
+            observed,
+            recordings,
+            losses: losses.of_all(&observed.vantage),
             holders: Holders::of(observed),
             down: Known::default(),
-            answers: Known::default(),
-            answers_of: Known::default(),
-            unseen_answers: Known::default(),
-            unread: observed.vantage.unread_errors.iter().map(|(key, known)| (*key, known.clone())).collect(),
-            strays: Known::default(),
-            in_vain: Known::default(),
-            received: Received::default(),
-            leaving: Known::default(),
-            heard: observed
-                .vantage
-                .heard
-                .iter()
-                .map(|(key, heard)| (*key, (heard.first.time, heard.last.time)))
-                .collect(),
-            heard_anywhere: Known::default(),
-            marks: Known::default(),
-            round_trips: RoundTrips::default(),
-            at_home: Known::default(),
             announced: Known::default(),
-            answered: Known::default(),
+            hosts,
+            unpaired,
+            cells: cells(observed),
         };
-        for (&(_, host), heard) in &observed.vantage.heard {
-            let (first, last) = (heard.first.time, heard.last.time);
-            let known = view.heard_anywhere.entry(host).or_insert((first, last));
-            *known = (known.0.min(first), known.1.max(last));
-        }
         view.learn_resolutions(observed);
-        each_flow(observed, |key, flow| {
-            view.learn(flow);
-            if with_received {
-                view.received.learn(flow);
-            }
-            let (asked, answer) = (flow.from_client.packets > 0, flow.from_server.last_payload);
-            if let Some(latest) =
-                answer.map(|at| at.time).filter(|_| asked && flow.from_server.payload_packets > 0)
-            {
-                let new = Answered { client: key.client, latest, others: None };
-                let known = view.answered.entry((key.cell, key.server, key.port)).or_insert(new);
-                known.add(key.client, latest);
-            }
-        });
-        for ((_, host), marks) in &view.marks {
-            *view.at_home.entry(*host).or_default() |= marks.at_home;
-        }
-        view.find_shared();
-        let leaving = view.leaving.values_mut().map(|leaving| &mut leaving.spans);
-        leaving.chain(view.unseen_answers.values_mut()).for_each(Spans::seal);
+        view.find_shared(workers);
         view
     }
 
@@ -250,94 +155,6 @@ impl View {
         }
     }
 
-    fn learn(&mut self, flow: &FlowRecord) {
-        self.losses.learn(flow, &self.recordings);
-        self.count_answers(flow);
-        self.round_trips.learn(flow);
-        self.pair_up(flow);
-        for role in [Role::Client, Role::Server] {
-            let Some((sender, receiver)) = heard_ends(flow, role) else { continue };
-            let side = flow.side(role);
-            let marks = self.marks.entry((flow.cell, Host::Ip(sender))).or_default();
-            marks.at_home |= side.ttl.is_none_or(|ttl| hops(ttl) == 0);
-            if let Some(mac) = side.mac
-                && side.ttl.is_some_and(|ttl| hops(ttl) == 0)
-            {
-                let (since, until) = stretch(flow, side);
-                if is_forwarded(flow) && segment(sender) != segment(receiver) {
-                    let leaving = self.leaving.entry((flow.cell, sender)).or_default();
-                    leaving.spans.add(since, until);
-                    leaving.ways.insert(&(mac, side.neighbour));
-                }
-                marks.sample = marks.sample.into_iter().chain(side.first).min();
-                marks.on_link.change(&mac, |spell| spell.add(since, until));
-                marks.on_vlan.change(&*flow.vlans, |macs| macs.insert(&mac));
-            }
-            if let Some(reset) = side.reset
-                && side.payload_packets > 0
-            {
-                marks.reset_ttls.push(reset.ttl);
-            }
-        }
-    }
-
-    /// Remembers datagrams that ask in vain, and those that answer nothing that their sender was asked.
-    fn pair_up(&mut self, flow: &FlowRecord) {
-        let (Some(client), Some(server)) = (flow.client.host.ip(), flow.server.host.ip()) else { return };
-        if flow.transport != Transport::Udp {
-            return;
-        }
-        let asking = (flow.cell, client, flow.client.port, flow.server.port);
-        if flow.from_client.packets == 0 {
-            self.strays.entry(asking).or_insert((server, flow.first));
-        } else if flow.from_server.packets == 0 {
-            self.in_vain.entry(asking).or_insert(server);
-        }
-    }
-
-    /// The other address that answers what a port asked in vain, and the first such answer: a server with several addresses takes the one of the
-    /// interface by which it answers.
-    pub fn answered_from(&self, flow: &FlowRecord) -> Option<(IpAddr, PacketRef)> {
-        let asking = (flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port);
-        self.strays.get(&asking).copied().filter(|(from, at)| {
-            Some(*from) != flow.server.host.ip() && at.time.plus(Duration::from_millis(5)) >= flow.first.time
-        })
-    }
-
-    /// Whom the client of such an answer had asked.
-    pub fn asked_of(&self, flow: &FlowRecord) -> Option<IpAddr> {
-        let asking = (flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port);
-        (flow.transport == Transport::Udp && flow.from_client.packets == 0)
-            .then(|| self.in_vain.get(&asking).copied())
-            .flatten()
-    }
-
-    /// Counts connections whose client acknowledges what the server sent, by whether the mirror showed it.
-    fn count_answers(&mut self, flow: &FlowRecord) {
-        let (Some(client), Some(server)) = (flow.client.host.ip(), flow.server.host.ip()) else { return };
-        let side = &flow.from_client;
-        // What a client sends after its SYN, or acknowledges anew, answers something; a repetition into a dead connection does not.
-        let opened = side.syn.count > 0 && (side.first_ack.is_some() || side.payload_packets > 0);
-        let proven = opened || side.acked_payload.is_some();
-        if flow.transport != Transport::Tcp || !proven {
-            return;
-        }
-        let unseen = flow.from_server.packets == 0;
-        if unseen {
-            let until = side.last.map_or(flow.last.time, |last| last.time);
-            self.unseen_answers.entry((flow.cell, client)).or_default().add(flow.first.time, until);
-        }
-        let by_client = self.answers.entry((flow.cell, client)).or_default();
-        let by_pair = self.answers_of.entry((flow.cell, client, server)).or_default();
-        for answers in [by_client, by_pair] {
-            if unseen {
-                answers.unseen += 1;
-            } else {
-                answers.seen += 1;
-            }
-        }
-    }
-
     /// How it shows that a host is off: somebody asks for its address in vain, and it was not heard since.
     pub fn down(&self, cell: CellId, host: Host) -> Option<&Down> {
         let known = self.down.get(&(cell, host.ip()?))?;
@@ -357,7 +174,7 @@ impl View {
     /// back then.
     pub fn unread_error(&self, cell: CellId, client: Host, tried: &Series) -> Option<PacketRef> {
         let (first, last) = tried.first.zip(tried.last)?;
-        let known = self.unread.get(&(cell, client.ip()?))?;
+        let known = self.observed.vantage.unread_errors.get(&(cell, client.ip()?))?;
         let meant = known
             .iter()
             .filter(|(from, until)| *until >= first && from.time.since(last.time) <= ANSWERED_WITHIN);
@@ -366,7 +183,7 @@ impl View {
 
     /// Whether anything at all that was sent to a host was captured.
     pub fn receives(&self, cell: CellId, host: Host) -> bool {
-        host.ip().is_some_and(|ip| self.received.is_to(cell, ip))
+        self.hosts.of(cell, host).is_some_and(|known| known.received.is_any())
     }
 
     /// Whether the recording of a packet is cut by a snap length.
@@ -396,18 +213,23 @@ impl View {
 
     /// Whether a host sent anything later than that.
     pub fn heard_after(&self, cell: CellId, host: Host, time: Timestamp) -> bool {
-        self.heard.get(&(cell, host)).is_some_and(|(_, last)| *last > time)
+        self.heard_between(cell, host).is_some_and(|(_, last)| last > time)
     }
 
     /// For how long a host was heard, from its first to its last packet; in any cell.
     pub fn heard_for(&self, host: Host) -> Option<Duration> {
-        let (first, last) = self.heard_anywhere.get(&host)?;
-        Some(last.since(*first))
+        let (first, last) = self.heard_anywhere(host)?;
+        Some(last.since(first))
     }
 
     /// When a host was last heard, in any cell.
     pub fn last_heard(&self, host: Host) -> Option<Timestamp> {
-        Some(self.heard_anywhere.get(&host)?.1)
+        Some(self.heard_anywhere(host)?.1)
+    }
+
+    fn heard_anywhere(&self, host: Host) -> Option<(Timestamp, Timestamp)> {
+        let heard = self.cells.iter().filter_map(|cell| self.heard_between(*cell, host));
+        heard.reduce(|known, other| (known.0.min(other.0), known.1.max(other.1)))
     }
 
     /// When another client of the same service last got an answer.
@@ -418,14 +240,31 @@ impl View {
         port: Option<u16>,
         but: Host,
     ) -> Option<Timestamp> {
-        let known = self.answered.get(&(cell, server, port))?;
-        if known.client == but { known.others } else { Some(known.latest) }
+        self.hosts.of(cell, server)?.answered(port, but)
     }
 
     /// From when to when a host was heard.
     pub fn heard_between(&self, cell: CellId, host: Host) -> Option<(Timestamp, Timestamp)> {
-        self.heard.get(&(cell, host)).copied()
+        let heard = self.observed.vantage.heard.get(&(cell, host))?;
+        Some((heard.first.time, heard.last.time))
     }
+}
+
+/// The address spaces in which anybody was heard or was spoken to.
+fn cells(observed: &Observed) -> Vec<CellId> {
+    let least = Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let mut cells = Vec::new();
+    let mut next = Some(CellId(0));
+    while let Some(cell) = next {
+        let heard = observed.vantage.heard.range((cell, least)..).next().map(|((cell, _), _)| *cell);
+        let key =
+            ConversationKey { cell, client: least, server: least, transport: Transport::Tcp, port: None };
+        let spoke = observed.conversations.range(key..).next().map(|(key, _)| key.cell);
+        let found = heard.into_iter().chain(spoke).min();
+        cells.extend(found);
+        next = found.and_then(|cell| cell.0.checked_add(1)).map(CellId);
+    }
+    cells
 }
 
 /// The usual subnet of an address: /24 or /64. Only a stand-in for "its segment", of which a mirror says nothing.

@@ -7,19 +7,21 @@ use arrayvec::ArrayVec;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::FlowRecord;
-use crate::model::Observed;
 
 /// As many as a processor waits for at a time, with some lines of memory each.
-pub const TOGETHER: usize = 16;
+const TOGETHER: usize = 16;
 
-/// Does something with each flow and the key of its conversation, in their order.
-pub fn each_flow<'a>(observed: &'a Observed, mut what: impl FnMut(&'a ConversationKey, &'a FlowRecord)) {
+/// Does something with each flow of these conversations and with the key that it is told under, in their order.
+pub fn each_flow<'a>(
+    conversations: &[&'a Conversation],
+    mut what: impl FnMut(&'a ConversationKey, &'a FlowRecord),
+) {
     let mut next: ArrayVec<(&ConversationKey, &FlowRecord), TOGETHER> = ArrayVec::new();
     let mut pass = |next: &mut ArrayVec<(&'a ConversationKey, &'a FlowRecord), TOGETHER>| {
         black_box(next.iter().fold(0, |seen, (_, flow)| seen ^ touch(flow)));
         next.drain(..).for_each(|(key, flow)| what(key, flow));
     };
-    for conversation in observed.conversations.values() {
+    for conversation in conversations {
         for flow in conversation.attempts() {
             if next.is_full() {
                 pass(&mut next);
@@ -30,14 +32,17 @@ pub fn each_flow<'a>(observed: &'a Observed, mut what: impl FnMut(&'a Conversati
     pass(&mut next);
 }
 
-/// Looks at the flows of conversations that come next.
-pub fn touch_all<'a>(conversations: impl Iterator<Item = &'a Conversation>) {
-    black_box(
-        conversations
-            .flat_map(Conversation::attempts)
-            .take(TOGETHER)
-            .fold(0, |seen, flow| seen ^ touch(flow)),
-    );
+/// Conversations in their order, the flows of those that come next looked at before them.
+pub fn ahead<'s, 'a>(
+    conversations: &'s [&'a Conversation],
+) -> impl Iterator<Item = &'a Conversation> + use<'s, 'a> {
+    conversations.chunks(TOGETHER).flat_map(|next| {
+        let counts = next.iter().fold(0, |seen, one| seen ^ one.packets ^ one.protocols.len() as u64);
+        let flows = next.iter().flat_map(|one| one.attempts()).take(TOGETHER);
+        let proved = |flow: &FlowRecord| u64::from(flow.classification.protocol.is_some());
+        black_box(flows.fold(counts, |seen, flow| seen ^ touch(flow) ^ proved(flow)));
+        next.iter().copied()
+    })
 }
 
 /// Reads from the parts of a flow that every judge of it reads.
@@ -50,6 +55,7 @@ fn touch(flow: &FlowRecord) -> u64 {
         ^ server.packets
         ^ server.payload_acknowledged
         ^ u64::from(server.retransmissions)
+        ^ u64::from(flow.vlans.first().copied().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -65,7 +71,8 @@ mod tests {
         let flows = (0..2 * TOGETHER as u16 + 3).map(|port| flow(Transport::Tcp, port, Outcome::Established));
         let capture = observed(flows.collect(), 1_000);
         let mut walked = Vec::new();
-        each_flow(&capture, |key, flow| walked.push((key.port, flow.server.port)));
+        let conversations: Vec<_> = capture.conversations.values().map(AsRef::as_ref).collect();
+        each_flow(&conversations, |key, flow| walked.push((key.port, flow.server.port)));
         let ports = capture.conversations.keys().map(|key| (key.port, key.port));
         assert_eq!(walked, ports.collect::<Vec<_>>());
     }

@@ -90,7 +90,7 @@ pub fn run(mut arguments: Arguments) -> Result<Exit, Problem> {
     };
     let observed = arguments.input.observe(options)?;
     let workers = NonZeroUsize::new(arguments.input.workers()).unwrap_or(NonZeroUsize::MIN);
-    let options = audit::Options { strict: arguments.strict, workers: Some(workers) };
+    let options = audit::Options { strict: arguments.strict, workers: Some(workers), last: true };
     let report = audit::of(&observed, &site, options);
     let format = FORMATS.iter().find(|format| format.name() == arguments.format);
     output.write(|style, out| {

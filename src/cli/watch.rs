@@ -221,7 +221,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Problem> {
         sinks.iter().map(|sink| (sink.name().to_owned(), sink.counts())).collect(),
     ));
     let setup = watch::Setup {
-        audit: audit::Options { strict: arguments.strict, workers: Some(NonZeroUsize::MIN) },
+        audit: audit::Options { strict: arguments.strict, workers: Some(NonZeroUsize::MIN), last: false },
         silence: arguments.silence,
         keep: arguments.keep,
         sinks,

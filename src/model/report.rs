@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
 use super::{CellId, Evidence, Few, Grade, Host, Input, Mechanism, Outcome, PacketRef, Proofs};
 use super::{Tally, Timestamp, Transport, Verdict};
 
@@ -44,8 +47,8 @@ pub struct Report {
     pub because: Vec<String>,
     /// Every requirement.
     pub requirements: Vec<Requirement>,
-    /// Every conversation.
-    pub conversations: Vec<JudgedConversation>,
+    /// Every conversation. Each is some four hundred bytes, so it stays where it was written and its place is handed on.
+    pub conversations: Vec<Box<JudgedConversation>>,
     /// What a person must act on, most urgent first.
     pub findings: Vec<Finding>,
     /// Where every packet went.
@@ -266,7 +269,7 @@ pub struct Requirement {
     /// How it changed over the capture.
     pub history: Vec<Phase>,
     /// Ids of the conversations in which it was tried.
-    pub conversations: Vec<String>,
+    pub conversations: Vec<CompactString>,
 }
 
 /// A stretch of time in which a requirement was in one state.
@@ -328,22 +331,22 @@ impl ConversationVerdict {
 /// A conversation with what the audit says of it.
 #[derive(Clone, Debug)]
 pub struct JudgedConversation {
-    /// A short hash of its key.
-    pub id: String,
+    /// A short hash of its key. This and the two addresses are short enough to stand in place.
+    pub id: CompactString,
     /// The cell's name, where it is not the plant itself.
     pub cell: Option<String>,
     /// Client address.
-    pub client: String,
+    pub client: CompactString,
     /// Server address.
-    pub server: String,
+    pub server: CompactString,
     /// The transport.
     pub transport: Transport,
     /// The server's port.
     pub port: Option<u16>,
     /// Its protocols, innermost.
-    pub protocols: Vec<&'static str>,
+    pub protocols: SmallVec<[&'static str; 1]>,
     /// All layers proved.
-    pub layers: Vec<&'static str>,
+    pub layers: SmallVec<[&'static str; 2]>,
     /// Names of the server.
     pub hosts: Vec<String>,
     /// Flows folded in.
@@ -484,7 +487,7 @@ pub struct Finding {
     /// Ids of the requirements concerned.
     pub requirements: Vec<String>,
     /// Ids of the conversations concerned.
-    pub conversations: Vec<String>,
+    pub conversations: Vec<CompactString>,
     /// The packets.
     pub evidence: Proofs,
     /// Whether it decides the exit status (optional rows count with `--strict` only).

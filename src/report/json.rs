@@ -219,7 +219,7 @@ struct RequirementView<'a> {
     first: Option<Moment>,
     last: Option<Moment>,
     history: Vec<PhaseView<'a>>,
-    conversations: &'a [String],
+    conversations: Vec<&'a str>,
     evidence: Vec<EvidenceView<'a>>,
 }
 
@@ -274,7 +274,7 @@ impl<'a> RequirementView<'a> {
                     since: At::of(phase.since, report),
                 })
                 .collect(),
-            conversations: &told.conversations,
+            conversations: told.conversations.iter().map(|id| id.as_str()).collect(),
             evidence: told.verdict.evidence().map(|piece| EvidenceView::of(piece, report)).collect(),
         }
     }

@@ -35,8 +35,10 @@ pub fn write_page(value: &impl Serialize, out: &mut dyn io::Write) -> io::Result
     gather.pass_on()
 }
 
-/// Items of a list that one thread tells at a time: enough to be worth its start, few enough that a list of millions takes little memory.
-const SHARE: usize = 4096;
+/// The most items of a list that one thread tells at a time: a list of millions takes little memory then.
+const MOST: usize = 1024;
+/// The same where there is no other: what was told is passed on while the processor's cache holds it.
+const ALONE: usize = 64;
 
 /// The same as [`write_page`], a member at a time.
 pub struct Page<'a> {
@@ -82,34 +84,32 @@ impl<'a> Page<'a> {
     ) -> io::Result<()> {
         self.key(key)?;
         self.lines.begin_array(&mut self.gather)?;
-        let mut line = Line::default();
-        if self.workers == 1 || items.len() <= SHARE {
-            for item in items {
-                line.clear();
-                tell(&mut line, item);
-                self.item(line.bytes())?;
-            }
-            return self.lines.end_array(&mut self.gather);
-        }
-        let tell = &tell;
-        for round in items.chunks(SHARE * self.workers) {
-            let told = thread::scope(|scope| {
-                let shares = round.chunks(SHARE).map(|share| scope.spawn(move || lines_of(share, tell)));
-                let shares: Vec<_> = shares.collect();
+        let (mut before, next) = self.lines.before_items();
+        let share =
+            if self.workers == 1 { ALONE } else { items.len().div_ceil(self.workers).clamp(ALONE, MOST) };
+        // What is on the page goes out first; then a share at a time, as it was told.
+        self.gather.pass_on()?;
+        let mut told: Vec<Line> = Vec::new();
+        told.resize_with(self.workers.min(items.len().div_ceil(share)), Line::default);
+        for round in items.chunks(share.saturating_mul(self.workers)) {
+            thread::scope(|scope| {
+                let mut shares = round.chunks(share).zip(&mut told).map(|(items, line)| {
+                    let (before, tell) = (std::mem::replace(&mut before, next), &tell);
+                    move || lines_of(items, (before, next), line, tell)
+                });
+                let own = shares.next();
+                let others: Vec<_> = shares.map(|share| scope.spawn(share)).collect();
+                own.into_iter().for_each(|mut share| share());
                 // A panic of ours is told where it was found.
-                shares
+                others
                     .into_iter()
-                    .map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                    .collect::<Vec<_>>()
+                    .for_each(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)));
             });
-            for (text, ends) in told {
-                let mut from = 0;
-                for end in ends {
-                    self.item(text.bytes().get(from..end).unwrap_or_default())?;
-                    from = end;
-                }
+            for line in told.iter().take(round.len().div_ceil(share)) {
+                self.gather.out.write_all(line.bytes())?;
             }
         }
+        self.lines.has_member |= !items.is_empty();
         self.lines.end_array(&mut self.gather)
     }
 
@@ -126,23 +126,21 @@ impl<'a> Page<'a> {
         key.serialize(&mut Serializer::with_formatter(&mut self.gather, Safe(CompactFormatter)))?;
         self.lines.begin_object_value(&mut self.gather)
     }
-
-    fn item(&mut self, told: &[u8]) -> io::Result<()> {
-        let first = !self.lines.has_member;
-        self.lines.begin_array_value(&mut self.gather, first)?;
-        self.gather.write_all(told)
-    }
 }
 
-/// Items told one behind the other, and where each ends.
-fn lines_of<T>(items: &[T], tell: &impl Fn(&mut Line, &T)) -> (Line, Vec<usize>) {
-    let mut line = Line::default();
-    let ends = items.iter().map(|item| {
-        tell(&mut line, item);
-        line.bytes().len()
-    });
-    let ends = ends.collect();
-    (line, ends)
+/// Items told one behind the other, with what stands before the first and before each of the others.
+fn lines_of<T>(
+    items: &[T],
+    (mut before, next): (&str, &str),
+    line: &mut Line,
+    tell: &impl Fn(&mut Line, &T),
+) {
+    line.clear();
+    for item in items {
+        line.raw(before);
+        tell(line, item);
+        before = next;
+    }
 }
 
 /// Gathers the many small pieces of a page, so that each is a few bytes copied and no call through a trait object.
@@ -224,6 +222,16 @@ impl Lines {
             writer.write_all(b",")?;
         }
         if self.depth <= LINES_TO { self.break_line(writer) } else { Ok(()) }
+    }
+
+    /// What stands before the first item of the list that was begun last, and before each of the others.
+    fn before_items(&self) -> (&'static str, &'static str) {
+        match self.depth {
+            0 => ("\n", ",\n"),
+            1 => ("\n  ", ",\n  "),
+            LINES_TO => ("\n    ", ",\n    "),
+            _ => ("", ","),
+        }
     }
 
     fn break_line<W: ?Sized + io::Write>(&self, writer: &mut W) -> io::Result<()> {
@@ -370,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_page_by_members_is_the_page_of_the_whole_for_any_number_of_threads() {
-        let items: Vec<u64> = (0..3 * SHARE as u64 + 5).collect();
+        let items: Vec<u64> = (0..3 * MOST as u64 + 5).collect();
         let whole = serde_json::json!({ "a": { "b": 1, "c": &items }, "d": {}, "e": &items[..2], "f": [], "g": [{"h": [1]}] });
         let mut wanted = Vec::new();
         write_page(&whole, &mut wanted).unwrap();

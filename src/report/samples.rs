@@ -269,16 +269,16 @@ fn conversation(
     port: u16,
     protocol: &'static str,
     verdict: ConversationVerdict,
-) -> JudgedConversation {
-    JudgedConversation {
+) -> Box<JudgedConversation> {
+    Box::new(JudgedConversation {
         id: id.into(),
         cell: None,
         client: "10.1.50.9".into(),
         server: server.into(),
         transport: Transport::Tcp,
         port: Some(port),
-        protocols: vec![protocol],
-        layers: vec![protocol],
+        protocols: [protocol].into(),
+        layers: smallvec::smallvec![protocol],
         hosts: Vec::new(),
         flows: 3,
         packets: 120,
@@ -290,7 +290,7 @@ fn conversation(
         rule: None,
         reason: "no rule has 10.1.50.9 as a source".into(),
         evidence: Proofs::new(at(200, 20_000), "SYN"),
-    }
+    })
 }
 
 fn findings() -> Vec<Finding> {
@@ -420,7 +420,12 @@ pub fn hostile_report() -> Report {
     for told in &mut report.conversations {
         told.hosts.push("h\u{1b}[2J".into());
         told.rule = Some("r\u{7f}".into());
-        [&mut told.client, &mut told.server, told.reason.to_mut()].into_iter().for_each(poison);
+        poison(told.reason.to_mut());
+        for address in [&mut told.client, &mut told.server] {
+            let mut text = address.to_string();
+            poison(&mut text);
+            *address = text.into();
+        }
         told.evidence = told.evidence.map(|piece| {
             let mut piece = piece.clone();
             poison(piece.note.to_mut());

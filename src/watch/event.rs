@@ -226,13 +226,13 @@ impl About {
     /// A conversation.
     pub fn conversation(told: &JudgedConversation, report: &Report) -> Self {
         Self::Conversation(Box::new(OfConversation {
-            conversation: told.id.clone(),
+            conversation: told.id.to_string(),
             cell: told.cell.clone(),
-            client: told.client.clone(),
-            server: told.server.clone(),
+            client: told.client.to_string(),
+            server: told.server.to_string(),
             transport: told.transport.name(),
             port: told.port,
-            protocols: told.protocols.clone(),
+            protocols: told.protocols.to_vec(),
             hosts: told.hosts.iter().take(MOST_EVIDENCE).cloned().collect(),
             verdict: told.verdict.name(),
             reason: told.reason.to_string(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::model::Conclusion;
@@ -71,7 +72,7 @@ impl Past {
     fn add_conversations(&self, report: &mut Report, input: InputId, since: Timestamp) {
         let mut seen = BTreeSet::new();
         for told in &mut report.conversations {
-            let Some(before) = self.conversations.get(&told.id) else { continue };
+            let Some(before) = self.conversations.get(told.id.as_str()) else { continue };
             seen.insert(before.id.as_str());
             told.flows = told.flows.saturating_add(before.flows);
             told.packets = told.packets.saturating_add(before.packets);
@@ -92,7 +93,7 @@ impl Past {
                 told.first = told.first.within(input);
                 told.last = told.last.within(input);
                 told.evidence = within(&told.evidence, input);
-                told
+                Box::new(told)
             })
             .collect();
         report.conversations.extend(gone);
@@ -168,10 +169,10 @@ fn phase_within(phase: &Phase, input: InputId) -> Phase {
 /// The most words of a list that both runs add to.
 const MOST_WORDS: usize = 512;
 
-fn add_words<T: Clone + PartialEq>(told: &mut Vec<T>, before: &[T]) {
+fn add_words<T: Clone + PartialEq>(told: &mut (impl Extend<T> + Deref<Target = [T]>), before: &[T]) {
     for word in before {
         if told.len() < MOST_WORDS && !told.contains(word) {
-            told.push(word.clone());
+            told.extend([word.clone()]);
         }
     }
 }

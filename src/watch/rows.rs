@@ -64,7 +64,7 @@ impl Reader<'_> {
     }
 
     /// Words that this build does not know are left out.
-    fn words(&self, words: &[String]) -> Vec<&'static str> {
+    fn words<W: FromIterator<&'static str>>(&self, words: &[String]) -> W {
         words.iter().filter_map(|word| self.words.iter().find(|known| *known == word).copied()).collect()
     }
 }
@@ -136,10 +136,10 @@ impl ConversationRow {
     pub fn of(told: &JudgedConversation) -> Self {
         let texts = |words: &[&'static str]| words.iter().map(|word| (*word).to_owned()).collect();
         Self {
-            id: told.id.clone(),
+            id: told.id.to_string(),
             cell: told.cell.clone(),
-            client: told.client.clone(),
-            server: told.server.clone(),
+            client: told.client.to_string(),
+            server: told.server.to_string(),
             transport: transport_row(told.transport),
             port: told.port,
             protocols: texts(&told.protocols),
@@ -173,8 +173,8 @@ impl ConversationRow {
             .collect();
         Some(JudgedConversation {
             cell: self.cell,
-            client: self.client,
-            server: self.server,
+            client: self.client.into(),
+            server: self.server.into(),
             transport: transport(self.transport)?,
             port: self.port,
             protocols: reader.words(&self.protocols),
@@ -190,7 +190,7 @@ impl ConversationRow {
             rule: self.rule,
             reason: self.reason.into(),
             evidence: reader.proofs(self.evidence)?,
-            id: self.id,
+            id: self.id.into(),
         })
     }
 }
@@ -280,7 +280,7 @@ impl RequirementRow {
                     (phase.verdict.to_owned(), mechanism, row(phase.since))
                 })
                 .collect(),
-            conversations: told.conversations.clone(),
+            conversations: told.conversations.iter().map(ToString::to_string).collect(),
             evidence: told.verdict.evidence().map(cite).collect(),
         })
     }
@@ -327,7 +327,7 @@ impl RequirementRow {
             first: self.first.map(|at| reader.at(at)),
             last: self.last.map(|at| reader.at(at)),
             history: self.history.into_iter().filter_map(|told| phase(told, reader)).collect(),
-            conversations: self.conversations,
+            conversations: self.conversations.into_iter().map(Into::into).collect(),
         })
     }
 }
@@ -373,7 +373,7 @@ impl FindingRow {
             mechanism: told.kind.cause().map(|cause| cause.mechanism.name().to_owned()),
             grade: told.kind.grade().map(|grade| grade.name().to_owned()),
             requirements: told.requirements.clone(),
-            conversations: told.conversations.clone(),
+            conversations: told.conversations.iter().map(ToString::to_string).collect(),
             evidence: told.evidence.iter().map(cite).collect(),
             counts: told.counts,
         }
@@ -406,7 +406,7 @@ impl FindingRow {
             detail: self.detail,
             advice: self.advice,
             requirements: self.requirements,
-            conversations: self.conversations,
+            conversations: self.conversations.into_iter().map(Into::into).collect(),
             evidence: reader.proofs(self.evidence)?,
             counts: self.counts,
         })

@@ -375,7 +375,7 @@ fn a_restart_forgets_nothing_that_was_told_and_tells_nothing_twice() {
     assert_eq!(queue(&second).verdict.evidence().count(), queue(&first).verdict.evidence().count());
     let talk = second.report.conversations.iter().find(|told| told.port == Some(5672)).unwrap();
     assert_eq!((talk.flows, talk.packets), (3, 11));
-    assert_eq!(talk.protocols, ["amqp"]);
+    assert_eq!(talk.protocols.as_slice(), ["amqp"]);
     // Its packets were kept when they passed, and are there again.
     let exhibits = || -> Vec<_> {
         let files = std::fs::read_dir(folder.path().join("evidence")).unwrap().flatten();
@@ -422,8 +422,8 @@ fn a_finding_that_others_tell_by_now_is_not_left_open() {
         ]
     };
     let mut report = run(frames(&[strange(1), strange(2), strange(3)]), 4_000, None).report;
-    let ids: Vec<String> = report.conversations.iter().map(|told| told.id.clone()).collect();
-    let [a, b, c] = ids.iter().map(String::as_str).collect::<Vec<_>>()[..] else { panic!("{ids:?}") };
+    let ids: Vec<_> = report.conversations.iter().map(|told| told.id.clone()).collect();
+    let [a, b, c] = ids.iter().map(|id| id.as_str()).collect::<Vec<_>>()[..] else { panic!("{ids:?}") };
     let finding = |id: &str, conversations: &[&str]| Finding {
         id: id.to_owned(),
         kind: FindingKind::Unexpected,
@@ -433,7 +433,7 @@ fn a_finding_that_others_tell_by_now_is_not_left_open() {
         advice: String::new(),
         addressee: Addressee::Site,
         requirements: Vec::new(),
-        conversations: conversations.iter().map(|&id| id.to_owned()).collect(),
+        conversations: conversations.iter().map(|&id| id.into()).collect(),
         evidence: Proofs::new(PacketRef::default(), "SYN"),
         counts: true,
     };

@@ -272,14 +272,17 @@ impl Tracker {
         let mut more = 0_u64;
         let mut told_now = 0;
         for told in report.conversations.iter().filter(|told| unwanted(told.verdict)) {
-            if self.conversations.contains(&told.id) {
+            if self.conversations.contains(told.id.as_str()) {
                 continue;
             }
-            if !last && !self.unconfirmed.contains(&told.id) && !has_settled(told.evidence.iter(), now) {
-                unconfirmed.insert(told.id.clone());
+            if !last
+                && !self.unconfirmed.contains(told.id.as_str())
+                && !has_settled(told.evidence.iter(), now)
+            {
+                unconfirmed.insert(told.id.to_string());
                 continue;
             }
-            self.conversations.insert(told.id.clone());
+            self.conversations.insert(told.id.to_string());
             if told_now >= MOST_CONVERSATIONS {
                 more += 1;
                 continue;
@@ -357,7 +360,7 @@ impl<'a> Settled<'a> {
 /// The conversations of all findings on unexpected ones.
 fn unexpected(report: &Report) -> BTreeSet<&str> {
     let told = report.findings.iter().filter(|told| told.kind.name() == FindingKind::Unexpected.name());
-    told.flat_map(|told| told.conversations.iter().map(String::as_str)).collect()
+    told.flat_map(|told| told.conversations.iter().map(|id| id.as_str())).collect()
 }
 
 /// Whether what a finding is about is told by others by now: where there are many of one service, one stands for the rest.
@@ -375,7 +378,7 @@ fn open(told: &Finding, print: String, now: Option<Timestamp>) -> OpenFinding {
         title: told.title.clone(),
         kind: told.kind.name().to_owned(),
         requirements: told.requirements.clone(),
-        conversations: told.conversations.iter().take(MOST_REMEMBERED).cloned().collect(),
+        conversations: told.conversations.iter().take(MOST_REMEMBERED).map(ToString::to_string).collect(),
         counts: told.counts,
         seen: now.unwrap_or_default().as_nanos(),
         print,

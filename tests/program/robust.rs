@@ -148,7 +148,7 @@ fn all(observed: &spanaudit::model::Observed) -> Vec<String> {
         let sets: Vec<String> = rules::builtin().iter().map(|(id, _)| (*id).to_owned()).collect();
         rules::site_unbound(&sets, &protocols()).unwrap_or_else(|_| panic!("built-in rulesets"))
     });
-    let report = audit::audit(observed.clone(), &SITE, audit::Options { strict: true, workers: None });
+    let report = audit::audit(observed.clone(), &SITE, audit::Options { strict: true, ..Default::default() });
     let mut told: Vec<String> = FORMATS.iter().map(|format| tell(&report, format.name())).collect();
     told.extend(FLOW_FORMATS.iter().map(|format| tell_flows(observed, format.name())));
     told

@@ -36,7 +36,7 @@ const LATER_SPAN: Duration = Duration::from_secs(3);
 const FULL_SIZE: u32 = 1300;
 
 /// Opened, then the first data stalls or is answered by a reset or a close.
-pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
+pub(super) fn at_first(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let (client, server) = (&flow.from_client, &flow.from_server);
     let tls = flow.classification.layers.contains(&"tls");
     let mechanism = if tls { Mechanism::TlsCut } else { Mechanism::Cut };
@@ -86,7 +86,7 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View) -> Option<State> {
 
 /// Reset or closed in the server's name as soon as it was open, before either end said anything. Later than that it may be a connection that its
 /// client opened in advance and had no use for.
-fn ended_at_once(flow: &FlowRecord, view: &View) -> Option<State> {
+fn ended_at_once(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     const AT_ONCE: Duration = Duration::from_secs(1);
     const EARLY: Duration = Duration::from_millis(1);
     let (client, server) = (&flow.from_client, &flow.from_server);
@@ -162,7 +162,7 @@ pub(super) fn is_unheard(flow: &FlowRecord) -> bool {
 }
 
 /// A reset where an answer to the first request was due.
-fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, view: &View) -> State {
+fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, view: &View<'_>) -> State {
     let request = if mechanism == Mechanism::TlsCut { "ClientHello" } else { "first request" };
     let evidence =
         Proofs::new(reset.at, format!("reset in the name of {} answers the {request}", flow.server.host))
@@ -222,7 +222,7 @@ fn stall(
     role: Role,
     side: &SideRecord,
     mechanism: Mechanism,
-    view: &View,
+    view: &View<'_>,
 ) -> Option<State> {
     let series = side.unacknowledged;
     // The first part of a request that gets through is no progress as long as nothing is answered.
@@ -286,7 +286,7 @@ fn stall(
 
 /// A session that works, and that somebody else ends by a reset in the name of one of its ends (DESIGN: reset by something that is provably
 /// not the peer).
-pub(super) fn torn(flow: &FlowRecord, view: &View) -> Option<State> {
+pub(super) fn torn(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let closed = flow.from_client.fin.is_some() || flow.from_server.fin.is_some();
     [(flow.server.host, &flow.from_server), (flow.client.host, &flow.from_client)].into_iter().find_map(
         |(host, side)| {
@@ -371,7 +371,7 @@ pub(super) fn half_shown(flow: &FlowRecord) -> Option<String> {
 }
 
 /// A session that had worked and then goes dead: data repeated and never acknowledged, while the other machine is alive.
-pub(super) fn later(flow: &FlowRecord, view: &View) -> Option<State> {
+pub(super) fn later(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     for (role, side) in [(Role::Client, &flow.from_client), (Role::Server, &flow.from_server)] {
         let series = side.unacknowledged;
         let (Some(first), Some(last)) = (series.first, series.last) else { continue };

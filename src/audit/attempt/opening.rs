@@ -20,7 +20,7 @@ use super::cap;
 const SYN_ACKS: u32 = 2;
 
 /// A reset to the SYN: the server's own, or somebody's in its name.
-pub(super) fn refused(flow: &FlowRecord, reset: &Reset, view: &View) -> State {
+pub(super) fn refused(flow: &FlowRecord, reset: &Reset, view: &View<'_>) -> State {
     let evidence =
         Proofs::new(reset.at, format!("reset in the name of {} answers the SYN", flow.server.host))
             .and_maybe(flow.from_client.syn.first, "the SYN");
@@ -54,7 +54,7 @@ pub(super) fn refused(flow: &FlowRecord, reset: &Reset, view: &View) -> State {
 }
 
 /// SYN-ACKs sent again and never acknowledged while the client goes on asking.
-pub(super) fn return_path(flow: &FlowRecord, view: &View) -> Option<State> {
+pub(super) fn return_path(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let (client, server) = (&flow.from_client, &flow.from_server);
     let asks_on = client.syn.count >= 2
         && client.syn.last.zip(server.syn.first).is_some_and(|(syn, syn_ack)| syn.time > syn_ack.time);

@@ -201,7 +201,7 @@ fn unshown_version(flow: &FlowRecord, least: TlsVersion, proofs: Proofs) -> Stat
 }
 
 /// Datagrams of a protocol without answers: only an error that comes back can show that they do not arrive.
-pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View) -> State {
+pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View<'_>) -> State {
     let client = flow.client.host;
     if flow.server.host.is_group() {
         return State::Works(proofs, Some("sent to a group, which does not answer".to_owned()));

@@ -58,14 +58,13 @@ impl Context<'_> {
 
     /// Whether the new machine does anything that is documented for the address.
     fn plays_its_part(&self, host: Host, is_new: impl Fn(&FlowRecord, Role) -> bool) -> bool {
-        let of_host = |key: ConversationKey| key.client == host || key.server == host;
-        self.ground.matched.iter().filter(|(conversation, _)| of_host(conversation.key)).any(|(_, flows)| {
-            flows.iter().any(|one| {
-                let through =
-                    one.flow.from_client.acked_payload.is_some() || one.flow.from_server.payload_packets > 0;
-                let role = role_of(&one.flow, host);
-                through && !one.accepting.is_empty() && role.is_some_and(|role| is_new(&one.flow, role))
-            })
+        let all = self.ground.observed.conversations.iter();
+        let of_host = all.filter(|(key, _)| key.client == host || key.server == host);
+        of_host.flat_map(|(_, conversation)| self.matcher.conversation(conversation)).any(|one| {
+            let through =
+                one.flow.from_client.acked_payload.is_some() || one.flow.from_server.payload_packets > 0;
+            let role = role_of(&one.flow, host);
+            through && !one.accepting.is_empty() && role.is_some_and(|role| is_new(&one.flow, role))
         })
     }
 }

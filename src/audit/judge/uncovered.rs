@@ -19,7 +19,7 @@ use crate::audit::cast::Party;
 use crate::audit::catalogue::Entry;
 use crate::audit::lookup;
 use crate::audit::matching::Matched;
-use crate::audit::names;
+use crate::audit::names::Resolved;
 
 use super::Context;
 use super::Ruling;
@@ -109,7 +109,7 @@ impl Context<'_> {
                 format!("answers what was asked of {asked}: the same server under another address"),
             );
         }
-        let mut nameless = matched.iter().map(|one| self.name_is_hidden(&one.flow));
+        let mut nameless = matched.iter().map(|one| self.name_is_hidden(one));
         if let Some(why) = nameless.next().flatten()
             && nameless.all(|why| why.is_some())
             && matched.iter().any(|one| self.could_be_named(one))
@@ -156,8 +156,8 @@ impl Context<'_> {
     }
 
     /// Why a flow without a name may have one that this capture could not show; `None` where it has one, or would have shown it.
-    fn name_is_hidden(&self, flow: &FlowRecord) -> Option<&'static str> {
-        if !names::of_flow(flow).is_empty() {
+    fn name_is_hidden(&self, Matched { flow, names, .. }: &Matched<'_>) -> Option<&'static str> {
+        if !names.is_empty() {
             return None;
         }
         let view = self.ground.view;
@@ -251,7 +251,7 @@ impl Context<'_> {
         let ground = self.ground;
         let since = ground.observed.vantage.first.unwrap_or(Timestamp::MIN);
         let private = flow.server.host.ip().is_some_and(lookup::is_private);
-        if !private || !names::of_flow(flow).is_empty() || flow.first.time.since(since) >= NAMES_LAST {
+        if !private || !one.names.is_empty() || flow.first.time.since(since) >= NAMES_LAST {
             return false;
         }
         let unresolved = |entry: &Entry<'_>| {
@@ -259,10 +259,8 @@ impl Context<'_> {
             let mut patterns = players.iter().flat_map(Party::patterns).peekable();
             patterns.peek().is_some()
                 && !patterns.any(|pattern| {
-                    ground.observed.lookups.iter().any(|lookup| {
-                        let found = lookup.answer.as_ref().is_some_and(|answer| !answer.addresses.is_empty());
-                        found && lookup.cell == flow.cell && pattern.covers(&lookup.name)
-                    })
+                    let resolved = self.resolved.get_or_init(|| Resolved::of(ground.observed));
+                    resolved.any_under(flow.cell, pattern)
                 })
         };
         ground

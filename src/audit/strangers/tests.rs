@@ -19,15 +19,15 @@ fn judged(number: u16, client: u16, server: u16) -> Judged {
     let (client, server) = (host(client), host(server));
     let at = PacketRef::new(Timestamp::from_nanos(i64::from(number)), InputId(0), u64::from(number));
     Judged {
-        told: JudgedConversation {
-            id: format!("{client}-{server}"),
+        told: Box::new(JudgedConversation {
+            id: format!("{client}-{server}").into(),
             cell: None,
-            client: client.to_string(),
-            server: server.to_string(),
+            client: client.to_string().into(),
+            server: server.to_string().into(),
             transport: Transport::Tcp,
             port: Some(502),
-            protocols: vec!["modbus"],
-            layers: vec!["modbus"],
+            protocols: ["modbus"].into(),
+            layers: smallvec::smallvec!["modbus"],
             hosts: Vec::new(),
             flows: 1,
             packets: 2,
@@ -39,7 +39,7 @@ fn judged(number: u16, client: u16, server: u16) -> Judged {
             rule: None,
             reason: "no rule covers it".into(),
             evidence: Proofs::new(at, "its first packet"),
-        },
+        }),
         key: ConversationKey {
             cell: CellId(0),
             client: Host::Ip(client.into()),
@@ -61,12 +61,13 @@ fn pairs(count: u16) -> Vec<Judged> {
 #[test]
 fn beyond_so_many_findings_of_one_service_one_stands_for_the_rest() {
     let few = ALIKE as u16 + 1;
-    assert_eq!(all(&pairs(few)).len(), ALIKE + 1, "one more is told by itself");
-    let told = all(&pairs(few + 99));
+    assert_eq!(all(&pairs(few), None).len(), ALIKE + 1, "one more is told by itself");
+    let told = all(&pairs(few + 99), None);
     assert_eq!(told.len(), ALIKE + 1);
     let rest = told.iter().find(|one| one.conversations.len() > 1).unwrap();
     assert_eq!(rest.title, "100 more pairs of machines talk modbus on tcp/502, and nobody documented it");
-    let conversations: BTreeSet<&String> = told.iter().flat_map(|one| &one.conversations).collect();
+    let conversations: BTreeSet<&str> =
+        told.iter().flat_map(|one| &one.conversations).map(|id| id.as_str()).collect();
     assert_eq!(conversations.len(), usize::from(few) + 99, "each conversation is in a finding");
 }
 
@@ -76,14 +77,14 @@ fn a_protocol_on_many_ports_is_one_service() {
     for (one, port) in plant.iter_mut().zip(5000..) {
         (one.told.port, one.key.port) = (Some(port), Some(port));
     }
-    let titles: Vec<String> = all(&plant).into_iter().map(|one| one.title).collect();
+    let titles: Vec<String> = all(&plant, None).into_iter().map(|one| one.title).collect();
     let rest = "10 more pairs of machines talk modbus on 10 ports of tcp, and nobody documented it";
     assert!(titles.len() == ALIKE + 1 && titles.iter().any(|title| title == rest), "{titles:#?}");
 }
 
 #[test]
 fn findings_that_were_told_stay_while_more_conversations_come() {
-    let ids = |judged: &[Judged]| all(judged).into_iter().map(|one| one.id).collect::<BTreeSet<_>>();
+    let ids = |judged: &[Judged]| all(judged, None).into_iter().map(|one| one.id).collect::<BTreeSet<_>>();
     let mut plant: Vec<Judged> = (1..=50).map(|n| judged(n, n, 1000 + n)).collect();
     let before = ids(&plant);
     plant.extend((51..=90).map(|n| judged(n, n, 1000 + n)));
@@ -92,7 +93,7 @@ fn findings_that_were_told_stay_while_more_conversations_come() {
 
 #[test]
 fn what_one_client_does_to_several_machines_is_one_finding() {
-    let told = all(&(0..5).map(|n| judged(n + 1, 7, 1000 + n)).collect::<Vec<_>>());
+    let told = all(&(0..5).map(|n| judged(n + 1, 7, 1000 + n)).collect::<Vec<_>>(), None);
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].title, "10.0.0.7 talks modbus on tcp/502 to 5 machines, and nobody documented it");
 }
@@ -106,7 +107,10 @@ fn what_is_tried_or_opened_without_a_word_is_not_told_as_talk() {
             one.told.protocols.clear();
             one
         };
-        all(&(0..5).map(of_one).collect::<Vec<_>>()).into_iter().map(|one| one.title).collect::<Vec<_>>()
+        all(&(0..5).map(of_one).collect::<Vec<_>>(), None)
+            .into_iter()
+            .map(|one| one.title)
+            .collect::<Vec<_>>()
     };
     assert_eq!(silent(false), ["10.0.0.7 tries tcp/502 to 5 machines, and nobody documented it"]);
     let opened = "10.0.0.7 opens, and says nothing on, tcp/502 to 5 machines, and nobody documented it";
@@ -118,5 +122,5 @@ fn what_is_tried_or_opened_without_a_word_is_not_told_as_talk() {
         one.told.protocols.clear();
     }
     let rest = "10 more pairs of machines open, and say nothing on, tcp/502, and nobody documented it";
-    assert!(all(&plant).iter().any(|one| one.title == rest));
+    assert!(all(&plant, None).iter().any(|one| one.title == rest));
 }

@@ -57,7 +57,7 @@ pub(super) fn endured(attempts: &[Attempt]) -> u32 {
 }
 
 /// Whether what is tried since the last success goes unanswered often enough to put that success in doubt.
-pub(super) fn stopped(silent: &[(&Attempt, &Silence)], endured: u32, view: &View) -> Option<String> {
+pub(super) fn stopped(silent: &[(&Attempt, &Silence)], endured: u32, view: &View<'_>) -> Option<String> {
     let total: u32 = silent.iter().fold(0, |sum, (_, silence)| sum.saturating_add(silence.series.count));
     let (_, latest) = silent.last()?;
     let needed = if latest.transport == Transport::Tcp { DOUBTFUL_SYNS } else { REQUESTS };
@@ -71,7 +71,7 @@ pub(super) fn weigh(
     silent: &[(&Attempt, &Silence)],
     endured: u32,
     who: Who<'_>,
-    view: &View,
+    view: &View<'_>,
 ) -> Result<State, String> {
     let Some((_, latest)) = silent.last() else { return Err(String::new()) };
     if let Some(down) = who.down {
@@ -131,7 +131,7 @@ fn syns_unanswered(
     total: u32,
     sight: &Sight,
     who: Who<'_>,
-    view: &View,
+    view: &View<'_>,
 ) -> Result<State, String> {
     let conclusive = |silence: &Silence| {
         let series = &silence.series;
@@ -194,7 +194,7 @@ fn requests_unanswered(
     total: u32,
     sight: &Sight,
     who: Who<'_>,
-    view: &View,
+    view: &View<'_>,
 ) -> Result<State, String> {
     let (first, last) = span(silent);
     let gap = silent.iter().map(|(_, silence)| silence.series.longest_gap()).max().unwrap_or_default();

@@ -10,7 +10,7 @@ use super::View;
 /// The least distance from the end of the capture at which a silence counts (evidence 3.3.4).
 const END_GUARD: Duration = Duration::from_secs(1);
 
-impl View {
+impl View<'_> {
     /// Whether a series of at least `needed` like packets lies safely before the end of the capture: the last of them, or (where there
     /// is one more than needed) the one before it, whose silence then lasted until the last.
     pub fn is_settled(&self, series: &Series, needed: u32) -> bool {

@@ -4,6 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 
 use crate::model::CellId;
 use crate::model::FlowRecord;
@@ -16,12 +17,17 @@ use crate::model::PacketRef;
 use crate::model::Role;
 use crate::model::Timestamp;
 
+use crate::audit::spread::spread;
+
 use super::View;
 use super::marks::is_virtual_router;
 use super::marks::maker;
 
 /// The most addresses that one machine says are its own before it is taken for a router that answers for others (proxy ARP, RFC 1027).
 const MOST_OF_ONE: usize = 4;
+
+/// Fewer hosts are not worth a thread: each may have thousands of flows.
+const LEAST_SHARE: usize = 128;
 
 /// From when to when something was heard, and how often.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +123,7 @@ impl Holders {
     }
 }
 
-impl View {
+impl View<'_> {
     /// The machine behind one end of a flow: by its frames before any router, else by the lease in force.
     pub fn machine(&self, flow: &FlowRecord, role: Role) -> Option<MacAddr> {
         let host = match role {
@@ -144,7 +150,7 @@ impl View {
     fn had_before(&self, cell: CellId, ip: IpAddr, lease: &Lease) -> Option<MacAddr> {
         let said = self.holders.announced.get(&(cell, ip)).into_iter().flatten();
         let said = said.map(|holder| (holder.first.time, holder.mac));
-        let heard = self.marks.get(&(cell, Host::Ip(ip))).into_iter().flat_map(|marks| marks.on_link.iter());
+        let heard = self.hosts.marks(cell, Host::Ip(ip)).into_iter().flat_map(|marks| marks.on_link.iter());
         let heard = heard.map(|(mac, spell)| (spell.first, *mac));
         said.chain(heard)
             .filter(|(first, mac)| *first < lease.from.time && *mac != lease.mac && !is_virtual_router(*mac))
@@ -177,7 +183,7 @@ impl View {
     }
 
     /// Finds the addresses that two machines use in turns, by their frames on one VLAN or by what they announce.
-    pub(super) fn find_shared(&mut self) {
+    pub(super) fn find_shared(&mut self, workers: Option<NonZeroUsize>) {
         let in_turns = |known: &[(MacAddr, Spell)]| {
             known.iter().enumerate().any(|(at, (one, spell))| {
                 let mut others = known.iter().skip(at + 1);
@@ -185,17 +191,23 @@ impl View {
                     && others.any(|(other, theirs)| !is_virtual_router(*other) && spell.in_turns(*theirs))
             })
         };
-        let mut found = Vec::new();
-        for (&(cell, host), marks) in &self.marks {
-            let Some(ip) = host.ip() else { continue };
-            for macs in marks.on_vlan.values().filter(|macs| macs.len() > 1) {
-                let known: Vec<(MacAddr, Spell)> =
-                    macs.keys().filter_map(|mac| Some((*mac, *marks.on_link.get(mac)?))).collect();
-                if in_turns(&known) {
-                    found.push(((cell, ip), known.iter().map(|(mac, _)| *mac).collect()));
+        let several: Vec<_> = self.hosts.of_several_macs().collect();
+        let hosts = &self.hosts;
+        let shares = spread(&several, LEAST_SHARE, workers, |share| {
+            let mut found = Vec::new();
+            for &(cell, host) in share {
+                let Some((ip, marks)) = host.ip().zip(hosts.marks(cell, host)) else { continue };
+                for macs in marks.on_vlan.values().filter(|macs| macs.len() > 1) {
+                    let known: Vec<(MacAddr, Spell)> =
+                        macs.keys().filter_map(|mac| Some((*mac, *marks.on_link.get(mac)?))).collect();
+                    if in_turns(&known) {
+                        found.push(((cell, ip), known.iter().map(|(mac, _)| *mac).collect()));
+                    }
                 }
             }
-        }
+            found
+        });
+        let mut found = shares.concat();
         for (key, holders) in self.holders.announced.iter().filter(|(_, holders)| holders.len() > 1) {
             let known: Vec<(MacAddr, Spell)> = holders
                 .iter()

@@ -29,13 +29,14 @@ const PLENTY: u64 = 100_000;
 
 /// Bytes that were acknowledged, and those of them that were never captured.
 #[derive(Clone, Copy, Debug, Default)]
-struct Bytes {
+pub(super) struct Bytes {
     unseen: u64,
     acknowledged: u64,
 }
 
 impl Bytes {
-    fn add(&mut self, flow: &FlowRecord) {
+    /// Takes in what both ends of a flow acknowledged.
+    pub(super) fn add(&mut self, flow: &FlowRecord) {
         for side in [&flow.from_client, &flow.from_server] {
             // What was never heard of a side that is not mirrored at all is no loss.
             if side.packets > 0 {
@@ -83,6 +84,15 @@ struct Shown {
 }
 
 impl Shown {
+    /// Takes in what other flows show of it.
+    fn join(&mut self, other: &Self) {
+        self.bytes.unseen = self.bytes.unseen.saturating_add(other.bytes.unseen);
+        self.bytes.acknowledged = self.bytes.acknowledged.saturating_add(other.bytes.acknowledged);
+        self.tcp |= other.tcp;
+        self.opened += other.opened;
+        self.one_sided += other.one_sided;
+    }
+
     /// A SYN without answer may be a blocked one: only what must have been answered counts.
     fn count(&mut self, flow: &FlowRecord) {
         self.tcp = true;
@@ -133,7 +143,6 @@ impl Mirrors {
 pub struct Losses {
     whole: Bytes,
     mirrors: Mirrors,
-    pairs: HashMap<(CellId, IpAddr, IpAddr), Bytes, RandomState>,
 }
 
 /// How much is missing, and of what.
@@ -178,10 +187,20 @@ impl Missing {
 }
 
 impl Losses {
-    /// What the capture as a whole misses.
-    pub fn of(vantage: &Vantage) -> Self {
+    /// The same with what the capture as a whole misses.
+    pub fn of_all(self, vantage: &Vantage) -> Self {
         let whole = Bytes { unseen: vantage.unseen_bytes, acknowledged: vantage.acknowledged_bytes };
-        Self { whole, ..Self::default() }
+        Self { whole, ..self }
+    }
+
+    /// Takes in what other flows showed.
+    pub fn join(&mut self, other: Self) {
+        for (Mirror { recording, vlans, tunnels }, shown) in &other.mirrors.all {
+            let mirror = MirrorOf { recording: *recording, vlans, tunnels };
+            if let Some(known) = self.mirrors.of(&mirror) {
+                known.join(shown);
+            }
+        }
     }
 
     /// Takes in what both ends of a flow acknowledged.
@@ -200,22 +219,10 @@ impl Losses {
                 shown.count(flow);
             }
         }
-        if any && let Some(pair) = pair(flow.cell, flow.client.host, flow.server.host) {
-            self.pairs.entry(pair).or_default().add(flow);
-        }
     }
 
     /// What is missing where a flow was seen: between its hosts where they exchanged enough, else on its mirror, else of all.
-    fn missing(
-        &self,
-        pair: Option<(CellId, IpAddr, IpAddr)>,
-        mirror: Option<&MirrorOf<'_>>,
-    ) -> Option<Missing> {
-        let told = |bytes: Bytes, least: u64, by: By| {
-            let Bytes { unseen, acknowledged } = bytes;
-            (acknowledged >= least).then_some(Missing { lost: unseen, of: acknowledged, by })
-        };
-        let of_pair = pair.and_then(|pair| told(*self.pairs.get(&pair)?, PLENTY, By::Pair(pair.1, pair.2)));
+    fn missing(&self, of_pair: Option<Missing>, mirror: Option<&MirrorOf<'_>>) -> Option<Missing> {
         if of_pair.is_some() {
             return of_pair;
         }
@@ -264,25 +271,33 @@ impl Losses {
     }
 }
 
-/// Two hosts in one order, so that both directions are one pair.
-fn pair(cell: CellId, a: Host, b: Host) -> Option<(CellId, IpAddr, IpAddr)> {
-    let (a, b) = (a.ip()?, b.ip()?);
-    Some(if a <= b { (cell, a, b) } else { (cell, b, a) })
+/// What is missing of so many bytes, where they are enough to tell.
+fn told(bytes: Bytes, least: u64, by: By) -> Option<Missing> {
+    let Bytes { unseen, acknowledged } = bytes;
+    (acknowledged >= least).then_some(Missing { lost: unseen, of: acknowledged, by })
 }
 
-impl View {
+impl View<'_> {
     /// How much is missing where a flow was seen; `None` says that there is too little traffic to tell.
     pub fn missing(&self, flow: &FlowRecord) -> Option<Missing> {
         let recording = self.recordings.of_packet(flow.first);
         let mirror = MirrorOf { recording, vlans: &flow.vlans, tunnels: &flow.tunnels };
-        let pair = pair(flow.cell, flow.client.host, flow.server.host);
+        let pair = self.of_pair(flow.cell, flow.client.host, flow.server.host);
         Missing::worse(self.losses.missing(pair, Some(&mirror)), self.by_statistics(recording))
     }
 
     /// The same between two hosts, by a packet of theirs.
     pub fn missing_between(&self, cell: CellId, a: Host, b: Host, at: PacketRef) -> Option<Missing> {
-        let seen = self.losses.missing(pair(cell, a, b), None);
+        let seen = self.losses.missing(self.of_pair(cell, a, b), None);
         Missing::worse(seen, self.by_statistics(self.recordings.of_packet(at)))
+    }
+
+    /// What is missing of what two hosts exchanged, where that is enough to tell.
+    fn of_pair(&self, cell: CellId, a: Host, b: Host) -> Option<Missing> {
+        let bytes = *self.hosts.of(cell, a)?.exchanged.get(&b.ip()?)?;
+        let (a, b) = (a.ip()?, b.ip()?);
+        // In one order, so that both directions are one pair.
+        told(bytes, PLENTY, By::Pair(a.min(b), a.max(b)))
     }
 
     /// The same of the capture as a whole.

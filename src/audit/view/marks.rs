@@ -2,14 +2,19 @@
 
 use crate::model::CellId;
 use crate::model::Few;
+use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
 use crate::model::PacketRef;
 use crate::model::Reset;
+use crate::model::Role;
 use crate::model::SideRecord;
 
 use super::View;
 use super::holders::Spell;
+use super::hosts::on_link;
+use super::sight::heard_ends;
+use super::sight::stretch;
 
 /// Resets of one host needed before their time to live is a baseline (evidence table).
 const RESET_BASELINE: usize = 3;
@@ -21,11 +26,34 @@ pub(super) struct Marks {
     pub(super) on_link: Few<MacAddr, Spell>,
     /// The same by VLAN, to tell cloned cells.
     pub(super) on_vlan: Few<Vec<u16>, Few<MacAddr>>,
-    pub(super) reset_ttls: Vec<u8>,
-    /// Whether anything of it had passed no router.
-    pub(super) at_home: bool,
+    reset_ttls: Vec<u8>,
+    /// Whether anything of it had passed no router, where anything of it was heard.
+    at_home: Option<bool>,
     /// A packet that it made itself, to hold others against.
-    pub(super) sample: Option<PacketRef>,
+    sample: Option<PacketRef>,
+}
+
+impl Marks {
+    /// Takes in the end of a flow that is the host's.
+    pub(super) fn learn(&mut self, flow: &FlowRecord, role: Role) {
+        if heard_ends(flow, role).is_none() {
+            return;
+        }
+        let side = flow.side(role);
+        let at_home = side.ttl.is_none_or(|ttl| hops(ttl) == 0);
+        self.at_home = Some(at_home || self.at_home == Some(true));
+        if let Some(mac) = on_link(flow, role) {
+            let (since, until) = stretch(flow, side);
+            self.sample = self.sample.into_iter().chain(side.first).min();
+            self.on_link.change(&mac, |spell| spell.add(since, until));
+            self.on_vlan.change(&*flow.vlans, |macs| macs.insert(&mac));
+        }
+        if let Some(reset) = side.reset
+            && side.payload_packets > 0
+        {
+            self.reset_ttls.push(reset.ttl);
+        }
+    }
 }
 
 /// What is said of a packet that shows the host's own marks.
@@ -42,11 +70,10 @@ pub struct Forged {
     pub own: Option<PacketRef>,
 }
 
-impl View {
+impl View<'_> {
     /// Whether an address is that of one machine on this VLAN and of another one elsewhere: a cell that nobody declared.
     pub fn is_cloned(&self, cell: CellId, host: Host, vlans: &[u16]) -> bool {
-        let marks = self.marks.get(&(cell, host));
-        marks.is_some_and(|marks| {
+        self.hosts.marks(cell, host).is_some_and(|marks| {
             let here = marks.on_vlan.get(vlans);
             let other = marks.on_vlan.iter().any(|(vlan, macs)| {
                 let apart = |here: &Few<MacAddr>| !here.keys().any(|mac| macs.contains(mac));
@@ -58,13 +85,14 @@ impl View {
 
     /// The same, for an address of which no packet is at hand.
     pub fn is_cloned_somewhere(&self, cell: CellId, host: Host) -> bool {
-        let marks = self.marks.get(&(cell, host));
+        let marks = self.hosts.marks(cell, host);
         marks.is_some_and(|marks| marks.on_vlan.keys().any(|vlans| self.is_cloned(cell, host, vlans)))
     }
 
     /// Whether everything heard of a host had passed a router before: what is thrown away before that is not shown.
     pub fn is_behind_a_router(&self, host: Host) -> bool {
-        self.at_home.get(&host) == Some(&false)
+        let known = self.cells.iter().filter_map(|cell| self.hosts.marks(*cell, host)?.at_home);
+        known.reduce(|one, other| one || other) == Some(false)
     }
 
     /// Why a reset in a host's name is provably not that host's; `None` where it may be.
@@ -72,7 +100,7 @@ impl View {
     /// A reset that passed no router was made by whoever owns its MAC. Where the host's own packets are seen before any router too,
     /// under another MAC, that is somebody else. A copy of the host's own reset taken behind a router has lost a hop and proves nothing.
     pub fn forged(&self, cell: CellId, host: Host, reset: &Reset) -> Option<Forged> {
-        let marks = self.marks.get(&(cell, host))?;
+        let marks = self.hosts.marks(cell, host)?;
         let mac = reset.mac?;
         if self.announced.get(&(cell, host.ip()?)).is_some_and(|macs| macs.contains(&mac))
             || self.holders.ever_had(cell, host, mac)

@@ -3,25 +3,21 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashSet;
-
 use crate::model::CellId;
 use crate::model::Few;
 use crate::model::FlowRecord;
 use crate::model::Host;
 use crate::model::MacAddr;
-use crate::model::Observed;
 use crate::model::Role;
 use crate::model::Series;
 use crate::model::SideRecord;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
-use crate::audit::walk::each_flow;
-
 use super::Known;
 use super::View;
+use super::hosts::Seen;
+use super::hosts::on_link;
 use super::segment;
 use super::spans::Spans;
 
@@ -90,68 +86,57 @@ pub(super) struct Leaving {
     pub(super) ways: Few<(MacAddr, Option<MacAddr>)>,
 }
 
-/// What was heard sending to each host, and when: first the host, then who sent.
+impl Leaving {
+    /// Takes in the end of a flow that is the host's.
+    pub(super) fn learn(&mut self, flow: &FlowRecord, role: Role) {
+        let Some((sender, receiver)) = heard_ends(flow, role) else { return };
+        if let Some(mac) = on_link(flow, role)
+            && is_forwarded(flow)
+            && segment(sender) != segment(receiver)
+        {
+            let side = flow.side(role);
+            let (since, until) = stretch(flow, side);
+            self.spans.add(since, until);
+            self.ways.insert(&(mac, side.neighbour));
+        }
+    }
+}
+
+/// What was heard sending to a host, and when.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     /// By the IP address or the MAC address of who sent.
-    hosts: Known<(CellId, Host, Host), Spans>,
-    segments: Known<(CellId, Host, Host), Spans>,
-    /// Every host to which anything was sent.
-    by: HashSet<(CellId, Host), RandomState>,
+    hosts: Known<Host, Spans>,
+    segments: Known<IpAddr, Spans>,
 }
 
 impl Received {
-    /// Takes in what somebody sent to a host in a stretch of time. Routers speak ICMP for themselves: seeing that shows nothing of what they
-    /// forward, so that it counts for its sender alone.
-    fn add(&mut self, (cell, host): (CellId, IpAddr), sender: Sender, span: (Timestamp, Timestamp)) {
-        let Sender { ip, mac, forwarded } = sender;
-        let (since, until) = span;
-        let host = Host::Ip(host);
-        self.by.insert((cell, host));
-        self.hosts.entry((cell, host, Host::Ip(ip))).or_default().add(since, until);
-        if forwarded {
-            self.segments.entry((cell, host, Host::Ip(segment(ip)))).or_default().add(since, until);
-            if let Some(mac) = mac {
-                self.hosts.entry((cell, host, Host::Mac(mac))).or_default().add(since, until);
+    /// Takes in the end of a flow that sends to the host. Routers speak ICMP for themselves: seeing that shows nothing of what they forward, so that
+    /// it counts for its sender alone.
+    pub(super) fn learn(&mut self, flow: &FlowRecord, role: Role) {
+        let Some((sender, _)) = heard_ends(flow, role) else { return };
+        let side = flow.side(role);
+        let (since, until) = stretch(flow, side);
+        self.hosts.entry(Host::Ip(sender)).or_default().add(since, until);
+        if is_forwarded(flow) {
+            self.segments.entry(segment(sender)).or_default().add(since, until);
+            if let Some(mac) = side.mac {
+                self.hosts.entry(Host::Mac(mac)).or_default().add(since, until);
             }
         }
     }
 
-    /// Whether anything at all was sent to a host.
-    pub(super) fn is_to(&self, cell: CellId, host: IpAddr) -> bool {
-        self.by.contains(&(cell, Host::Ip(host)))
+    /// Whether there is anything at all.
+    pub(super) fn is_any(&self) -> bool {
+        !self.hosts.is_empty()
     }
 
-    /// All that came to a client from the target's side: from it, its segment, or through the neighbour to which the client hands its packets.
-    fn side_of(
-        &self,
-        (cell, client): (CellId, IpAddr),
-        server: IpAddr,
-        neighbour: Option<MacAddr>,
-    ) -> impl Iterator<Item = &Spans> {
-        let client = Host::Ip(client);
-        let by_mac = neighbour.and_then(|mac| self.hosts.get(&(cell, client, Host::Mac(mac))));
-        let by_segment = self.segments.get(&(cell, client, Host::Ip(segment(server))));
-        let by_host = self.hosts.get(&(cell, client, Host::Ip(server)));
+    /// All that came from a server's side: from it, its segment, or through the neighbour to which the host hands its packets.
+    fn side_of(&self, server: IpAddr, neighbour: Option<MacAddr>) -> impl Iterator<Item = &Spans> {
+        let by_mac = neighbour.and_then(|mac| self.hosts.get(&Host::Mac(mac)));
+        let by_segment = self.segments.get(&segment(server));
+        let by_host = self.hosts.get(&Host::Ip(server));
         [by_host, by_segment, by_mac].into_iter().flatten()
-    }
-
-    /// Takes in both sides of a flow.
-    pub(super) fn learn(&mut self, flow: &FlowRecord) {
-        let forwarded = is_forwarded(flow);
-        for role in [Role::Client, Role::Server] {
-            let Some((sender, receiver)) = heard_ends(flow, role) else { continue };
-            let side = flow.side(role);
-            let sent_by = Sender { ip: sender, mac: side.mac, forwarded };
-            self.add((flow.cell, receiver), sent_by, stretch(flow, side));
-        }
-    }
-
-    /// What all flows show.
-    pub(super) fn of(observed: &Observed) -> Self {
-        let mut received = Self::default();
-        each_flow(observed, |_, flow| received.learn(flow));
-        received
     }
 
     /// Puts it in order: then it may be asked.
@@ -182,16 +167,7 @@ pub(super) fn stretch(flow: &FlowRecord, side: &SideRecord) -> (Timestamp, Times
     heard.unwrap_or((flow.first.time, flow.last.time))
 }
 
-/// Who sent something to a host.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sender {
-    pub(super) ip: IpAddr,
-    pub(super) mac: Option<MacAddr>,
-    /// Whether it may have been forwarded: TCP or UDP.
-    pub(super) forwarded: bool,
-}
-
-impl View {
+impl View<'_> {
     /// Whether answers of `server` to what `client` tried would have been seen.
     pub fn sight(
         &self,
@@ -204,40 +180,41 @@ impl View {
         let (Some(client_ip), Some(server_ip)) = (client.ip(), server.ip()) else {
             return Sight::None("layer-2 answers may take another port".to_owned());
         };
-        let key = (cell, client_ip);
-        let unheard = self.answers_of.get(&(cell, client_ip, server_ip)).filter(|known| known.escape());
+        let known = self.hosts.of(cell, client);
+        let unheard = known.and_then(|known| known.answers_of.get(&server_ip)).filter(|known| known.escape());
         if let Some(known) = unheard {
             return Sight::None(format!(
                 "{client} acknowledges packets of {server} elsewhere that were never captured ({} of its connections): this mirror does not carry that direction",
                 known.unseen
             ));
         }
-        if let Some(known) = self.answers.get(&key).filter(|known| known.escape()) {
+        if let Some(known) = known.map(|known| known.answers).filter(|known| known.escape()) {
             return Sight::None(format!(
                 "{client} acknowledges answers elsewhere that were never captured ({} of its connections): this mirror does not carry what {client} is sent",
                 known.unseen
             ));
         }
         let (from, until) = tried.around();
-        let side = || self.received.side_of(key, server_ip, client_side.neighbour);
+        let received = known.map(|known| &known.received);
+        let side =
+            || received.into_iter().flat_map(|received| received.side_of(server_ip, client_side.neighbour));
         if side().any(|spans| spans.meets(from, until)) || self.leaves(cell, client_ip, server_ip, tried) {
             return Sight::Clear;
         }
         let (first, last) = tried.between;
         let before = side().filter_map(|spans| spans.before(first)).max();
         let after = side().filter_map(|spans| spans.after(last)).min();
-        if let Some(sight) = self.heard_at_other_times(key, before, after, tried) {
+        if let Some(sight) = self.heard_at_other_times(cell, client, (before, after), tried) {
             return sight;
         }
-        if !self.received.is_to(cell, client_ip) {
+        if !self.receives(cell, client) {
             return Sight::None(format!(
                 "nothing sent to {client} was ever captured, so its answers would not be seen either"
             ));
         }
         // A datagram's answer may take another way than what was heard, unless the target's own port is mirrored.
-        let marks = self.marks.get(&(cell, server));
-        let own_port = marks.is_some_and(|marks| marks.on_link.len() == 1);
-        if self.heard.contains_key(&(cell, server)) && (own_port || tried.repeats_until_answered) {
+        let own_port = self.hosts.marks(cell, server).is_some_and(|marks| marks.on_link.len() == 1);
+        if self.heard_between(cell, server).is_some() && (own_port || tried.repeats_until_answered) {
             return Sight::Likely(format!(
                 "{server} was heard speaking to others only, never to {client} or its like"
             ));
@@ -254,7 +231,7 @@ impl View {
     fn leaves(&self, cell: CellId, client: IpAddr, server: IpAddr, tried: Tried) -> bool {
         let (from, until) = tried.around();
         segment(server) != segment(client)
-            && self.leaving.get(&(cell, server)).is_some_and(|leaving| {
+            && self.hosts.of(cell, Host::Ip(server)).is_some_and(|Seen { leaving, .. }| {
                 leaving.spans.meets(from, until) && (tried.repeats_until_answered || leaving.ways.len() == 1)
             })
     }
@@ -262,13 +239,12 @@ impl View {
     /// What it is worth that the way back was heard before or after an attempt and not around it; `None` where it never was.
     fn heard_at_other_times(
         &self,
-        key: (CellId, IpAddr),
-        before: Option<Timestamp>,
-        after: Option<Timestamp>,
+        cell: CellId,
+        client: Host,
+        (before, after): (Option<Timestamp>, Option<Timestamp>),
         tried: Tried,
     ) -> Option<Sight> {
         let (first, last) = tried.between;
-        let client = key.1;
         let (from, until, words) = match (before, after) {
             (None, None) => return None,
             (Some(_), Some(_)) => return Some(Sight::Clear),
@@ -279,7 +255,8 @@ impl View {
                 (first, after, format!("captured {} s after and not before", after.since(last).as_secs()))
             }
         };
-        let unseen = self.unseen_answers.get(&key).is_some_and(|spans| spans.meets(from, until));
+        let known = self.hosts.of(cell, client);
+        let unseen = known.is_some_and(|known| known.unseen_answers.meets(from, until));
         if unseen || !tried.repeats_until_answered {
             return Some(Sight::None(format!(
                 "what comes to {client} from there was {words}: this mirror may not have carried that direction at the time"

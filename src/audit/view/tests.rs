@@ -11,8 +11,13 @@ use super::*;
 
 const CELL: CellId = CellId(0);
 
-fn view(flows: Vec<FlowRecord>) -> View {
-    View::of(&observed(flows, 600_000), None)
+fn view(flows: Vec<FlowRecord>) -> View<'static> {
+    of(observed(flows, 600_000))
+}
+
+/// The view of a capture that is there until the tests end.
+fn of(capture: Observed) -> View<'static> {
+    View::of(Box::leak(Box::new(capture)), None)
 }
 
 /// SYNs in the first three seconds.
@@ -148,7 +153,8 @@ fn what_a_server_sends_through_its_gateway_is_seen_whomever_it_is_for() {
         flow
     };
     let asking = syns(&[0, 1000, 3000]);
-    let sight = |known: &View| known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried());
+    let sight =
+        |known: &View<'_>| known.sight(CELL, Host::Ip(CLIENT), &asking.from_client, server(), tried());
     assert_eq!(sight(&view(vec![asking.clone(), elsewhere(64, "10.0.3.30")])), Sight::Clear);
     let behind_a_router = view(vec![asking.clone(), elsewhere(63, "10.0.3.30")]);
     assert_ne!(sight(&behind_a_router), Sight::Clear, "answers may take another way");
@@ -170,10 +176,10 @@ fn a_host_that_stops_answering_for_its_address_is_down() {
     let known = |resolution, flows| {
         let mut capture = observed(flows, 5_000);
         capture.resolutions = vec![others.clone(), resolution];
-        View::of(&capture, None)
+        of(capture)
     };
     let four = &[1_000, 2_000, 3_000, 4_900];
-    let down = |view: &View| view.down(CELL, server()).is_some();
+    let down = |view: &View<'_>| view.down(CELL, server()).is_some();
     assert!(down(&known(asked(FIREWALL, SERVER, four, None), Vec::new())));
     assert!(down(&known(asked(FIREWALL, SERVER, four, Some(500)), Vec::new())), "it answered once");
     assert!(
@@ -236,7 +242,7 @@ fn loss_is_that_of_the_pair_where_it_said_enough() {
     };
     let told = |acknowledged: u64, unseen: u64, percent: u64| {
         let flow = lossy_flow(50_000, acknowledged, unseen);
-        let known = View::of(&lossy(observed(vec![flow.clone()], 600_000), percent), None);
+        let known = of(lossy(observed(vec![flow.clone()], 600_000), percent));
         known.missing(&flow).map(|missing| known.told_missing(missing))
     };
     let pair = told(200_000, 10_000, 0).unwrap();
@@ -244,7 +250,7 @@ fn loss_is_that_of_the_pair_where_it_said_enough() {
     assert!(pair.contains(&SERVER.to_string()), "{pair}");
     let whole = told(99_999, 10_000, 2).unwrap();
     assert!(whole.contains("2.0 % of the traffic (2000 of 100000 acknowledged bytes)"), "{whole}");
-    let quiet = View::of(&observed(vec![lossy_flow(50_000, 300, 0)], 600_000), None);
+    let quiet = of(observed(vec![lossy_flow(50_000, 300, 0)], 600_000));
     assert_eq!(quiet.missing(&lossy_flow(50_000, 300, 0)), None, "too little traffic to tell");
 }
 

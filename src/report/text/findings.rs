@@ -68,7 +68,7 @@ impl<'a> Names<'a> {
     fn of(report: &'a Report) -> Self {
         Self {
             requirements: report.requirements.iter().map(|told| (told.id.as_str(), told)).collect(),
-            conversations: report.conversations.iter().map(|told| (told.id.as_str(), told)).collect(),
+            conversations: report.conversations.iter().map(|told| (told.id.as_str(), &**told)).collect(),
         }
     }
 }

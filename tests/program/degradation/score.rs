@@ -250,7 +250,7 @@ fn had(report: &Report, truth: &Truth, verdict: &str) -> bool {
 type Service = (Transport, BTreeSet<String>, Option<u16>);
 
 fn service(told: &JudgedConversation) -> Service {
-    (told.transport, BTreeSet::from([told.client.clone(), told.server.clone()]), told.port)
+    (told.transport, BTreeSet::from([told.client.to_string(), told.server.to_string()]), told.port)
 }
 
 fn is_unexpected(told: &JudgedConversation) -> bool {
@@ -258,7 +258,7 @@ fn is_unexpected(told: &JudgedConversation) -> bool {
 }
 
 fn unexpected(report: &Report) -> impl Iterator<Item = &JudgedConversation> {
-    report.conversations.iter().filter(|told| is_unexpected(told))
+    report.conversations.iter().map(|told| &**told).filter(|told| is_unexpected(told))
 }
 
 fn ends(flow: &FlowRecord) -> (Transport, Endpoint, Endpoint) {
