@@ -55,7 +55,7 @@ impl Engine {
         let of = |(own, others)| {
             let share = Share::equal(own, count);
             Self {
-                shards: share.shards().map(|_| Shard::new(bounds, hosts.clone())).collect(),
+                shards: share.shards().iter().map(|_| Shard::new(bounds, hosts.clone())).collect(),
                 share,
                 dispatcher: Dispatcher::new(options.fragments),
                 cells: options.cells.clone(),

@@ -11,6 +11,7 @@ use crate::model::Packet;
 use crate::model::PacketRef;
 
 use super::dispatch::Item;
+use super::shard::Shard;
 use super::shard::Tasks;
 
 /// Packets of one batch: what handing it over costs is nothing beside them.
@@ -21,12 +22,16 @@ const BLOCKS: usize = 4;
 const BATCH_BYTES: usize = 512 * 1024;
 /// Batches on their way to one worker.
 pub const IN_FLIGHT: usize = 4;
+/// Batches that a worker has to have waited for, one after the other, before it gets one more shard.
+const IDLE: usize = 4;
 
 /// Packets on their way to a worker.
 #[derive(Default)]
 pub struct Batch {
     /// The packets, in their order.
     pub jobs: Vec<Job>,
+    /// Shards that are the worker's from these packets on.
+    pub given: Vec<(usize, Shard)>,
     blocks: Vec<Arc<Vec<u8>>>,
     /// Bytes of packets whose source has no blocks to share, one after the other.
     copied: Vec<u8>,
@@ -84,12 +89,27 @@ pub struct Lane {
     batch: Batch,
     to_worker: Sender<Batch>,
     used: Receiver<Batch>,
+    /// Batches there are, the one that is being filled left out.
+    others: usize,
+    /// How many batches in a row the worker had been waiting for.
+    waited: usize,
 }
 
 impl Lane {
     /// A way there, and one on which batches come back to be used again.
     pub fn new(to_worker: Sender<Batch>, used: Receiver<Batch>) -> Self {
-        Self { batch: Batch::default(), to_worker, used }
+        Self { batch: Batch::default(), to_worker, used, others: 0, waited: 0 }
+    }
+
+    /// Whether the worker keeps waiting for packets: it could do more.
+    pub fn is_idle(&self) -> bool {
+        self.waited >= IDLE
+    }
+
+    /// Gives the worker a shard, from the next packet on.
+    pub fn give(&mut self, number: usize, shard: Shard) {
+        self.batch.given.push((number, shard));
+        self.waited = 0;
     }
 
     /// Hands over a usual packet.
@@ -156,7 +176,12 @@ impl Lane {
     }
 
     fn send(&mut self) {
-        let next = self.used.try_recv().unwrap_or_default();
+        // All that there are have come back: the worker has nothing to do.
+        self.waited = if self.used.len() == self.others { self.waited + 1 } else { 0 };
+        let next = self.used.try_recv().unwrap_or_else(|_| {
+            self.others += 1;
+            Batch::default()
+        });
         let full = std::mem::replace(&mut self.batch, next);
         // A worker that is gone has panicked; joining it tells.
         let _ = self.to_worker.send(full);

@@ -40,8 +40,25 @@ impl Share {
     }
 
     /// The numbers of its shards, in the order of their places.
-    pub fn shards(&self) -> impl Iterator<Item = usize> {
-        (0..SHARDS).filter(|&shard| self.place(shard).is_some())
+    pub fn shards(&self) -> Vec<usize> {
+        let mut placed: Vec<_> = (0..SHARDS).filter_map(|shard| Some((self.place(shard)?, shard))).collect();
+        placed.sort_unstable();
+        placed.into_iter().map(|(_, shard)| shard).collect()
+    }
+
+    /// Takes in one more, at the last place.
+    pub fn add(&mut self, shard: usize) {
+        let last = self.shards().len();
+        if let Some(place) = self.0.get_mut(shard) {
+            *place = last as u8;
+        }
+    }
+
+    /// Lets go of the one at the last place. Returns its number.
+    pub fn remove_last(&mut self) -> Option<usize> {
+        let last = self.shards().pop()?;
+        *self.0.get_mut(last)? = ELSEWHERE;
+        Some(last)
     }
 }
 
@@ -80,6 +97,13 @@ impl Division {
         Self { owners, reader: share(0), others: (1..workers).map(share).collect() }
     }
 
+    /// Has another worker have a shard from now on.
+    pub fn give(&mut self, shard: usize, other: usize) {
+        if let Some(owner) = self.owners.get_mut(shard) {
+            *owner = (1 + other) as u8;
+        }
+    }
+
     /// Which of the others has a shard; `None` where it is the reader.
     #[inline(always)]
     pub fn other(&self, shard: usize) -> Option<usize> {
@@ -104,7 +128,8 @@ mod tests {
                 assert_eq!(owners, [told], "{workers} workers, shard {shard}");
             }
             for share in shares {
-                let places: Vec<usize> = share.shards().filter_map(|shard| share.place(shard)).collect();
+                let places: Vec<usize> =
+                    share.shards().into_iter().filter_map(|shard| share.place(shard)).collect();
                 assert_eq!(places, (0..places.len()).collect::<Vec<_>>());
             }
         }
@@ -112,7 +137,7 @@ mod tests {
 
     #[test]
     fn whoever_reads_has_fewer_and_none_where_there_are_many() {
-        let size = |share: &Share| share.shards().count();
+        let size = |share: &Share| share.shards().len();
         let sizes = |workers| {
             let Division { reader, others, .. } = Division::among(workers);
             std::iter::once(&reader).chain(&others).map(size).collect::<Vec<_>>()
@@ -124,6 +149,20 @@ mod tests {
         assert!(sizes(8)[1..].iter().all(|&size| size == 9 || size == 10));
         let all = Share::all();
         assert_eq!((size(&all), all.place(63)), (64, Some(63)));
-        assert_eq!(Share::equal(1, 2).shards().take(3).collect::<Vec<_>>(), [1, 3, 5]);
+        assert_eq!(Share::equal(1, 2).shards()[..3], [1, 3, 5]);
+    }
+
+    #[test]
+    fn what_is_given_away_is_elsewhere_and_what_is_taken_over_comes_last() {
+        let mut division = Division::among(2);
+        let (mut reader, mut other) = (division.reader.clone(), division.others[0].clone());
+        while let Some(shard) = reader.remove_last() {
+            other.add(shard);
+            division.give(shard, 0);
+            assert_eq!((reader.place(shard), other.place(shard)), (None, Some(other.shards().len() - 1)));
+            assert_eq!(division.other(shard), Some(0));
+        }
+        let places: Vec<usize> = other.shards().into_iter().filter_map(|shard| other.place(shard)).collect();
+        assert_eq!(places, (0..SHARDS).collect::<Vec<_>>());
     }
 }

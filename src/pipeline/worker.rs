@@ -78,39 +78,40 @@ fn together(
     progress: &dyn Fn(u64, Option<u64>),
     workers: usize,
 ) -> Result<(Vec<Learnt>, Tally), CaptureError> {
-    let division = Division::among(workers);
-    let shards_of =
-        |share: &Share| -> Vec<Shard> { share.shards().map(|_| Shard::new(bounds, hosts.clone())).collect() };
-    let (own, others) = (&division.reader, &division.others);
+    let mut division = Division::among(workers);
+    let shards_of = |share: &Share| -> Vec<Shard> {
+        share.shards().iter().map(|_| Shard::new(bounds, hosts.clone())).collect()
+    };
+    let (mut share, others) = (division.reader.clone(), division.others.clone());
     let learnt = thread::scope(|scope| {
         let mut lanes = Vec::with_capacity(others.len());
         let mut handles = Vec::with_capacity(others.len());
-        for share in others {
+        for mut share in others {
             let (to_worker, batches) = bounded::<Batch>(IN_FLIGHT);
             let (give_back, used) = bounded::<Batch>(IN_FLIGHT + 2);
             handles.push(scope.spawn(move || {
-                let mut shards = shards_of(share);
-                let mut own = Shards { own: &mut shards, share, cells: &options.cells };
+                let mut shards = shards_of(&share);
+                let mut own = Shards { own: &mut shards, share: &mut share, cells: &options.cells };
                 work(&batches, &mut own, |batch| {
                     // A full or closed way back only means that the reader has batches enough.
                     let _ = give_back.try_send(batch);
                 });
-                end(share, shards)
+                end(&share, shards)
             }));
             lanes.push(Lane::new(to_worker, used));
         }
         let mut dispatcher = Dispatcher::new(options.fragments);
-        let mut shards = shards_of(own);
+        let mut shards = shards_of(&share);
         let mut hands = Hands {
-            division: &division,
-            own: Shards { own: &mut shards, share: own, cells: &options.cells },
+            division: &mut division,
+            own: Shards { own: &mut shards, share: &mut share, cells: &options.cells },
             lanes: &mut lanes,
         };
         let outcome = read(source, &mut dispatcher, &mut hands, progress);
         for lane in lanes {
             lane.finish();
         }
-        let mut learnt = end(own, shards);
+        let mut learnt = end(&share, shards);
         for handle in handles {
             match handle.join() {
                 Ok(more) => learnt.extend(more),
@@ -129,12 +130,12 @@ fn together(
 /// Ends a worker's shards once all packets are taken in. Each ends its own, whose memory it took: two that freed each other's would wait for one
 /// another.
 fn end(share: &Share, shards: Vec<Shard>) -> Vec<(usize, Learnt)> {
-    share.shards().zip(shards).map(|(number, shard)| (number, shard.finish())).collect()
+    share.shards().into_iter().zip(shards).map(|(number, shard)| (number, shard.finish())).collect()
 }
 
 /// Where the reader puts packets.
 struct Hands<'a> {
-    division: &'a Division,
+    division: &'a mut Division,
     own: Shards<'a>,
     /// The ways to the other workers.
     lanes: &'a mut [Lane],
@@ -150,6 +151,17 @@ impl Hands<'_> {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Gives a shard of the reader's to each worker that waits for packets: how long reading takes beside judging is known by trying alone.
+    /// All packets that were handed on or judged so far stay where they are.
+    fn share_out(&mut self) {
+        for (other, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.is_idle()) {
+            if let Some((number, shard)) = self.own.let_go() {
+                self.division.give(number, other);
+                lane.give(number, shard);
+            }
         }
     }
 
@@ -198,6 +210,7 @@ fn read(
             });
         }
         hands.judge(&mut own);
+        hands.share_out();
         count += run.packets.len() as u64;
     }
 }
@@ -205,6 +218,9 @@ fn read(
 /// Takes in what comes, until no more batches do.
 fn work(batches: &Receiver<Batch>, shards: &mut Shards<'_>, give_back: impl Fn(Batch)) {
     for mut batch in batches {
+        for (number, shard) in batch.given.drain(..) {
+            shards.take_over(number, shard);
+        }
         for few in batch.jobs.chunks(TOGETHER) {
             shards.take(
                 few,
