@@ -298,3 +298,86 @@ fn tell(source: &dyn Source, count: &mut u64, progress: &dyn Fn(u64, Option<u64>
         progress(done, total);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::model::InputId;
+    use crate::model::LinkType;
+    use crate::model::Timestamp;
+
+    /// A datagram of a pair of hosts that is at home in that shard.
+    fn datagram(shard: usize) -> Vec<u8> {
+        let of = |host: u8| {
+            let mut bytes = Vec::new();
+            let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, host], [10, 0, 1, 1], 64);
+            builder.udp(40_000, 40_001).write(&mut bytes, b"hello").unwrap();
+            bytes
+        };
+        (0..=255)
+            .map(of)
+            .find(|bytes| dispatch::home(decode::plain(&packet(bytes)).unwrap().shard()) == shard)
+            .unwrap()
+    }
+
+    fn packet(bytes: &[u8]) -> Packet<'_> {
+        let at = PacketRef::new(Timestamp::from_nanos(1), InputId(0), 1);
+        Packet { at, link: LinkType::ETHERNET, interface: 0, original: bytes.len() as u32, bytes }
+    }
+
+    #[test]
+    fn a_worker_that_keeps_waiting_gets_a_shard_and_all_later_packets_of_it() {
+        let options = Options::default();
+        let (bounds, hosts) = (options.bounds(), Hosts::default());
+        let mut division = Division::among(2);
+        let (mut reader, mut other) = (division.reader.clone(), division.others[0].clone());
+        let shards_of = |share: &Share| -> Vec<Shard> {
+            share.shards().iter().map(|_| Shard::new(bounds, Arc::clone(&hosts))).collect()
+        };
+        let (mut own, mut others) = (shards_of(&reader), shards_of(&other));
+        let (to_worker, batches) = bounded::<Batch>(IN_FLIGHT);
+        let (give_back, used) = bounded::<Batch>(IN_FLIGHT + 2);
+        let mut lanes = [Lane::new(to_worker, used)];
+        let mut hands = Hands {
+            division: &mut division,
+            own: Shards { own: &mut own, share: &mut reader, cells: &options.cells },
+            lanes: &mut lanes,
+        };
+        let mut worker = Shards { own: &mut others, share: &mut other, cells: &options.cells };
+        let catch_up = |worker: &mut Shards<'_>| {
+            let (here, now) = bounded(IN_FLIGHT);
+            batches.try_iter().for_each(|batch| here.send(batch).unwrap());
+            drop(here);
+            // Nobody takes back the last ones.
+            work(&now, worker, |batch| drop(give_back.try_send(batch)));
+        };
+
+        // As many of the other's packets as make it wait: it has done each batch before the next one is sent.
+        let (before, theirs) = (hands.own.share.shards(), datagram(worker.share.shards()[0]));
+        while !hands.lanes[0].is_idle() {
+            assert!(hands.pass(worker.share.shards()[0], |lane| lane.push_plain(&packet(&theirs), None)));
+            catch_up(&mut worker);
+        }
+        hands.share_out();
+        let given = before[before.len() - 1];
+        assert_eq!(hands.own.share.shards(), before[..before.len() - 1]);
+        assert!(!hands.lanes[0].is_idle(), "one at a time");
+
+        // From now on its packets go there.
+        let bytes = datagram(given);
+        for _ in 0..10 {
+            assert!(hands.pass(given, |lane| lane.push_plain(&packet(&bytes), None)));
+        }
+        let [lane] = lanes;
+        lane.finish();
+        catch_up(&mut worker);
+        assert_eq!(worker.share.shards().last(), Some(&given));
+        assert_eq!(worker.get(given).unwrap().learnt().tally.packets, 10);
+        let numbers: Vec<usize> = end(&other, others).into_iter().map(|(number, _)| number).collect();
+        assert!(numbers.contains(&given));
+    }
+}
