@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::thread;
+use std::thread::ScopedJoinHandle;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use hashbrown::hash_map::Entry;
 
 use crate::capture::Source;
 use crate::model::CellId;
@@ -41,7 +45,7 @@ impl Told {
     }
 }
 
-/// Joins the shards, in the order of their numbers, with what the reader counted, by one thread or two.
+/// Joins the shards, in the order of their numbers, with what the reader counted, by so many threads.
 pub fn merge(
     mut shards: Vec<Learnt>,
     read: Tally,
@@ -50,19 +54,22 @@ pub fn merge(
     keep_flows: bool,
     workers: usize,
 ) -> Observed {
-    // A pair of hosts is at home in one shard, and so is every conversation.
-    let known: Vec<_> = shards.iter_mut().map(|shard| std::mem::take(&mut shard.conversations)).collect();
-    // One tree built at once: joining trees one by one would go through all of them each time.
-    let (mut conversations, heard) = both(
+    let learned: Accepting = shards.iter_mut().flat_map(|shard| std::mem::take(&mut shard.learned)).collect();
+    let conversations = settle_all(&mut shards, &learned, keep_flows, workers);
+    let (conversations, heard) = both(
         workers > 1,
-        || known.into_iter().flatten().collect::<BTreeMap<_, _>>(),
+        // Most of them stand in their order already, which building a tree makes use of.
+        || conversations.into_iter().flatten().collect(),
         || hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect(),
     );
-    let mut observed =
-        Observed { tally: read, inputs: source.inputs, names: source.names, ..Observed::default() };
+    let mut observed = Observed {
+        tally: read,
+        inputs: source.inputs,
+        names: source.names,
+        conversations,
+        ..Observed::default()
+    };
     let mut vantage = Vantage { heard, ..Vantage::default() };
-    let mut learned: Vec<(CellId, Host, u16)> = Vec::new();
-    let mut unsettled = Vec::new();
     let mut left_out: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut resolver = Resolver::default();
     let mut sweeps = BTreeMap::new();
@@ -70,8 +77,6 @@ pub fn merge(
     for (number, mut shard) in shards.into_iter().enumerate() {
         observed.tally.merge(&shard.tally);
         observed.flows.append(&mut shard.flows);
-        learned.extend(shard.learned);
-        unsettled.append(&mut shard.unsettled);
         observed.lookups.append(&mut shard.lookups);
         observed.endpoints.append(&mut shard.endpoints);
         observed.leases.append(&mut shard.leases);
@@ -95,23 +100,6 @@ pub fn merge(
         shard.sweeps.add_to(&mut sweeps);
         shard.view.add_to(&mut vantage, last);
     }
-
-    let learned: BTreeSet<_> = learned.into_iter().collect();
-    unsettled.sort_by_key(|record| record.first);
-    for mut record in unsettled {
-        settle(&mut record, &learned);
-        if keep_flows {
-            observed.flows.push((*record).clone());
-        }
-        // Few enough by their own bound to need no other.
-        match conversations.entry(ConversationKey::of(&record)) {
-            Entry::Occupied(known) => known.into_mut().fold(record),
-            Entry::Vacant(new) => {
-                new.insert(Box::new(Conversation::new(record)));
-            }
-        }
-    }
-    observed.conversations = conversations;
 
     observed.lookups.sort_by(|a, b| {
         (names::order(a), a.client, a.server, &a.name, a.kind).cmp(&(
@@ -156,6 +144,61 @@ pub fn merge(
     observed
 }
 
+/// The service endpoints that were seen accepting.
+type Accepting = HashSet<(CellId, Host, u16), RandomState>;
+
+/// Settles the streams whose roles waited for what all shards know, and hands over the conversations in their order: one list a worker, each of
+/// whole shards, as a pair of hosts is at home in one and so is every conversation.
+fn settle_all(
+    shards: &mut [Learnt],
+    learned: &Accepting,
+    keep_flows: bool,
+    workers: usize,
+) -> Vec<Vec<(ConversationKey, Box<Conversation>)>> {
+    let settle_some = |some: &mut [Learnt]| {
+        some.iter_mut().for_each(|shard| settle_one(shard, learned, keep_flows));
+        let conversations = some.iter_mut().map(|shard| std::mem::take(&mut shard.conversations));
+        let mut conversations: Vec<_> = conversations.flatten().collect();
+        conversations.sort_unstable_by_key(|&(key, _)| key);
+        conversations
+    };
+    if workers <= 1 {
+        return vec![settle_some(shards)];
+    }
+    let each = shards.len().div_ceil(workers).max(1);
+    thread::scope(|scope| {
+        let mut shares = shards.chunks_mut(each);
+        let own = shares.next();
+        let others: Vec<_> = shares.map(|some| scope.spawn(move || settle_some(some))).collect();
+        let own = own.map(settle_some);
+        own.into_iter().chain(others.into_iter().map(joined)).collect()
+    })
+}
+
+/// Settles those of one shard.
+fn settle_one(shard: &mut Learnt, learned: &Accepting, keep_flows: bool) {
+    let mut unsettled = std::mem::take(&mut shard.unsettled);
+    unsettled.sort_by_key(|record| record.first);
+    for mut record in unsettled {
+        settle(&mut record, |end| learned.contains(end));
+        if keep_flows {
+            shard.flows.push((*record).clone());
+        }
+        // Few enough by their own bound to need no other.
+        match shard.conversations.entry(ConversationKey::of(&record)) {
+            Entry::Occupied(known) => known.into_mut().fold(record),
+            Entry::Vacant(new) => {
+                new.insert(Box::new(Conversation::new(record)));
+            }
+        }
+    }
+}
+
+/// What a thread found out. That it panicked is our own bug, told where it was found.
+fn joined<T>(handle: ScopedJoinHandle<'_, T>) -> T {
+    handle.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 /// Does two things, at the same time where two threads are to be had.
 fn both<A, B: Send>(together: bool, one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
     if !together {
@@ -163,14 +206,14 @@ fn both<A, B: Send>(together: bool, one: impl FnOnce() -> A, other: impl FnOnce(
     }
     thread::scope(|scope| {
         let other = scope.spawn(other);
-        (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (one(), joined(other))
     })
 }
 
 /// Tells the roles of a stream without opening by the endpoints that were seen accepting others.
-pub fn settle(record: &mut FlowRecord, learned: &BTreeSet<(CellId, Host, u16)>) {
+pub fn settle(record: &mut FlowRecord, is_accepting: impl Fn(&(CellId, Host, u16)) -> bool) {
     let accepts = |end: &crate::model::Endpoint| {
-        end.port.is_some_and(|port| learned.contains(&(record.cell, end.host, port)))
+        end.port.is_some_and(|port| is_accepting(&(record.cell, end.host, port)))
     };
     match (accepts(&record.server), accepts(&record.client)) {
         (true, false) => record.role_basis = RoleBasis::LearnedServer,

@@ -313,7 +313,7 @@ impl Shard {
         let (old, young) = waiting.into_iter().partition(|record: &WholeFlow| record.last.time < since);
         self.learnt.unsettled = young;
         for mut record in old {
-            merge::settle(&mut record, learned);
+            merge::settle(&mut record, |end| learned.contains(end));
             self.learnt.keep(record, self.bounds.keep_flows, &self.bounds.room);
         }
         if self.learnt.learned.len() >= self.bounds.most_learned() {
