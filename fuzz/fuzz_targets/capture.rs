@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         format.write(&list, &Style::default(), &mut out).expect("memory takes all");
     }
     let Some(site) = &*SITE else { return };
-    let report = audit::audit(observed, site, audit::Options { strict: true, workers: None });
+    let report = audit::audit(observed, site, audit::Options { strict: true, ..audit::Options::default() });
     for format in FORMATS {
         format.write(&report, &Style::default(), &mut out).expect("memory takes all");
     }
