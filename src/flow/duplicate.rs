@@ -279,6 +279,7 @@ mod tests {
     use super::*;
     use crate::decode;
     use crate::decode::decode;
+    use crate::model::InputId;
     use crate::model::LinkType;
     use crate::model::Packet;
 
@@ -346,5 +347,34 @@ mod tests {
         ] {
             assert_eq!(copied(first, look), expected);
         }
+    }
+
+    fn at(micros: i64, input: u32) -> PacketRef {
+        PacketRef::new(Timestamp::from_nanos(micros * 1000), InputId(input), 1)
+    }
+
+    #[test]
+    fn copies_are_found_as_long_as_they_may_come_whatever_their_clock_says() {
+        let mut recent = Recent::default();
+        let trace = |digest| Trace { digest, look: 64 << 24 };
+        let other_way = |digest| Trace { digest, look: 63 << 24 };
+        // As many as keep the shard busy for all of that time.
+        for digest in 0..3000 {
+            assert_eq!(recent.meet(&trace(digest), || false, at(digest as i64, 0)), Appearance::New);
+        }
+        for (digest, micros) in [(0, 4_999), (0, 5_000), (0, 0), (2999, 3_000), (2999, -2_001), (1500, 3_000)]
+        {
+            let copy = Appearance::Duplicate(Copied::Routed);
+            assert_eq!(recent.meet(&other_way(digest), || true, at(micros, 0)), copy, "{digest} {micros}");
+            let elsewhere = recent.meet(&trace(digest), || false, at(micros, 1));
+            assert_eq!(elsewhere, Appearance::OtherVantage, "{digest} {micros}");
+        }
+        // An end may repeat itself, but not at the very same time, and not where it says something.
+        assert_eq!(recent.meet(&trace(7), || true, at(3_000, 0)), Appearance::New);
+        assert_eq!(recent.meet(&trace(7), || true, at(3_000, 0)), Appearance::Duplicate(Copied::Same));
+        assert_eq!(recent.meet(&trace(8), || false, at(3_000, 0)), Appearance::Duplicate(Copied::Same));
+        // Too late, or too early.
+        assert_eq!(recent.meet(&other_way(9), || false, at(5_010, 0)), Appearance::New);
+        assert_eq!(recent.meet(&other_way(2998), || false, at(-2_003, 0)), Appearance::New);
     }
 }
