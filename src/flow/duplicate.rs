@@ -185,11 +185,12 @@ impl Recent {
     #[inline(always)]
     pub fn meet(&mut self, trace: &Trace, may_repeat: impl Fn() -> bool, at: PacketRef) -> Appearance {
         let known = self.ring.find(trace.digest, |kept| compare(kept, trace, &may_repeat, at));
-        let appearance = known.unwrap_or(Appearance::New);
-        if appearance == Appearance::New {
-            self.note(trace, at);
+        match known {
+            None => self.note(trace, at),
+            Some(Appearance::New) => self.ring.push_again(trace.digest, at, trace.look),
+            Some(Appearance::Duplicate(_) | Appearance::OtherVantage) => {}
         }
-        appearance
+        known.unwrap_or(Appearance::New)
     }
 
     /// Remembers a packet that can be no copy of another: its flow shows that.
@@ -376,5 +377,20 @@ mod tests {
         // Too late, or too early.
         assert_eq!(recent.meet(&other_way(9), || false, at(5_010, 0)), Appearance::New);
         assert_eq!(recent.meet(&other_way(2998), || false, at(-2_003, 0)), Appearance::New);
+    }
+
+    #[test]
+    fn many_that_are_alike_hide_no_other() {
+        for (others, apart) in [(20, 100), (4000, 1)] {
+            let mut recent = Recent::default();
+            // Digests that end alike, however many of their bits are looked at.
+            let trace = |bit: i64| Trace { digest: 1 << (40 + bit), look: 0 };
+            assert_eq!(recent.meet(&trace(9), || false, at(0, 0)), Appearance::New);
+            for number in 1..=others {
+                assert_eq!(recent.meet(&trace(number % 3), || true, at(number * apart, 0)), Appearance::New);
+            }
+            let copy = recent.meet(&trace(9), || false, at(4_500, 0));
+            assert_eq!(copy, Appearance::Duplicate(Copied::Same), "{others}");
+        }
     }
 }
