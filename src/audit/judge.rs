@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::model::CellId;
 use crate::model::Conversation;
@@ -94,6 +95,7 @@ pub fn all<'a>(
         waived: OwnRules::of(waivers.iter().filter_map(|waiver| waiver.matching.as_ref())),
         waivers,
         resolved: OnceLock::new(),
+        playing: OnceLock::new(),
     };
     let conversations: Vec<&Conversation> =
         ground.observed.conversations.values().map(AsRef::as_ref).collect();
@@ -134,6 +136,8 @@ struct Context<'a> {
     waived: OwnRules<'a>,
     /// Names that lookups of the capture resolve, once somebody asks.
     resolved: OnceLock<Resolved>,
+    /// The hosts whose machine is a new one and does what its address is bound for, once somebody asks.
+    playing: OnceLock<HashSet<Host, RandomState>>,
 }
 
 /// A verdict with its rule and reason.

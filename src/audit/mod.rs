@@ -34,6 +34,8 @@ mod strangers;
 mod summary;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod unseen;
 mod view;

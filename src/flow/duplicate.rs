@@ -185,11 +185,12 @@ impl Recent {
     #[inline(always)]
     pub fn meet(&mut self, trace: &Trace, may_repeat: impl Fn() -> bool, at: PacketRef) -> Appearance {
         let known = self.ring.find(trace.digest, |kept| compare(kept, trace, &may_repeat, at));
-        let appearance = known.unwrap_or(Appearance::New);
-        if appearance == Appearance::New {
-            self.note(trace, at);
+        match known {
+            None => self.note(trace, at),
+            Some(Appearance::New) => self.ring.push_again(trace.digest, at, trace.look),
+            Some(Appearance::Duplicate(_) | Appearance::OtherVantage) => {}
         }
-        appearance
+        known.unwrap_or(Appearance::New)
     }
 
     /// Remembers a packet that can be no copy of another: its flow shows that.
@@ -279,6 +280,7 @@ mod tests {
     use super::*;
     use crate::decode;
     use crate::decode::decode;
+    use crate::model::InputId;
     use crate::model::LinkType;
     use crate::model::Packet;
 
@@ -345,6 +347,50 @@ mod tests {
             (look_of(64, 1, &[20]), Copied::OtherWay),
         ] {
             assert_eq!(copied(first, look), expected);
+        }
+    }
+
+    fn at(micros: i64, input: u32) -> PacketRef {
+        PacketRef::new(Timestamp::from_nanos(micros * 1000), InputId(input), 1)
+    }
+
+    #[test]
+    fn copies_are_found_as_long_as_they_may_come_whatever_their_clock_says() {
+        let mut recent = Recent::default();
+        let trace = |digest| Trace { digest, look: 64 << 24 };
+        let other_way = |digest| Trace { digest, look: 63 << 24 };
+        // As many as keep the shard busy for all of that time.
+        for digest in 0..3000 {
+            assert_eq!(recent.meet(&trace(digest), || false, at(digest as i64, 0)), Appearance::New);
+        }
+        for (digest, micros) in [(0, 4_999), (0, 5_000), (0, 0), (2999, 3_000), (2999, -2_001), (1500, 3_000)]
+        {
+            let copy = Appearance::Duplicate(Copied::Routed);
+            assert_eq!(recent.meet(&other_way(digest), || true, at(micros, 0)), copy, "{digest} {micros}");
+            let elsewhere = recent.meet(&trace(digest), || false, at(micros, 1));
+            assert_eq!(elsewhere, Appearance::OtherVantage, "{digest} {micros}");
+        }
+        // An end may repeat itself, but not at the very same time, and not where it says something.
+        assert_eq!(recent.meet(&trace(7), || true, at(3_000, 0)), Appearance::New);
+        assert_eq!(recent.meet(&trace(7), || true, at(3_000, 0)), Appearance::Duplicate(Copied::Same));
+        assert_eq!(recent.meet(&trace(8), || false, at(3_000, 0)), Appearance::Duplicate(Copied::Same));
+        // Too late, or too early.
+        assert_eq!(recent.meet(&other_way(9), || false, at(5_010, 0)), Appearance::New);
+        assert_eq!(recent.meet(&other_way(2998), || false, at(-2_003, 0)), Appearance::New);
+    }
+
+    #[test]
+    fn many_that_are_alike_hide_no_other() {
+        for (others, apart) in [(20, 100), (4000, 1)] {
+            let mut recent = Recent::default();
+            // Digests that end alike, however many of their bits are looked at.
+            let trace = |bit: i64| Trace { digest: 1 << (40 + bit), look: 0 };
+            assert_eq!(recent.meet(&trace(9), || false, at(0, 0)), Appearance::New);
+            for number in 1..=others {
+                assert_eq!(recent.meet(&trace(number % 3), || true, at(number * apart, 0)), Appearance::New);
+            }
+            let copy = recent.meet(&trace(9), || false, at(4_500, 0));
+            assert_eq!(copy, Appearance::Duplicate(Copied::Same), "{others}");
         }
     }
 }

@@ -398,17 +398,26 @@ proptest::proptest! {
     fn polls_over_a_lossy_mirror_are_judged_as_on_the_long_way(
         opened: bool,
         words in 1u16..3,
-        polls in proptest::collection::vec((0u8..8, 0usize..4, 0u8..4, 0usize..14), 1..60),
+        polls in proptest::collection::vec((0u8..8, 0usize..4, 0u8..4, 0usize..14, (0u8..4, 0usize..6), -4_000i64..9_000), 1..60),
     ) {
         const GAPS: [i64; 4] = [300, 2_000, 7_000, 300_000];
         let (a, b) = ((CLIENT, 4000), (SERVER, 502));
         let (mut asked, mut answered, mut now) = (101_u32, 901_u32, 0);
-        let mut made = Made::default();
+        // As it was, behind a router, in another VLAN, or by another mirror.
+        let repeat = |made: &mut Made, way: u8, at: i64, mut copy: Vec<u8>| {
+            match way {
+                1 => copy[22] = 63,
+                2 => _ = copy.splice(12..12, [0x81, 0, 0, 7]),
+                _ => {}
+            }
+            if way == 3 { made.elsewhere(at, copy) } else { made.frame(at, copy) };
+        };
+        let (mut made, mut late) = (Made::default(), Vec::new());
         if opened {
             made.frame(0, tcp(a, b, "S", 100, 0, b"")).frame(10, tcp(b, a, "SA", 900, 101, b""));
             made.frame(20, tcp(a, b, "A", 101, 901, b""));
         }
-        for (number, (lost, gap, extra, cut)) in polls.into_iter().enumerate() {
+        for (number, (lost, gap, extra, cut, (way, copied), later)) in polls.into_iter().enumerate() {
             let function = if number % 7 == 6 { 6 } else { 3 };
             let question = [0, number as u8, 0, 0, 0, 6, 1, function, 0, 0, 0, words as u8];
             let answer = match function {
@@ -425,7 +434,15 @@ proptest::proptest! {
             if extra == 2 { shown.swap(0, 1); }
             for (place, bytes) in shown.into_iter().enumerate() {
                 now += GAPS[gap];
-                if place != usize::from(lost) { made.frame(now, bytes); }
+                if place == usize::from(lost) { continue; }
+                made.frame(now, bytes.clone());
+                // A copy comes at once or after the next packet, and its clock may be behind.
+                for (way, later, copy) in std::mem::take(&mut late) { repeat(&mut made, way, now + later, copy); }
+                match copied.checked_sub(place) {
+                    Some(0) => repeat(&mut made, way, now + later, bytes),
+                    Some(3) => late.push((way, later, bytes)),
+                    _ => {}
+                }
             }
             (asked, answered) = (all, after);
         }

@@ -1,5 +1,8 @@
 //! Machines that got a bound address by a lease while the capture went on: strangers, unless they do what the address is bound for.
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+
 use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 use crate::model::Host;
@@ -18,14 +21,16 @@ impl Context<'_> {
     /// The address went to it by a lease, and nothing documented was ever seen between it and anybody: the machine that had it before is the one
     /// that the site knows.
     pub(super) fn is_stranger(&self, host: Host, matched: &[Matched<'_>]) -> bool {
+        let new = matched.iter().all(|one| self.is_new(&one.flow, host));
+        new && !matched.is_empty() && !self.playing.get_or_init(|| self.playing_their_part()).contains(&host)
+    }
+
+    /// Whether the end of a flow that is a host's is the machine that got its address last.
+    fn is_new(&self, flow: &FlowRecord, host: Host) -> bool {
         let view = self.ground.view;
-        let is_new = |flow: &FlowRecord, role: Role| {
-            let handover = view.handed_over(flow.cell, host);
-            handover.is_some_and(|known| view.machine(flow, role) == Some(known.to))
-        };
-        let new =
-            matched.iter().all(|one| role_of(&one.flow, host).is_some_and(|role| is_new(&one.flow, role)));
-        new && !matched.is_empty() && !self.plays_its_part(host, is_new)
+        let role = role_of(flow, host);
+        let handover = view.handed_over(flow.cell, host);
+        role.zip(handover).is_some_and(|(role, known)| view.machine(flow, role) == Some(known.to))
     }
 
     /// Whether all these flows show a host to be another machine than the one that the site binds by its MAC address.
@@ -56,16 +61,22 @@ impl Context<'_> {
         })
     }
 
-    /// Whether the new machine does anything that is documented for the address.
-    fn plays_its_part(&self, host: Host, is_new: impl Fn(&FlowRecord, Role) -> bool) -> bool {
-        let all = self.ground.observed.conversations.iter();
-        let of_host = all.filter(|(key, _)| key.client == host || key.server == host);
-        of_host.flat_map(|(_, conversation)| self.matcher.conversation(conversation)).any(|one| {
-            let through =
-                one.flow.from_client.acked_payload.is_some() || one.flow.from_server.payload_packets > 0;
-            let role = role_of(&one.flow, host);
-            through && !one.accepting.is_empty() && role.is_some_and(|role| is_new(&one.flow, role))
-        })
+    /// The hosts whose new machine does anything that is documented for the address: found for all at once, since a stranger may have as
+    /// many conversations as it likes.
+    fn playing_their_part(&self) -> HashSet<Host, RandomState> {
+        let mut playing = HashSet::default();
+        for (key, conversation) in &self.ground.observed.conversations {
+            let ends = [key.client, key.server];
+            if ends.iter().all(|host| self.ground.view.handed_over(key.cell, *host).is_none()) {
+                continue;
+            }
+            for one in self.matcher.conversation(conversation).filter(|one| !one.accepting.is_empty()) {
+                let through =
+                    one.flow.from_client.acked_payload.is_some() || one.flow.from_server.payload_packets > 0;
+                playing.extend(ends.into_iter().filter(|host| through && self.is_new(&one.flow, *host)));
+            }
+        }
+        playing
     }
 }
 

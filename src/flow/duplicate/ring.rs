@@ -4,6 +4,8 @@
 //! packets until some are pushed out that a copy could still follow, and grows then: a quiet pair of hosts costs two kilobytes, a busy one
 //! is remembered for as long as a copy may take.
 
+use std::iter;
+
 use crate::model::InputId;
 use crate::model::PacketRef;
 use crate::model::Timestamp;
@@ -56,9 +58,16 @@ impl Ring {
     /// The latest packet with that digest of which `is` tells more.
     #[inline]
     pub fn find<T>(&self, digest: u64, is: impl Fn(&Kept) -> Option<T>) -> Option<T> {
-        let mut number = *self.heads.get(digest as usize & (self.heads.len() - 1))?;
+        self.chain(digest).filter(|(_, kept)| kept.digest == digest).find_map(|(_, kept)| is(kept))
+    }
+
+    /// The packets whose digests end like that one, latest first, and where each is.
+    #[inline(always)]
+    fn chain(&self, digest: u64) -> impl Iterator<Item = (usize, &Kept)> {
+        let mut number =
+            self.heads.get(digest as usize & (self.heads.len() - 1)).copied().unwrap_or_default();
         let mut age = 0;
-        for _ in 0..STEPS {
+        let next = move || {
             // The chain ends where what it leads to has been written over, by something newer.
             let older = self.count.wrapping_sub(number);
             if older <= age || older as usize > self.kept.len() {
@@ -67,22 +76,48 @@ impl Ring {
             age = older;
             let place = number as usize & (self.kept.len() - 1);
             let kept = self.kept.get(place)?;
-            if kept.digest == digest
-                && let Some(told) = is(kept)
-            {
-                return Some(told);
-            }
             number = kept.before;
-        }
-        None
+            Some((place, kept))
+        };
+        iter::from_fn(next).take(STEPS)
     }
 
     /// Adds a packet.
     #[inline(always)]
     pub fn push(&mut self, digest: u64, at: PacketRef, look: u32) {
+        self.make_room(at);
+        self.put(digest, at, look);
+    }
+
+    /// Adds a packet that repeats one with the same digest: it takes that one's part in their chain, so that many of them hide no other.
+    pub fn push_again(&mut self, digest: u64, at: PacketRef, look: u32) {
+        self.make_room(at);
+        self.put_again(digest, at, look);
+    }
+
+    /// Sees to it that no packet is written over that a copy could still follow.
+    #[inline(always)]
+    fn make_room(&mut self, at: PacketRef) {
         let place = self.count as usize & (self.kept.len() - 1);
         if self.kept.get(place).is_some_and(|oldest| near(oldest.at.time, at.time)) {
             self.grow();
+        }
+    }
+
+    fn put_again(&mut self, digest: u64, at: PacketRef, look: u32) {
+        let mut newer = None;
+        let known = self.chain(digest).find(|&(place, kept)| {
+            let same = kept.digest == digest;
+            newer = if same { newer } else { Some(place) };
+            same
+        });
+        if let Some(before) = known.map(|(_, kept)| kept.before) {
+            let head = digest as usize & (self.heads.len() - 1);
+            let link = match newer {
+                Some(place) => self.kept.get_mut(place).map(|kept| &mut kept.before),
+                None => self.heads.get_mut(head),
+            };
+            link.into_iter().for_each(|link| *link = before);
         }
         self.put(digest, at, look);
     }
@@ -110,7 +145,7 @@ impl Ring {
         self.heads = vec![0; more];
         self.count = 0;
         for Kept { digest, at, look, .. } in before {
-            self.put(digest, at, look);
+            self.put_again(digest, at, look);
         }
     }
 }
@@ -134,13 +169,17 @@ mod tests {
         /// Held against a list of all packets, with digests that end alike in all ways.
         #[test]
         fn finds_the_latest_of_those_it_has_room_for(
-            packets in prop::collection::vec((0_u64..12, 0_i64..400), 1..600),
+            packets in prop::collection::vec((0_u64..12, 0_i64..400, any::<bool>()), 1..600),
         ) {
             let (mut ring, mut all, mut time) = (Ring::new(), Vec::new(), 0);
             let digest = |kind: u64| (kind % 4) | ((kind / 4) << 40);
-            for (number, (kind, later)) in (1..).zip(packets) {
+            for (number, (kind, later, again)) in (1..).zip(packets) {
                 time += later;
-                ring.push(digest(kind), packet(time, number), 0);
+                if again {
+                    ring.push_again(digest(kind), packet(time, number), 0);
+                } else {
+                    ring.push(digest(kind), packet(time, number), 0);
+                }
                 all.push((kind, number));
                 for kind in 0..12 {
                     let latest_of = |most: usize| {
