@@ -25,7 +25,7 @@ pub struct Side<'a> {
     /// Of each datagram, how many bytes were sent beyond those that are here, as the headers below it tell: a snap length cuts it. A
     /// datagram without an entry lacks none; streams have no entries.
     pub lacks: &'a [u16],
-    /// How far the protocol that is asked has told this end's messages in an earlier proof ([`Proof::read`]): that much is no longer in
+    /// How far the protocol that is asked has told this end's messages in an earlier proof ([`Proof::read`](super::Proof::read)): that much is no longer in
     /// `bytes`, and it goes on with what follows.
     pub read: usize,
     /// How many segments or datagrams came before those that end in `ends`.
@@ -105,7 +105,7 @@ impl End {
 /// What there is to judge by: the prefixes of both ends.
 ///
 /// `first` is the end that opened the flow where that is known, else the end heard first; a protocol must not
-/// rely on it to tell client from server, but tells it in [`Proof::client`] where its messages do.
+/// rely on it to tell client from server, but tells it in [`Proof::client`](super::Proof::client) where its messages do.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     /// What carries it.
@@ -148,7 +148,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Whether the protocol that is asked has proved the flow before and says only what is new: [`Proof::read`].
+    /// Whether the protocol that is asked has proved the flow before and says only what is new: [`Proof::read`](super::Proof::read).
     pub fn is_known(&self) -> bool {
         self.first.read > 0 || self.second.read > 0
     }

@@ -140,7 +140,7 @@ impl Recent {
     /// What tells copies of this packet. `key` is the hash of its flow's key.
     ///
     /// The payload of a TCP segment is not looked at: sequence number and checksum tell two apart that one sender can have sent
-    /// within [`APART`]. Elsewhere checksums may be absent and identifications zero, so every byte counts.
+    /// within 5 ms. Elsewhere checksums may be absent and identifications zero, so every byte counts.
     pub fn trace(&self, key: u64, from: Half, seen: &Seen<'_>) -> Trace {
         let (network, ttl) = seen.network.map_or((0, 0), |network| {
             (u64::from(network.identification) << 32 | u64::from(network.length), network.ttl)
