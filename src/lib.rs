@@ -2,7 +2,7 @@
 //!
 //! Data runs one way: [`capture`] yields packets, [`decode`] reads their headers, [`flow`] keeps one state per flow,
 //! [`classify`] proves what each flow is, [`audit`] holds the flows against [`rules`], [`report`] tells the result.
-//! [`model`] is the vocabulary they share.
+//! [`model`] is the vocabulary they share, [`threads`] how they divide their work.
 
 pub mod model;
 
@@ -17,5 +17,6 @@ pub mod flow;
 pub mod pipeline;
 pub mod report;
 pub mod rules;
+pub mod threads;
 #[cfg(feature = "watch")]
 pub mod watch;

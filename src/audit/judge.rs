@@ -29,6 +29,7 @@ use crate::model::Sweep;
 use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::rules::Waiver;
+use crate::threads::spread;
 
 use super::condition;
 use super::id;
@@ -41,7 +42,6 @@ use super::names::Resolved;
 use super::own_rules::OwnRules;
 use super::proxy;
 use super::requirement::Ground;
-use super::spread::spread;
 use super::walk::ahead;
 
 /// Fewer conversations are not worth a thread: one costs about as much to start as so many to judge.

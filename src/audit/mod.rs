@@ -29,7 +29,6 @@ mod proxy;
 mod requirement;
 mod shown;
 mod silent;
-mod spread;
 mod strangers;
 mod summary;
 #[cfg(test)]
@@ -50,6 +49,7 @@ use crate::model::Report;
 use crate::model::Verdict;
 use crate::model::counted;
 use crate::rules::Site;
+use crate::threads::both;
 
 use cast::Cast;
 use catalogue::Catalogue;
@@ -58,7 +58,6 @@ use matching::Matched;
 use matching::Matcher;
 use requirement::Ground;
 use shown::Shown;
-use spread::both;
 use view::View;
 
 /// How an audit is to be done.

@@ -21,12 +21,12 @@ use crate::model::Severity;
 use crate::model::Sweep;
 use crate::model::Transport;
 use crate::model::counted;
+use crate::threads::spread;
 
 use super::finding::CITED;
 use super::finding::sentence;
 use super::id;
 use super::judge::Judged;
-use super::spread::spread;
 
 /// Unanswered or refused attempts of one client at this many services are one scan.
 const SCAN: u64 = 16;

@@ -32,8 +32,8 @@ use crate::model::PacketRef;
 use crate::model::Series;
 use crate::model::Timestamp;
 use crate::model::Transport;
+use crate::threads::spread;
 
-use super::spread::spread;
 use super::walk::each_flow;
 
 use holders::Holders;

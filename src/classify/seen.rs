@@ -16,7 +16,7 @@ const MOST_STARTS: usize = 16;
 pub struct Side<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
-    /// Where each segment or datagram ends in `bytes`, ascending. The last may lie before the end of `bytes` for none.
+    /// Where each segment or datagram ends in `bytes`, ascending; the last one ends where `bytes` does.
     pub ends: &'a [u16],
     /// Whether `bytes` begins with the first byte that this end ever sent on the flow. Always so for UDP and Ethernet.
     pub from_start: bool,

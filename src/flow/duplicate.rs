@@ -115,7 +115,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The packets of the last milliseconds. Bounded; no allocation per packet.
+/// The packets of the last milliseconds. Bounded; what is allocated is room for twice as many, now and then.
 pub struct Recent {
     /// A key of this run alone, so that nobody can make packets that are taken for copies of others.
     hash: RandomState,
@@ -284,6 +284,11 @@ mod tests {
     use crate::model::LinkType;
     use crate::model::Packet;
 
+    fn packet(bytes: &[u8]) -> Packet<'_> {
+        let original = bytes.len() as u32;
+        Packet { at: PacketRef::default(), link: LinkType::ETHERNET, interface: 0, original, bytes }
+    }
+
     proptest! {
         /// A packet read in one go and the same walked through leave the same trace: one may be a copy of the other.
         #[test]
@@ -298,14 +303,7 @@ mod tests {
             bytes[23] = if tcp { 6 } else { 17 };
             bytes[38..40].copy_from_slice(&(total - 20).to_be_bytes());
             bytes[46] = if tcp { 0x50 } else { bytes[46] };
-            let original = bytes.len() as u32;
-            let packet = Packet {
-                at: PacketRef::default(),
-                link: LinkType::ETHERNET,
-                interface: 0,
-                original,
-                bytes: &bytes,
-            };
+            let packet = packet(&bytes);
             let (recent, frame) = (Recent::default(), decode(&packet).unwrap());
             if let Some(plain) = decode::plain(&packet) {
                 let expected = recent.trace(7, Half::High, &Seen::frame(&frame));
@@ -323,15 +321,7 @@ mod tests {
         }
         bytes.extend([8, 0, 0x45, 0, 0, 28, 0, 1, 0, 0, ttl, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         bytes.extend([0, 7, 0, 7, 0, 8, 0, 0]);
-        let original = bytes.len() as u32;
-        let packet = Packet {
-            at: PacketRef::default(),
-            link: LinkType::ETHERNET,
-            interface: 0,
-            original,
-            bytes: &bytes,
-        };
-        Recent::default().trace(0, Half::Low, &Seen::frame(&decode(&packet).unwrap())).look
+        Recent::default().trace(0, Half::Low, &Seen::frame(&decode(&packet(&bytes)).unwrap())).look
     }
 
     #[test]

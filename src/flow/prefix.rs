@@ -190,7 +190,7 @@ impl Prefix {
     fn give_up(&mut self, bytes: usize, messages: usize) {
         self.gone += bytes;
         self.before += messages;
-        if bytes == self.bytes.len() {
+        if messages == self.ends.len() {
             self.bytes = Vec::new();
             self.ends.clear();
             self.at.clear();

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::panic::resume_unwind;
+use std::num::NonZeroUsize;
 use std::thread;
-use std::thread::ScopedJoinHandle;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -24,12 +23,17 @@ use crate::model::Outcome;
 use crate::model::RoleBasis;
 use crate::model::Tally;
 use crate::model::Vantage;
+use crate::threads::both;
+use crate::threads::joined;
 
 use super::learnt::Learnt;
 use super::names;
 use super::names::Names;
 use super::resolve::Resolver;
 use super::vantage::Hosts;
+
+/// Addresses that it takes for putting them in order to be worth a thread.
+const WORTH_A_THREAD: usize = 1024;
 
 /// What a source says of itself.
 pub struct Told {
@@ -57,7 +61,9 @@ pub fn merge(
     let learned: Accepting = shards.iter_mut().flat_map(|shard| std::mem::take(&mut shard.learned)).collect();
     let conversations = settle_all(&mut shards, &learned, keep_flows, workers);
     let (conversations, heard) = both(
-        workers > 1,
+        hosts.len(),
+        WORTH_A_THREAD,
+        NonZeroUsize::new(workers),
         // Most of them stand in their order already, which building a tree makes use of.
         || conversations.into_iter().flatten().collect(),
         || hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect(),
@@ -192,22 +198,6 @@ fn settle_one(shard: &mut Learnt, learned: &Accepting, keep_flows: bool) {
             }
         }
     }
-}
-
-/// What a thread found out. That it panicked is our own bug, told where it was found.
-fn joined<T>(handle: ScopedJoinHandle<'_, T>) -> T {
-    handle.join().unwrap_or_else(|panic| resume_unwind(panic))
-}
-
-/// Does two things, at the same time where two threads are to be had.
-fn both<A, B: Send>(together: bool, one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
-    if !together {
-        return (one(), other());
-    }
-    thread::scope(|scope| {
-        let other = scope.spawn(other);
-        (one(), joined(other))
-    })
 }
 
 /// Tells the roles of a stream without opening by the endpoints that were seen accepting others.

@@ -16,6 +16,7 @@ use crate::decode::Whole;
 use crate::model::Packet;
 use crate::model::PacketRef;
 use crate::model::Tally;
+use crate::threads::joined;
 
 use super::Options;
 use super::cells::CellMap;
@@ -113,11 +114,7 @@ fn together(
         }
         let mut learnt = end(&share, shards);
         for handle in handles {
-            match handle.join() {
-                Ok(more) => learnt.extend(more),
-                // Our own bug: what is missing from the report must not pass for silence.
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+            learnt.extend(joined(handle));
         }
         outcome.map(|()| (learnt, dispatcher.tally()))
     });

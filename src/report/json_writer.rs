@@ -4,8 +4,9 @@
 use std::io;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::panic::resume_unwind;
 use std::thread;
+
+use crate::threads::joined;
 
 use serde::Serialize;
 use serde_json::ser::CompactFormatter;
@@ -100,10 +101,7 @@ impl<'a> Page<'a> {
                 let own = shares.next();
                 let others: Vec<_> = shares.map(|share| scope.spawn(share)).collect();
                 own.into_iter().for_each(|mut share| share());
-                // A panic of ours is told where it was found.
-                others
-                    .into_iter()
-                    .for_each(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic)));
+                others.into_iter().for_each(joined);
             });
             for line in told.iter().take(round.len().div_ceil(share)) {
                 self.gather.out.write_all(line.bytes())?;

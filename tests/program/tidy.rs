@@ -12,16 +12,17 @@ use sha2::Sha256;
 /// What each module may import of the crate. `docs/architecture.md` holds the same table.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("threads", &[]),
     ("capture", &["model"]),
     ("decode", &["model"]),
     ("flow", &["model", "decode"]),
     ("classify", &["model"]),
     ("rules", &["model"]),
-    ("audit", &["model", "rules"]),
-    ("report", &["model"]),
+    ("audit", &["model", "threads", "rules"]),
+    ("report", &["model", "threads"]),
     ("evidence", &["model", "capture", "decode", "report"]),
     ("explain", &["model", "report"]),
-    ("pipeline", &["model", "capture", "decode", "flow", "classify"]),
+    ("pipeline", &["model", "threads", "capture", "decode", "flow", "classify"]),
     ("watch", &["model", "capture", "pipeline", "rules", "audit", "report", "evidence"]),
     (
         "cli",

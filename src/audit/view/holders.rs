@@ -16,8 +16,7 @@ use crate::model::Observed;
 use crate::model::PacketRef;
 use crate::model::Role;
 use crate::model::Timestamp;
-
-use crate::audit::spread::spread;
+use crate::threads::spread;
 
 use super::View;
 use super::marks::is_virtual_router;

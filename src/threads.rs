@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 use std::thread;
+use std::thread::ScopedJoinHandle;
 
 /// Divides items into one share for each of so many threads, the calling one among them, and works on each. What a thread is not worth is a share of
 /// fewer than `least`.
@@ -19,8 +20,7 @@ pub fn spread<T: Sync, R: Send>(
         let others: Vec<_> =
             others.chunks(own.len().max(1)).map(|share| scope.spawn(move || work(share))).collect();
         let mut all = vec![work(own)];
-        // A panic of ours is told where it was found.
-        all.extend(others.into_iter().map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        all.extend(others.into_iter().map(joined));
         all
     })
 }
@@ -38,8 +38,13 @@ pub fn both<A, B: Send>(
     }
     thread::scope(|scope| {
         let other = scope.spawn(other);
-        (one(), other.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (one(), joined(other))
     })
+}
+
+/// What a thread found out. A panic of it is our own bug, told where it was found: what is missing from a report must not pass for silence.
+pub fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// How many threads so many items are worth.
