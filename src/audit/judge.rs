@@ -42,10 +42,8 @@ use super::names::Resolved;
 use super::own_rules::OwnRules;
 use super::proxy;
 use super::requirement::Ground;
+use super::walk::LEAST_SHARE;
 use super::walk::ahead;
-
-/// Fewer conversations are not worth a thread: one costs about as much to start as so many to judge.
-pub const LEAST_SHARE: usize = 2048;
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]

@@ -84,7 +84,7 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
 
     let (view, shown) = both(
         observed.conversations.len(),
-        judge::LEAST_SHARE,
+        walk::LEAST_SHARE,
         options.workers,
         || View::of(observed, options.workers),
         || Shown::of(observed),

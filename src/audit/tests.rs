@@ -97,7 +97,7 @@ fn any_number_of_workers_tells_the_same() {
             of(&capture, &site, options)
         };
         let alone = told(0);
-        assert!(alone.conversations.len() > 3 * judge::LEAST_SHARE);
+        assert!(alone.conversations.len() > 3 * walk::LEAST_SHARE);
         assert!(site.roles.is_empty() || alone.findings.len() > 1_500, "{}", alone.findings.len());
         let alone = format!("{alone:?}");
         for workers in [2, 3, 8] {

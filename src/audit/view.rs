@@ -34,6 +34,7 @@ use crate::model::Timestamp;
 use crate::model::Transport;
 use crate::threads::spread;
 
+use super::walk::LEAST_SHARE;
 use super::walk::each_flow;
 
 use holders::Holders;
@@ -56,9 +57,6 @@ const ASKED_IN_VAIN: u32 = 3;
 
 /// How long after the last try an ICMP error may still be about it: routers answer at once, but for address resolution in vain, which takes seconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
-
-/// Fewer conversations are not worth a thread.
-const LEAST_SHARE: usize = 2048;
 
 /// A machine that does not answer address resolution although answers are visible.
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,8 @@ use crate::model::FlowRecord;
 
 /// As many as a processor waits for at a time, with some lines of memory each.
 const TOGETHER: usize = 16;
+/// Fewer conversations are not worth a thread: one costs about as much to start as so many to judge.
+pub const LEAST_SHARE: usize = 2048;
 
 /// Does something with each flow of these conversations and with the key that it is told under, in their order.
 pub fn each_flow<'a>(
