@@ -75,7 +75,7 @@ pub struct Run<'a> {
 }
 
 /// A stream of packets in the order in which they are to be judged.
-pub trait Source {
+pub trait Source: Send {
     /// Moves on to the next packet; `false` at the end. A capture that breaks off ends there: the reason is in `inputs`.
     fn advance(&mut self) -> Result<bool, CaptureError>;
 

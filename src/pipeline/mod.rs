@@ -3,6 +3,7 @@
 //! Work is divided by the pair of innermost hosts over a fixed number of shards, whatever the number of workers. So all bounds, and
 //! everything that a shard concludes, are the same for one worker and for many, and so is the result of the merge.
 
+mod batch;
 mod cells;
 mod crew;
 mod crossing;
@@ -11,7 +12,6 @@ mod elsewhere;
 mod engine;
 mod gather;
 mod judge;
-mod lane;
 mod learnt;
 mod leave;
 mod live;
@@ -19,6 +19,7 @@ mod merge;
 mod names;
 mod others;
 mod recent;
+mod relay;
 mod resolve;
 mod shard;
 mod share;

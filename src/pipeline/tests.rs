@@ -1,7 +1,7 @@
 //! Whole runs over packets made here.
 
 mod corpus;
-mod made;
+pub mod made;
 
 use std::net::IpAddr;
 
