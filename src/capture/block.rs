@@ -7,7 +7,8 @@ use std::io;
 use std::io::Read;
 use std::sync::Arc;
 
-use crate::capture::ahead;
+use crate::capture::ahead::Ahead;
+use crate::capture::ahead::HEADROOM;
 
 /// The largest single read. Larger blocks fall out of the processor's cache and were measured slower.
 pub(super) const LARGEST_READ: usize = 256 * 1024;
@@ -19,7 +20,7 @@ const MOST_HELD: usize = 64;
 
 /// A window over a stream. It grows beyond [`LARGEST_READ`] only for a record that is larger, and only as its bytes arrive.
 pub(super) struct Block {
-    source: Box<dyn Read + Send>,
+    feed: Feed,
     bytes: Arc<Vec<u8>>,
     /// Blocks that were read into before and that others held then.
     held: Vec<Arc<Vec<u8>>>,
@@ -29,11 +30,19 @@ pub(super) struct Block {
     ended: bool,
 }
 
+/// Where the bytes come from.
+enum Feed {
+    /// A stream, read into the block.
+    Stream(Box<dyn Read + Send>),
+    /// Another thread, which fills whole blocks.
+    Ahead(Ahead),
+}
+
 impl Block {
     /// A window at the beginning of a stream.
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
         Self {
-            source,
+            feed: Feed::Stream(source),
             bytes: Arc::default(),
             held: Vec::new(),
             start: 0,
@@ -45,8 +54,25 @@ impl Block {
 
     /// Has the rest of the stream read by a thread of its own.
     pub(super) fn read_ahead(&mut self) {
-        let source = std::mem::replace(&mut self.source, Box::new(io::empty()));
-        self.source = ahead::read_ahead(source);
+        if let Feed::Stream(source) = &mut self.feed {
+            self.feed = match Ahead::stream(std::mem::replace(source, Box::new(io::empty()))) {
+                Ok(ahead) => Feed::Ahead(ahead),
+                Err(source) => Feed::Stream(source),
+            };
+        }
+    }
+
+    /// Takes what comes next from there, instead of from the stream.
+    pub(super) fn go_on_with(&mut self, ahead: Ahead) {
+        self.feed = Feed::Ahead(ahead);
+    }
+
+    /// Bytes that were read ahead and have come here.
+    pub(super) fn taken_over(&self) -> u64 {
+        match &self.feed {
+            Feed::Stream(_) => 0,
+            Feed::Ahead(ahead) => ahead.taken,
+        }
     }
 
     /// The bytes that are here and not consumed yet.
@@ -70,25 +96,16 @@ impl Block {
 
     /// Reads until at least `need` bytes are at the front; `false` where the stream ends before.
     pub(super) fn fill(&mut self, need: usize) -> io::Result<bool> {
-        self.make_room();
-        // Nobody else holds it now, so nothing is copied here.
-        let bytes = Arc::make_mut(&mut self.bytes);
-        while self.end < need {
+        while self.end - self.start < need {
             if self.ended {
                 return Ok(false);
             }
-            if bytes.len() - self.end < self.next_read / 2 {
-                // At least doubling keeps growth linear; for a lying length nothing is set aside beyond twice what arrived.
-                bytes.resize((self.end + self.next_read).max(2 * self.end), 0);
-            }
-            let room = bytes.get_mut(self.end..).unwrap_or_default();
-            let count = room.len().min(self.next_read);
-            match self.source.read(room.get_mut(..count).unwrap_or_default()) {
-                Ok(0) => self.ended = true,
-                Ok(read) => {
-                    self.end += read.min(count);
-                    self.next_read = (2 * self.next_read).min(LARGEST_READ);
-                }
+            let outcome = match &self.feed {
+                Feed::Stream(_) => self.read(),
+                Feed::Ahead(_) => self.take_over(),
+            };
+            match outcome {
+                Ok(more) => self.ended = !more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.ended = true;
@@ -97,6 +114,62 @@ impl Block {
             }
         }
         Ok(true)
+    }
+
+    /// Reads more of the stream; `false` at its end.
+    fn read(&mut self) -> io::Result<bool> {
+        self.make_room();
+        let Feed::Stream(source) = &mut self.feed else { return Ok(false) };
+        // Nobody else holds it now, so nothing is copied here.
+        let bytes = Arc::make_mut(&mut self.bytes);
+        if bytes.len() - self.end < self.next_read / 2 {
+            // At least doubling keeps growth linear; for a lying length nothing is set aside beyond twice what arrived.
+            bytes.resize((self.end + self.next_read).max(2 * self.end), 0);
+        }
+        let room = bytes.get_mut(self.end..).unwrap_or_default();
+        let count = room.len().min(self.next_read);
+        let read = source.read(room.get_mut(..count).unwrap_or_default())?;
+        self.end += read.min(count);
+        self.next_read = (2 * self.next_read).min(LARGEST_READ);
+        Ok(read > 0)
+    }
+
+    /// Goes on with the next block that was read ahead, behind what is not consumed yet; `false` where there is none.
+    fn take_over(&mut self) -> io::Result<bool> {
+        let Feed::Ahead(ahead) = &mut self.feed else { return Ok(false) };
+        let Some(mut piece) = ahead.next()? else { return Ok(false) };
+        let left = self.bytes.get(self.start..self.end).unwrap_or_default();
+        if let Some(room) = HEADROOM.checked_sub(left.len()).and_then(|from| piece.get_mut(from..HEADROOM)) {
+            room.copy_from_slice(left);
+            (self.start, self.end) = (HEADROOM - left.len(), piece.len());
+            self.held.push(std::mem::replace(&mut self.bytes, Arc::new(piece)));
+            self.reuse();
+        } else {
+            // A record that is larger than all there is room for is put together where nobody else holds anything.
+            self.make_room();
+            let bytes = Arc::make_mut(&mut self.bytes);
+            bytes.truncate(self.end);
+            bytes.extend_from_slice(piece.get(HEADROOM..).unwrap_or_default());
+            self.end = bytes.len();
+            if let Feed::Ahead(ahead) = &self.feed {
+                ahead.give_back(piece);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives blocks that nobody holds any more to those that read ahead.
+    fn reuse(&mut self) {
+        let Feed::Ahead(ahead) = &self.feed else { return };
+        let mut at = 0;
+        while let Some(held) = self.held.get_mut(at) {
+            if Arc::get_mut(held).is_none() {
+                at += 1;
+            } else if let Ok(piece) = Arc::try_unwrap(self.held.swap_remove(at)) {
+                ahead.give_back(piece);
+            }
+        }
+        self.held.truncate(MOST_HELD);
     }
 
     /// The bytes behind the front, for whoever needs them for longer.
@@ -180,7 +253,16 @@ mod tests {
     #[test]
     fn what_others_hold_stays_as_it_is() {
         let bytes: Vec<u8> = (0..=250).cycle().take(3 << 20).collect();
-        let mut block = Block::new(Box::new(io::Cursor::new(bytes.clone())));
+        for ahead in [false, true] {
+            let mut block = Block::new(Box::new(io::Cursor::new(bytes.clone())));
+            if ahead {
+                block.read_ahead();
+            }
+            hold(block, &bytes);
+        }
+    }
+
+    fn hold(mut block: Block, bytes: &[u8]) {
         let (mut held, mut at) = (Vec::new(), 0);
         while block.fill(1000).unwrap() {
             assert_eq!(block.front().get(..1000), bytes.get(at..at + 1000));
@@ -196,6 +278,32 @@ mod tests {
             let from = address - block.as_ptr().addr();
             assert_eq!(block.get(from..from + 1000), bytes.get(at..at + 1000));
         }
+    }
+
+    #[test]
+    fn records_of_any_size_reach_from_one_block_that_was_read_ahead_into_the_next() {
+        let bytes: Vec<u8> = (0..=250).cycle().take(11 * LARGEST_READ + 12_345).collect();
+        let mut block = Block::new(Box::new(io::Cursor::new(bytes.clone())));
+        let (mut at, mut held) = (0, Vec::new());
+        // The first of them before anybody reads ahead; the last ones larger than the room for them, and than a block.
+        for size in
+            [40, 1000, 1514, HEADROOM, HEADROOM + 1, LARGEST_READ - 7, LARGEST_READ + HEADROOM, 700_000]
+        {
+            for _ in 0..2 {
+                assert!(block.fill(size).unwrap(), "{size}");
+                assert!(block.front().get(..size) == bytes.get(at..at + size), "{size} at {at}");
+                held.push(block.shared().clone());
+                block.consume(size);
+                at += size;
+            }
+            if at == 80 {
+                block.read_ahead();
+            }
+            held.truncate(3);
+        }
+        let left = bytes.len() - at;
+        assert!(!block.fill(left + 1).unwrap());
+        assert!(block.front() == bytes.get(at..).unwrap());
     }
 
     #[test]

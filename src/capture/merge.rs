@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::capture::filter::Filter;
+use crate::capture::open::Options;
 use crate::capture::reader::Reader;
 use crate::capture::source::CaptureError;
 use crate::capture::source::LONGEST_RUN;
@@ -43,6 +44,7 @@ pub struct Recordings {
     /// How many more packets are to be handed out.
     left: u64,
     hash: bool,
+    readers: usize,
     names: BTreeSet<(IpAddr, String)>,
     notes: Vec<String>,
 }
@@ -80,12 +82,11 @@ struct Slot {
 }
 
 impl Recordings {
-    /// A merge of those recordings, of at most `limit` packets.
+    /// A merge of those recordings.
     pub(super) fn new(
         mut candidates: Vec<Candidate>,
         filter: Option<Filter>,
-        limit: Option<u64>,
-        hash: bool,
+        options: &Options,
         notes: Vec<String>,
     ) -> Self {
         // Recordings without packets come last.
@@ -103,8 +104,21 @@ impl Recordings {
         });
         let slots = slots.collect();
         let ready = BinaryHeap::new();
-        let left = limit.unwrap_or(u64::MAX);
-        Self { slots, waiting: 0, ready, current: None, rival: None, filter, left, hash, names, notes }
+        let Options { hash, count, readers, .. } = *options;
+        let left = count.unwrap_or(u64::MAX);
+        Self {
+            slots,
+            waiting: 0,
+            ready,
+            current: None,
+            rival: None,
+            filter,
+            left,
+            hash,
+            readers,
+            names,
+            notes,
+        }
     }
 
     /// Moves on to the next packet of all recordings, before any filter.
@@ -194,7 +208,7 @@ impl Recordings {
                 slot.input.stopped.get_or_insert(Stop { after: None, why });
             }
             Ok(mut reader) => {
-                reader.read_ahead();
+                reader.read_ahead(self.readers);
                 self.ready.push(Reverse((reader.highest(), id)));
                 slot.reader = Some(reader);
             }

@@ -14,6 +14,7 @@ use crate::capture::merge::Candidate;
 use crate::capture::merge::Recordings;
 use crate::capture::reader::Reader;
 use crate::capture::source::CaptureError;
+use crate::capture::tap::Stream;
 
 /// So many recordings stay open between the look at their first packet and their turn; of a ring of thousands the others are closed.
 const KEPT_OPEN: usize = 32;
@@ -27,6 +28,8 @@ pub struct Options {
     pub filter: Option<String>,
     /// The most packets to hand out (`-c`), after the filter.
     pub count: Option<u64>,
+    /// Threads that read a large plain recording ahead; none: it is read where its packets are wanted.
+    pub readers: usize,
 }
 
 /// A file to be read, and whether it was named itself or found in a directory.
@@ -78,7 +81,7 @@ pub fn open(paths: &[PathBuf], options: &Options) -> Result<Recordings, CaptureE
     }
     notes.sort();
     notes.dedup();
-    Ok(Recordings::new(candidates, filter, options.count, options.hash, notes))
+    Ok(Recordings::new(candidates, filter, options, notes))
 }
 
 /// Reads one recording from a stream that can't be named or opened again: bytes in memory, a socket. `name` is told in its place.
@@ -89,9 +92,9 @@ pub fn open_reader(
 ) -> Result<Recordings, CaptureError> {
     let mut filter = options.filter.as_deref().map(Filter::new).transpose()?;
     let path = PathBuf::from(name);
-    let reader = Reader::from_stream(stream, &path, options.hash)?;
+    let reader = Reader::from_stream(Stream::Other(stream), &path, options.hash)?;
     let candidate = first_packet(path, None, Box::new(reader), true, filter.as_mut())?;
-    Ok(Recordings::new(vec![candidate], filter, options.count, options.hash, Vec::new()))
+    Ok(Recordings::new(vec![candidate], filter, options, Vec::new()))
 }
 
 /// Adds a file under what makes it one, so that a second path to it adds nothing; says what that is.

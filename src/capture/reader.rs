@@ -13,6 +13,7 @@ use crate::capture::packed;
 use crate::capture::packed::Unpacked;
 use crate::capture::source::CaptureError;
 use crate::capture::source::Run;
+use crate::capture::tap::Stream;
 use crate::capture::tap::Tap;
 use crate::capture::walker::Record;
 use crate::capture::walker::Step;
@@ -50,20 +51,16 @@ impl Reader {
     /// Opens a file, or standard input for `-`.
     pub(super) fn open(path: &Path, hash: bool) -> Result<Self, CaptureError> {
         let io_error = |source| CaptureError::Io { path: path.to_owned(), source };
-        let stream: Box<dyn Read + Send> = if path == Path::new("-") {
-            Box::new(io::stdin())
+        let stream = if path == Path::new("-") {
+            Stream::Other(Box::new(io::stdin()))
         } else {
-            Box::new(File::open(path).map_err(io_error)?)
+            Stream::File(File::open(path).map_err(io_error)?)
         };
         Self::from_stream(stream, path, hash)
     }
 
     /// Reads any stream; `path` is its name.
-    pub(super) fn from_stream(
-        stream: Box<dyn Read + Send>,
-        path: &Path,
-        hash: bool,
-    ) -> Result<Self, CaptureError> {
+    pub(super) fn from_stream(stream: Stream, path: &Path, hash: bool) -> Result<Self, CaptureError> {
         let io_error = |source| CaptureError::Io { path: path.to_owned(), source };
         let not_a_capture = |why| CaptureError::NotACapture { path: path.to_owned(), why };
         let tap = Tap::new(stream, hash);
@@ -131,10 +128,12 @@ impl Reader {
         })
     }
 
-    /// Has a packed recording unpacked ahead, in a thread of its own. A plain one has nothing to gain.
-    pub(super) fn read_ahead(&mut self) {
+    /// Has a packed recording unpacked ahead, in a thread of its own, and a large plain one read ahead by so many threads.
+    pub(super) fn read_ahead(&mut self, threads: usize) {
         if !self.layers.is_empty() {
             self.block.read_ahead();
+        } else if let Some(ahead) = self.tap.read_ahead(threads) {
+            self.block.go_on_with(ahead);
         }
     }
 
@@ -297,7 +296,9 @@ impl Reader {
 
     /// Bytes read of the file as it is on disk.
     pub(super) fn read_so_far(&self) -> u64 {
-        self.tap.read_so_far()
+        // What is unpacked ahead has gone through the tap; a plain file that is read ahead has not.
+        let ahead = if self.layers.is_empty() { self.block.taken_over() } else { 0 };
+        self.tap.read_so_far() + ahead
     }
 
     /// What is known of it so far.

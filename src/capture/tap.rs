@@ -1,6 +1,7 @@
 //! A tap on the bytes of an input as they are on disk: how many went by, and their SHA-256 where asked for.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::sync::Arc;
@@ -11,20 +12,44 @@ use std::sync::PoisonError;
 use sha2::Digest;
 use sha2::Sha256;
 
+use crate::capture::ahead::Ahead;
+
+/// What is left of a file from which on threads are worth their start.
+const LARGE: u64 = 16 << 20;
+
 /// A stream whose bytes are counted. Clones share one stream, so that its end can be reached from outside a decompressor.
 #[derive(Clone)]
 pub(super) struct Tap(Arc<Mutex<Tapped>>);
 
 struct Tapped {
-    source: Box<dyn Read + Send>,
+    source: Stream,
     read: u64,
     hash: Option<Sha256>,
 }
 
+/// What is tapped.
+pub(super) enum Stream {
+    /// A file, read from its beginning.
+    File(File),
+    /// Anything else.
+    Other(Box<dyn Read + Send>),
+}
+
 impl Tap {
     /// A tap on a stream.
-    pub(super) fn new(source: Box<dyn Read + Send>, hash: bool) -> Self {
+    pub(super) fn new(source: Stream, hash: bool) -> Self {
         Self(Arc::new(Mutex::new(Tapped { source, read: 0, hash: hash.then(Sha256::new) })))
+    }
+
+    /// The rest of a large regular file, read by so many threads ahead of who wants it, which nothing is counted of here. `None` for anything else,
+    /// and where all bytes are to be hashed.
+    pub(super) fn read_ahead(&self, threads: usize) -> Option<Ahead> {
+        let tapped = self.lock();
+        let Stream::File(file) = &tapped.source else { return None };
+        let about = file.metadata().ok()?;
+        let is_large = about.is_file() && about.len().saturating_sub(tapped.read) >= LARGE;
+        let wanted = threads > 0 && is_large && tapped.hash.is_none();
+        wanted.then(|| Ahead::file(file, tapped.read, threads).ok()).flatten()
     }
 
     /// Bytes read so far.
@@ -63,7 +88,10 @@ impl Tap {
 
 impl Read for Tapped {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(into)?;
+        let count = match &mut self.source {
+            Stream::File(file) => file.read(into)?,
+            Stream::Other(stream) => stream.read(into)?,
+        };
         self.read += count as u64;
         if let Some(hash) = &mut self.hash {
             hash.update(into.get(..count).unwrap_or_default());
@@ -84,12 +112,12 @@ mod tests {
 
     #[test]
     fn counts_and_hashes_to_the_end() {
-        let mut tap = Tap::new(Box::new(io::Cursor::new(b"abc".to_vec())), true);
+        let mut tap = Tap::new(Stream::Other(Box::new(io::Cursor::new(b"abc".to_vec()))), true);
         assert_eq!(tap.read(&mut [0; 2]).unwrap(), 2);
         assert_eq!(tap.read_so_far(), 2);
         // FIPS 180-4, the example of one block.
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(tap.finish().unwrap().as_deref(), Some(expected));
-        assert_eq!(Tap::new(Box::new(io::empty()), false).finish().unwrap(), None);
+        assert_eq!(Tap::new(Stream::Other(Box::new(io::empty())), false).finish().unwrap(), None);
     }
 }

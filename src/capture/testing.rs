@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::capture::reader::Reader;
 use crate::capture::source::CaptureError;
 use crate::capture::source::Source;
+use crate::capture::tap::Stream;
 use crate::capture::walker::Order;
 use crate::model::Input;
 use crate::model::Packet;
@@ -32,7 +33,8 @@ pub(super) fn drain(source: &mut impl Source) -> Vec<Seen> {
 
 /// Reads a capture from memory.
 pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Seen>, Input), CaptureError> {
-    let mut reader = Reader::from_stream(Box::new(Cursor::new(bytes.to_vec())), Path::new("test"), false)?;
+    let mut reader =
+        Reader::from_stream(Stream::Other(Box::new(Cursor::new(bytes.to_vec()))), Path::new("test"), false)?;
     let mut all = Vec::new();
     while reader.advance() {
         all.push(seen(reader.packet()));

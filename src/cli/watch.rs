@@ -273,7 +273,7 @@ impl Arguments {
     /// Opens what is listened to, then becomes the user that the watch runs as.
     fn open(&self) -> Result<(Vec<pipeline::Ring>, Opened), Problem> {
         if !self.read.is_empty() {
-            let options = capture::Options { hash: false, filter: self.filter.clone(), count: None };
+            let options = capture::Options { filter: self.filter.clone(), ..capture::Options::default() };
             return Ok((vec![Box::new(capture::open(&self.read, &options)?)], Opened::default()));
         }
         let options: Vec<_> = self
