@@ -36,22 +36,29 @@ struct Held {
 /// What one end sent first.
 #[derive(Clone, Debug, Default)]
 pub struct Prefix {
-    bytes: Vec<u8>,
-    ends: SmallVec<[u16; 8]>,
-    at: SmallVec<[PacketRef; 2]>,
-    /// How many bytes, and how many messages, came before these and are no longer kept, since they were told.
-    gone: usize,
-    before: usize,
-    /// What each datagram lacks, up to the last that lacks anything: of most flows nothing, and nothing is allocated.
-    lacks: Vec<u16>,
+    /// What is kept: of most flows nothing once they are proved, and then nothing is allocated.
+    kept: Option<Box<Kept>>,
+    /// How many bytes, and how many messages, came before what is kept and are no longer, since they were told.
+    gone: u32,
+    before: u32,
+    /// How many bytes there were when it was last news.
+    told: u32,
     /// The sequence number that comes next.
     next: Option<u32>,
-    held: Vec<Held>,
     /// Whether it begins with the first byte that this end ever sent.
     from_start: bool,
     complete: bool,
-    /// How many bytes there were when it was last news.
-    told: usize,
+}
+
+/// The bytes of a prefix.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    ends: SmallVec<[u16; 8]>,
+    at: SmallVec<[PacketRef; 2]>,
+    /// What each datagram lacks, up to the last that lacks anything.
+    lacks: Vec<u16>,
+    held: Vec<Held>,
     copied: u64,
 }
 
@@ -88,22 +95,22 @@ impl Prefix {
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.kept.as_deref().map_or(&[], |kept| &kept.bytes)
     }
 
     /// How many segments or datagrams came before them.
     pub fn before(&self) -> usize {
-        self.before
+        self.before as usize
     }
 
     /// Where each segment or datagram ends.
     pub fn ends(&self) -> &[u16] {
-        &self.ends
+        self.kept.as_deref().map_or(&[], |kept| &kept.ends)
     }
 
     /// Of each datagram, how many bytes were sent beyond those that are here; those without an entry lack none.
     pub fn lacks(&self) -> &[u16] {
-        &self.lacks
+        self.kept.as_deref().map_or(&[], |kept| &kept.lacks)
     }
 
     /// Whether it begins with the first byte that this end ever sent.
@@ -118,26 +125,29 @@ impl Prefix {
 
     /// Whether segments wait for one before them.
     pub fn is_waiting(&self) -> bool {
-        !self.held.is_empty()
+        self.kept.as_deref().is_some_and(|kept| !kept.held.is_empty())
     }
 
     /// Bytes kept, those waiting for their turn included.
     pub fn kept(&self) -> usize {
-        self.bytes.len() + self.held.iter().map(|held| held.bytes.len()).sum::<usize>()
+        let held = |kept: &Kept| kept.held.iter().map(|held| held.bytes.len()).sum::<usize>();
+        self.kept.as_deref().map_or(0, |kept| kept.bytes.len() + held(kept))
     }
 
     /// The messages and their packets.
     pub fn messages(&self) -> impl Iterator<Item = (PacketRef, &[u8])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|&end| usize::from(end)));
-        starts
-            .zip(self.ends.iter().map(|&end| usize::from(end)))
-            .zip(&self.at)
-            .filter_map(|((from, to), &at)| Some((at, self.bytes.get(from..to)?)))
+        let ends = || self.ends().iter().map(|&end| usize::from(end));
+        let at = self.kept.as_deref().map_or(&[][..], |kept| &kept.at);
+        std::iter::once(0)
+            .chain(ends())
+            .zip(ends())
+            .zip(at)
+            .filter_map(|((from, to), &at)| Some((at, self.bytes().get(from..to)?)))
     }
 
     /// Bytes copied since this was last asked.
     pub fn take_copied(&mut self) -> u64 {
-        std::mem::take(&mut self.copied)
+        self.kept.as_deref_mut().map_or(0, |kept| std::mem::take(&mut kept.copied))
     }
 
     /// Whether a segment can be judged where it lies: nothing was kept, and it comes first.
@@ -149,13 +159,13 @@ impl Prefix {
     /// because others were kept before it or wait with it.
     pub fn would_go_on_with(&self, piece: &Payload<'_>, is_stream: bool) -> Option<(usize, bool)> {
         let in_turn = !is_stream || self.next.is_none_or(|next| next == piece.sequence);
-        let alone = self.bytes.is_empty() && self.held.is_empty() && !self.complete;
+        let alone = self.bytes().is_empty() && !self.is_waiting() && !self.complete;
         if !alone || !in_turn || self.heard() >= MOST_SEGMENTS || piece.bytes.is_empty() {
             return None;
         }
         Some(match is_stream {
             true => {
-                let room = MOST_STREAM.saturating_sub(self.gone);
+                let room = MOST_STREAM.saturating_sub(self.gone as usize);
                 (room.min(piece.bytes.len()), piece.is_cut() || piece.bytes.len() >= room)
             }
             false => (MOST_OF_DATAGRAM.min(piece.bytes.len()), self.heard() + 1 >= MOST_DATAGRAMS),
@@ -166,7 +176,7 @@ impl Prefix {
     pub fn pass(&mut self, piece: &Payload<'_>, (length, complete): (usize, bool)) {
         let sent = u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX);
         self.next = Some(piece.sequence.wrapping_add(sent));
-        self.gone += length;
+        self.gone += length as u32;
         self.before += 1;
         self.told = self.gone;
         self.complete = complete;
@@ -174,43 +184,42 @@ impl Prefix {
 
     /// Gives up so many bytes of a stream, from its first on, which were told.
     pub fn forget_bytes(&mut self, told: usize) {
-        let told = told.saturating_sub(self.gone).min(self.bytes.len());
-        let whole = self.ends.partition_point(|&end| usize::from(end) <= told);
+        let told = told.saturating_sub(self.gone as usize).min(self.bytes().len());
+        let whole = self.ends().partition_point(|&end| usize::from(end) <= told);
         self.give_up(told, whole);
     }
 
     /// Gives up so many datagrams, from the first on, which were told.
     pub fn forget_datagrams(&mut self, told: usize) {
-        let whole = told.saturating_sub(self.before).min(self.ends.len());
-        let bytes = whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().map_or(0, usize::from);
-        self.lacks.drain(..whole.min(self.lacks.len()));
-        self.give_up(bytes, whole);
+        let whole = told.saturating_sub(self.before()).min(self.ends().len());
+        let last = whole.checked_sub(1).and_then(|last| self.ends().get(last));
+        self.give_up(last.map_or(0, |&end| usize::from(end)), whole);
     }
 
     fn give_up(&mut self, bytes: usize, messages: usize) {
-        self.gone += bytes;
-        self.before += messages;
-        if messages == self.ends.len() {
-            self.bytes = Vec::new();
-            self.ends.clear();
-            self.at.clear();
+        let Some(kept) = self.kept.as_deref_mut() else { return };
+        self.gone += bytes as u32;
+        self.before += messages as u32;
+        if messages == kept.ends.len() && kept.held.is_empty() && kept.copied == 0 {
+            self.kept = None;
             return;
         }
-        self.bytes.drain(..bytes);
-        self.ends.drain(..messages);
-        self.at.drain(..messages);
+        kept.bytes.drain(..bytes);
+        kept.ends.drain(..messages);
+        kept.at.drain(..messages);
+        kept.lacks.drain(..messages.min(kept.lacks.len()));
         let shift = u16::try_from(bytes).unwrap_or(u16::MAX);
-        self.ends.iter_mut().for_each(|end| *end = end.saturating_sub(shift));
+        kept.ends.iter_mut().for_each(|end| *end = end.saturating_sub(shift));
     }
 
     /// The segments or datagrams heard so far.
     pub fn heard(&self) -> usize {
-        self.before + self.ends.len()
+        self.before() + self.ends().len()
     }
 
     /// The bytes heard so far.
     pub fn length(&self) -> usize {
-        self.gone + self.bytes.len()
+        self.gone as usize + self.bytes().len()
     }
 
     /// Adds a datagram; `false` where the bound is reached.
@@ -220,12 +229,13 @@ impl Prefix {
         }
         let kept = piece.bytes.get(..MOST_OF_DATAGRAM).unwrap_or(piece.bytes);
         let lacks = piece.bytes.len() - kept.len() + piece.lacks;
+        let all = self.kept.get_or_insert_default();
         if lacks > 0 {
-            self.lacks.resize(self.ends.len(), 0);
-            self.lacks.push(u16::try_from(lacks).unwrap_or(u16::MAX));
+            all.lacks.resize(all.ends.len(), 0);
+            all.lacks.push(u16::try_from(lacks).unwrap_or(u16::MAX));
         }
-        self.append(kept);
-        self.close_message(piece.at);
+        all.append(kept);
+        all.close_message(piece.at);
         self.complete = self.heard() >= MOST_DATAGRAMS;
         true
     }
@@ -237,7 +247,7 @@ impl Prefix {
         }
         let next = *self.next.get_or_insert(piece.sequence);
         let behind = next.wrapping_sub(piece.sequence);
-        if self.held.is_empty() && (behind as usize) < piece.bytes.len() {
+        if !self.is_waiting() && (behind as usize) < piece.bytes.len() {
             let fresh = piece.bytes.get(behind as usize..).unwrap_or_default();
             self.extend(fresh, piece.is_cut(), piece.at);
             return self.is_news();
@@ -249,15 +259,16 @@ impl Prefix {
             return false;
         }
         let kept = piece.bytes.get(..MOST_STREAM).unwrap_or(piece.bytes);
-        self.copied += kept.len() as u64;
-        self.held.push(Held {
+        let all = self.kept.get_or_insert_default();
+        all.copied += kept.len() as u64;
+        all.held.push(Held {
             sequence: piece.sequence,
             at: piece.at,
             bytes: kept.to_vec(),
             cut: piece.is_cut(),
         });
         let mut grew = self.drain();
-        if self.held.len() >= MOST_HELD {
+        if self.held().len() >= MOST_HELD {
             grew |= self.skip();
         }
         grew
@@ -266,7 +277,7 @@ impl Prefix {
     /// Gives up on a missing stretch once the other end has acknowledged it: the mirror lost it, and no retransmission will come.
     pub fn settle(&mut self, acknowledged: Option<u32>, now: PacketRef) -> bool {
         let Some(first) = self.first_held() else { return false };
-        let Some(held) = self.held.iter().find(|held| held.sequence == first) else { return false };
+        let Some(held) = self.held().iter().find(|held| held.sequence == first) else { return false };
         let known = acknowledged.is_some_and(|acknowledged| acknowledged.wrapping_sub(first) < 1 << 30);
         known && now.time.since(held.at.time) > PATIENCE && self.skip()
     }
@@ -282,7 +293,7 @@ impl Prefix {
     /// Begins after the missing stretch where nothing is there yet; else the prefix ends before it.
     fn skip(&mut self) -> bool {
         if self.length() > 0 {
-            self.held.clear();
+            self.drop_held();
             self.complete = true;
             return false;
         }
@@ -292,21 +303,31 @@ impl Prefix {
         self.drain()
     }
 
+    fn held(&self) -> &[Held] {
+        self.kept.as_deref().map_or(&[], |kept| &kept.held)
+    }
+
+    fn drop_held(&mut self) {
+        if let Some(kept) = self.kept.as_deref_mut() {
+            kept.held.clear();
+        }
+    }
+
     fn first_held(&self) -> Option<u32> {
         let next = self.next?;
-        self.held.iter().map(|held| held.sequence).min_by_key(|sequence| sequence.wrapping_sub(next))
+        self.held().iter().map(|held| held.sequence).min_by_key(|sequence| sequence.wrapping_sub(next))
     }
 
     /// Appends what is held and has its turn.
     fn drain(&mut self) -> bool {
         let mut grew = false;
-        while let Some(next) = self.next {
-            let turn = self
+        while let (Some(next), Some(kept)) = (self.next, self.kept.as_deref_mut()) {
+            let turn = kept
                 .held
                 .iter()
                 .position(|held| (next.wrapping_sub(held.sequence) as usize) < held.bytes.len());
             let Some(turn) = turn else { break };
-            let (before, rest) = self.held.split_at(turn);
+            let (before, rest) = kept.held.split_at(turn);
             let Some(held) = rest.first() else { break };
             // What was captured before this one wins where they overlap.
             let taken = before
@@ -320,17 +341,17 @@ impl Prefix {
             let fresh = held.bytes.get(from..to).unwrap_or_default().to_vec();
             let (cut, at) = (held.cut && whole, held.at);
             if whole {
-                self.held.remove(turn);
+                kept.held.remove(turn);
             }
             self.extend(&fresh, cut, at);
             grew |= self.is_news();
             if self.complete {
-                self.held.clear();
+                self.drop_held();
                 break;
             }
         }
-        if let Some(next) = self.next {
-            self.held.retain(|held| {
+        if let (Some(next), Some(kept)) = (self.next, self.kept.as_deref_mut()) {
+            kept.held.retain(|held| {
                 let behind = next.wrapping_sub(held.sequence);
                 behind >= 1 << 31 || (behind as usize) < held.bytes.len()
             });
@@ -341,16 +362,17 @@ impl Prefix {
     /// Appends bytes that have their turn.
     fn extend(&mut self, fresh: &[u8], cut: bool, at: PacketRef) {
         let room = MOST_STREAM.saturating_sub(self.length());
-        let kept = fresh.get(..room).unwrap_or(fresh);
-        self.append(kept);
-        if self.heard() < MOST_SEGMENTS {
-            self.close_message(at);
-        } else if let Some(last) = self.ends.last_mut() {
-            *last = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
+        let is_new = self.heard() < MOST_SEGMENTS;
+        let kept = self.kept.get_or_insert_default();
+        kept.append(fresh.get(..room).unwrap_or(fresh));
+        if is_new {
+            kept.close_message(at);
+        } else if let Some(last) = kept.ends.last_mut() {
+            *last = u16::try_from(kept.bytes.len()).unwrap_or(u16::MAX);
         } else {
             // The last one was told and goes on.
             self.before -= 1;
-            self.close_message(at);
+            kept.close_message(at);
         }
         self.next = self.next.map(|next| next.wrapping_add(u32::try_from(fresh.len()).unwrap_or(u32::MAX)));
         self.complete = cut || self.length() >= MOST_STREAM;
@@ -359,13 +381,16 @@ impl Prefix {
     /// Whether there is enough that nobody was asked about yet.
     fn is_news(&mut self) -> bool {
         let trickles = self.heard() >= MOST_SEGMENTS && !self.complete;
-        let news = !trickles || self.length() >= self.told + self.told / 8;
+        let told = self.told as usize;
+        let news = !trickles || self.length() >= told + told / 8;
         if news {
-            self.told = self.length();
+            self.told = self.length() as u32;
         }
         news
     }
+}
 
+impl Kept {
     fn append(&mut self, bytes: &[u8]) {
         self.copied += bytes.len() as u64;
         if self.bytes.capacity() == 0 {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{CellId, Few, FlowRecord, Host, Outcome, PacketRef, SideRecord, Sweep, Transport};
 
 /// What makes a conversation one.
@@ -70,7 +72,7 @@ pub struct Conversation {
     /// Last packet.
     pub last: PacketRef,
     /// The earliest and the latest flows, whole, in the order of their first packets.
-    attempts: Vec<WholeFlow>,
+    attempts: SmallVec<[WholeFlow; 1]>,
     /// Where it stands for a sweep, what was folded into it.
     pub sweep: Option<Box<Sweep>>,
 }
@@ -95,7 +97,7 @@ impl Conversation {
             hosts: BTreeSet::new(),
             first: flow.first,
             last: flow.last,
-            attempts: Vec::new(),
+            attempts: SmallVec::new(),
             sweep: None,
         };
         new.fold(flow);
@@ -115,7 +117,7 @@ impl Conversation {
             hosts: BTreeSet::new(),
             first: sweep.first,
             last: sweep.last,
-            attempts: Vec::new(),
+            attempts: SmallVec::new(),
             sweep: Some(Box::new(sweep)),
         }
     }

@@ -71,7 +71,7 @@ pub struct Judgement {
     /// How far the protocol has told what each end sent: it goes on from there.
     read: Pair<usize>,
     /// What each end sent first, while someone may still ask for it.
-    prefixes: Option<Box<Pair<Option<Prefix>>>>,
+    prefixes: Pair<Option<Prefix>>,
     /// DNS questions waiting for their answers.
     pub questions: Option<Box<Questions>>,
 }
@@ -146,11 +146,10 @@ impl Judgement {
 
     /// Gives up on stretches that the mirror lost, as the acknowledgements show.
     pub fn settle(&mut self, flow: &Flow, carrier: Carrier, at: PacketRef, heard: &mut Vec<Heard>) {
-        let Some(prefixes) = self.prefixes.as_deref_mut() else { return };
         let mut grew = false;
         for half in [Half::Low, Half::High] {
             let acknowledged = flow.sides.of(half).tcp.as_deref().and_then(|tcp| tcp.acknowledged());
-            if let Some(prefix) = prefixes.of_mut(half) {
+            if let Some(prefix) = self.prefixes.of_mut(half) {
                 grew |= prefix.settle(acknowledged, at);
             }
         }
@@ -161,8 +160,9 @@ impl Judgement {
 
     /// Judges by what there is, and frees what was kept.
     pub fn finish(&mut self, flow: &Flow, carrier: Option<Carrier>, heard: &mut Vec<Heard>) {
-        if let (Some(carrier), Some(prefixes)) = (carrier, self.prefixes.as_deref_mut()) {
-            for prefix in [&mut prefixes.low, &mut prefixes.high] {
+        let Pair { low, high } = &mut self.prefixes;
+        if let Some(carrier) = carrier.filter(|_| low.is_some() || high.is_some()) {
+            for prefix in [low, high] {
                 // An end that stayed silent has said all it will say as well.
                 prefix.get_or_insert_with(Prefix::datagrams).finish();
             }
@@ -189,7 +189,7 @@ impl Judgement {
 
     fn close(&mut self) {
         self.stage = Stage::Closed;
-        self.prefixes = None;
+        self.prefixes = Pair::default();
     }
 
     /// Hands out what was told of a flow whose protocol goes on from there.
@@ -211,13 +211,13 @@ impl Judgement {
         heard: &mut Vec<Heard>,
     ) {
         let known = self.lend();
-        let (prefixes, read) = (self.prefixes.as_deref(), &self.read);
+        let (prefixes, read) = (&self.prefixes, &self.read);
         let fresh = grew.zip(fresh);
         let end = fresh.map_or(0, |(_, fresh)| fresh.length);
         let fresh_ends = [u16::try_from(end).unwrap_or(u16::MAX)];
         let lacks = fresh.map_or(0, |(_, fresh)| fresh.payload.bytes.len() - end + fresh.payload.lacks);
         let fresh_lacks = [u16::try_from(lacks).unwrap_or(u16::MAX)];
-        let side = |half: Half| match (fresh, prefixes.and_then(|prefixes| prefixes.of(half).as_ref())) {
+        let side = |half: Half| match (fresh, prefixes.of(half).as_ref()) {
             (Some((from, Fresh { payload, complete, .. })), prefix) if from == half => Side {
                 bytes: payload.bytes.get(..end).unwrap_or(payload.bytes),
                 ends: &fresh_ends,

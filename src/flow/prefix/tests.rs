@@ -16,6 +16,12 @@ fn stream(start: Option<u32>, segments: &[(u32, &str)]) -> Prefix {
     prefix
 }
 
+/// Two of them are in every flow, whether anything is kept or not.
+#[test]
+fn a_prefix_of_which_nothing_is_kept_is_small() {
+    assert!(size_of::<Option<Prefix>>() <= 32, "{}", size_of::<Option<Prefix>>());
+}
+
 #[test]
 fn order_is_put_right() {
     let check = |segments: &[(u32, &str)], expected: &str| {
@@ -68,7 +74,7 @@ fn bounds_hold() {
     for number in 1..100 {
         holes.add_segment(&Payload { at: at(number), sequence: number as u32 * 10, bytes: b"x", lacks: 0 });
     }
-    assert!(holes.held.len() <= MOST_HELD && holes.bytes().len() <= 100);
+    assert!(holes.held().len() <= MOST_HELD && holes.bytes().len() <= 100);
     let mut datagrams = Prefix::datagrams();
     for number in 1..20 {
         datagrams.add_datagram(&Payload { at: at(number), sequence: 0, bytes: &long, lacks: 0 });

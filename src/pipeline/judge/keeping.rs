@@ -7,7 +7,6 @@ use crate::classify::Carrier;
 use crate::flow::Flow;
 use crate::flow::Half;
 use crate::flow::MOST_STREAM;
-use crate::flow::Pair;
 use crate::flow::Payload;
 use crate::flow::Prefix;
 
@@ -23,17 +22,17 @@ impl Judgement {
     /// Whether segments of either end wait for one before them.
     pub fn is_waiting(&self) -> bool {
         let waits = |prefix: &Option<Prefix>| prefix.as_ref().is_some_and(Prefix::is_waiting);
-        self.prefixes.as_deref().is_some_and(|Pair { low, high }| waits(low) || waits(high))
+        waits(&self.prefixes.low) || waits(&self.prefixes.high)
     }
 
     /// Bytes kept for later.
     pub fn kept(&self) -> usize {
         let kept = |prefix: &Option<Prefix>| prefix.as_ref().map_or(0, Prefix::kept);
-        self.prefixes.as_deref().map_or(0, |Pair { low, high }| kept(low) + kept(high))
+        kept(&self.prefixes.low) + kept(&self.prefixes.high)
     }
 
     pub(super) fn prefix(&self, half: Half) -> Option<&Prefix> {
-        self.prefixes.as_deref().and_then(|prefixes| prefixes.of(half).as_ref())
+        self.prefixes.of(half).as_ref()
     }
 
     /// This payload as it can be judged where it lies: it is the first of its end, or all before it was told.
@@ -110,7 +109,7 @@ impl Judgement {
     }
 
     fn prefix_mut(&mut self, flow: &Flow, half: Half, carrier: Carrier) -> &mut Prefix {
-        self.prefixes.get_or_insert_default().of_mut(half).get_or_insert_with(|| match carrier {
+        self.prefixes.of_mut(half).get_or_insert_with(|| match carrier {
             Carrier::Tcp => Prefix::stream(stream_start(flow, half, carrier)),
             Carrier::Udp | Carrier::Ethernet(_) => Prefix::datagrams(),
         })
@@ -124,10 +123,8 @@ impl Judgement {
             Some(prefix) => prefix.forget_datagrams(read),
             None => {}
         };
-        if let Some(Pair { low, high }) = self.prefixes.as_deref_mut() {
-            forget(low, self.read.low);
-            forget(high, self.read.high);
-        }
+        forget(&mut self.prefixes.low, self.read.low);
+        forget(&mut self.prefixes.high, self.read.high);
     }
 }
 
