@@ -135,12 +135,12 @@ impl Judgement {
 
     /// What it wants of the packets that are to come.
     pub fn wants(&self) -> Wants {
-        if self.is_waiting() {
-            Wants::All
-        } else if !self.is_over() || self.access.is_some() {
-            Wants::Payload
-        } else {
-            Wants::Nothing
+        // Of what is over nothing waits: a look at what is kept would be another line of memory.
+        match (self.is_over(), self.access.is_some()) {
+            (true, false) => Wants::Nothing,
+            (true, true) => Wants::Payload,
+            (false, _) if self.is_waiting() => Wants::All,
+            (false, _) => Wants::Payload,
         }
     }
 
