@@ -24,6 +24,7 @@ mod reader;
 #[cfg(feature = "live")]
 mod socket;
 mod source;
+mod stretch;
 mod tap;
 #[cfg(test)]
 mod testing;

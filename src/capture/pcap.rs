@@ -119,10 +119,28 @@ impl Pcap {
         Some([self.order.u32(*seconds), self.order.u32(*fraction), captured, original])
     }
 
+    /// Whether it is a file as nearly all are: little-endian, the captured length first.
+    pub(super) fn is_usual(&self) -> bool {
+        self.order == Order::Little && self.lengths == Lengths::CapturedFirst
+    }
+
+    /// As [`Pcap::record`], of a usual file.
+    #[inline(always)]
+    pub(super) fn usual_record(&self, front: &[u8]) -> Option<Record> {
+        let (header, _) = front.split_first_chunk::<RECORD_HEADER>()?;
+        let (words, []) = header.as_chunks::<4>() else { return None };
+        let &[seconds, fraction, captured, original] = words else { return None };
+        self.record_of([seconds, fraction, captured, original].map(u32::from_le_bytes), front)
+    }
+
     /// The packet at the front, where a whole one lies there.
     #[inline(always)]
     pub(super) fn record(&self, front: &[u8]) -> Option<Record> {
-        let [seconds, fraction, captured, original] = self.words(front)?;
+        self.record_of(self.words(front)?, front)
+    }
+
+    #[inline(always)]
+    fn record_of(&self, [seconds, fraction, captured, original]: [u32; 4], front: &[u8]) -> Option<Record> {
         let length = captured as usize;
         let size = self.record_header + length;
         if captured > self.limit || front.len() < size {

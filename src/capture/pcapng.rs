@@ -44,6 +44,8 @@ const FRAMING: usize = 12;
 const SECTION_START: usize = 12;
 /// The shortest section header block: framing, byte order mark, version and section length (section 4.1).
 const SECTION_HEADER_BLOCK: usize = 28;
+/// Length of an enhanced packet block up to the packet's bytes (section 4.3).
+const ENHANCED_HEADER: usize = 28;
 /// The largest block read whole: the largest packet with room for its options.
 const LARGEST_BLOCK: usize = LARGEST_PACKET as usize + LARGEST_READ;
 /// Option `epb_dropcount` of an enhanced packet block (section 4.3).
@@ -201,6 +203,35 @@ impl Pcapng {
         }
     }
 
+    /// The packet at the front, where that is a whole enhanced packet block without options; [`Pcapng::step`] tells all else.
+    #[inline(always)]
+    pub(super) fn usual_record(&mut self, front: &[u8]) -> Option<Record> {
+        let (header, _) = front.split_first_chunk::<ENHANCED_HEADER>()?;
+        let (words, []) = header.as_chunks::<4>() else { return None };
+        let &[kind, stated, interface, high, low, captured, original] = words else { return None };
+        let word = |word: [u8; 4]| self.order.u32(word);
+        let (stated, captured, original) = (word(stated) as usize, word(captured), word(original));
+        let size = ENHANCED_HEADER + (captured as usize).next_multiple_of(4) + 4;
+        let trailer = front.get(size - 4..size)?.first_chunk::<4>()?;
+        if word(kind) != ENHANCED_PACKET || stated != size || word(*trailer) as usize != size {
+            return None;
+        }
+        let interface = word(interface);
+        let stamp = (word(high), word(low));
+        let described = self.interfaces.get_mut(interface as usize)?;
+        described.packets += 1;
+        self.last = described.clock.time(stamp.0, stamp.1);
+        Some(Record {
+            time: self.last,
+            link: described.link,
+            interface,
+            original: original.max(captured),
+            offset: ENHANCED_HEADER,
+            length: captured as usize,
+            size,
+        })
+    }
+
     /// An enhanced packet block (section 4.3), without its framing.
     #[inline]
     fn enhanced(&mut self, body: &[u8]) -> Result<Record, String> {
@@ -261,7 +292,7 @@ impl Pcapng {
             link: described.link,
             interface,
             original: original.max(captured),
-            offset: 8 + 20,
+            offset: ENHANCED_HEADER,
             length: captured as usize,
             size: 0,
         })

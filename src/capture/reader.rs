@@ -13,6 +13,9 @@ use crate::capture::packed;
 use crate::capture::packed::Unpacked;
 use crate::capture::source::CaptureError;
 use crate::capture::source::Run;
+use crate::capture::stretch::Counts;
+use crate::capture::stretch::Ended;
+use crate::capture::stretch::Stretch;
 use crate::capture::tap::Stream;
 use crate::capture::tap::Tap;
 use crate::capture::walker::Record;
@@ -170,50 +173,42 @@ impl Reader {
 
     /// Hands over the packet moved on to, and moves on over at most so many more that lie whole in the block and come before `rival`. Says
     /// how many more there were.
-    pub(super) fn run<'a>(&'a mut self, most: usize, rival: Option<Place>, into: &mut Run<'a>) -> usize {
+    pub(super) fn run<'a>(&'a mut self, more: usize, rival: Option<Place>, into: &mut Run<'a>) -> usize {
         let Self { block, walker, record, passed, found, number, previous, highest, id, input, .. } = self;
-        let front = block.front();
-        let packet = |record: &Record, passed: usize, number: u64| {
-            let Record { time, link, interface, original, offset, length, .. } = *record;
-            let from = passed + offset;
-            let bytes = front.get(from..from + length).unwrap_or_default();
-            Packet { at: PacketRef::new(time, *id, number), link, interface, original, bytes }
-        };
         into.block = Some(block.shared());
-        into.packets.push(packet(record, *passed, *number));
-        let mut counts = Counts::default();
-        // What each packet changes stays out of memory until the run is over.
-        let (mut now, mut done, mut count) = (*record, *passed, *number);
-        let (mut latest, mut before) = (*highest, *previous);
-        while counts.packets < most as u64 {
-            let rest = front.get(done + now.size..).unwrap_or_default();
-            let next = match walker.record(rest) {
-                Some(next) => next,
+        into.packets.push(Packet {
+            at: PacketRef::new(record.time, *id, *number),
+            link: record.link,
+            interface: record.interface,
+            original: record.original,
+            bytes: block.slice(*passed + record.offset, record.length),
+        });
+        let most = into.packets.len() + more;
+        let behind = *passed + record.size;
+        let front = block.front().get(behind..).unwrap_or_default();
+        let mut stretch = Stretch::behind(front, *id, (*number, *previous), *highest);
+        loop {
+            let next = match walker.walk(&mut stretch, into, most, rival) {
+                Ended::Full => break,
+                Ended::Late(record) => Step::Packet(record),
                 // A walker may take note of what it finds: it is not to look at it twice.
-                None => match walker.step(rest, count + 1) {
-                    Step::Packet(next) => next,
-                    other => {
-                        *found = Some(other);
-                        break;
+                Ended::Elsewhere => match walker.step(stretch.rest(), stretch.number() + 1) {
+                    Step::Packet(record) if stretch.is_in_turn(&record, rival) => {
+                        stretch.take(record, into);
+                        continue;
                     }
+                    other => other,
                 },
             };
-            if rival.is_some_and(|rival| (latest.max(next.time), id.0) >= rival) {
-                *found = Some(Step::Packet(next));
-                break;
-            }
-            done += now.size;
-            now = next;
-            count += 1;
-            latest = latest.max(next.time);
-            counts.take(&next, before);
-            before = Some(next.time);
-            into.packets.push(packet(&now, done, count));
+            *found = Some(next);
+            break;
         }
-        (*record, *passed, *number) = (now, done, count);
-        (*highest, *previous) = (latest, before);
-        counts.add_to(input);
-        counts.packets as usize
+        if let Some((last, at)) = stretch.last() {
+            (*record, *passed, *number) = (last, behind + at, stretch.number());
+            (*highest, *previous) = (stretch.highest(), Some(last.time));
+        }
+        stretch.counts().add_to(input);
+        stretch.counts().packets()
     }
 
     /// Does what a step asks for that found no packet; `false` where reading ends.
@@ -284,7 +279,7 @@ impl Reader {
     #[inline]
     pub(super) fn account(&mut self) {
         let mut counts = Counts::default();
-        counts.take(&self.record, self.previous);
+        counts.take(&self.record, self.previous.unwrap_or(Timestamp::MIN));
         counts.add_to(&mut self.input);
         self.previous = Some(self.record.time);
     }
@@ -319,39 +314,6 @@ impl Reader {
             }
         }
         self.known()
-    }
-}
-
-/// What is counted of packets handed out.
-#[derive(Default)]
-struct Counts {
-    packets: u64,
-    bytes: u64,
-    cut: u64,
-    reversals: u64,
-    first: Option<Timestamp>,
-    last: Option<Timestamp>,
-}
-
-impl Counts {
-    #[inline(always)]
-    fn take(&mut self, record: &Record, previous: Option<Timestamp>) {
-        let Record { time, original, length, .. } = *record;
-        self.packets += 1;
-        self.bytes += length as u64;
-        self.cut += u64::from((length as u64) < u64::from(original));
-        self.reversals += u64::from(previous.is_some_and(|previous| time < previous));
-        self.first = Some(self.first.map_or(time, |first| first.min(time)));
-        self.last = Some(self.last.map_or(time, |last| last.max(time)));
-    }
-
-    fn add_to(&self, input: &mut Input) {
-        input.packets += self.packets;
-        input.bytes += self.bytes;
-        input.cut_packets += self.cut;
-        input.time_reversals += self.reversals;
-        input.first = input.first.into_iter().chain(self.first).min();
-        input.last = input.last.max(self.last);
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::net::IpAddr;
 
+use crate::capture::merge::Place;
 use crate::capture::pcap::Pcap;
 use crate::capture::pcapng::Pcapng;
+use crate::capture::source::Run;
+use crate::capture::stretch::Ended;
+use crate::capture::stretch::Stretch;
 use crate::model::LinkType;
 use crate::model::LossyInterface;
 use crate::model::Timestamp;
@@ -142,12 +146,22 @@ impl Walker {
         }
     }
 
-    /// The packet at the front, where that is told without taking note of anything; else [`Walker::step`] tells.
-    #[inline(always)]
-    pub(super) fn record(&self, front: &[u8]) -> Option<Record> {
+    /// Takes packets of a stretch, as long as they are told without a second look; else [`Walker::step`] tells.
+    #[inline]
+    pub(super) fn walk<'a>(
+        &mut self,
+        stretch: &mut Stretch<'a>,
+        into: &mut Run<'a>,
+        most: usize,
+        rival: Option<Place>,
+    ) -> Ended {
         match self {
-            Self::Pcap(pcap) => pcap.record(front),
-            _ => None,
+            Self::Pcap(pcap) if pcap.is_usual() => {
+                stretch.walk(into, most, rival, |rest| pcap.usual_record(rest))
+            }
+            Self::Pcap(pcap) => stretch.walk(into, most, rival, |rest| pcap.record(rest)),
+            Self::Pcapng(pcapng) => stretch.walk(into, most, rival, |rest| pcapng.usual_record(rest)),
+            Self::Cut { .. } => Ended::Elsewhere,
         }
     }
 

@@ -84,34 +84,34 @@ impl Batch {
             if !source.run(&mut run)? {
                 return Ok(false);
             }
-            for packet in &run.packets {
-                self.put(packet, run.block);
-            }
+            self.put(&run);
         }
         Ok(true)
     }
 
-    #[inline(always)]
-    fn put(&mut self, packet: &Packet<'_>, block: Option<&Arc<Vec<u8>>>) {
-        let within = block.and_then(|block| {
-            let from = packet.bytes.as_ptr().addr().checked_sub(block.as_ptr().addr())?;
-            (from + packet.bytes.len() <= block.len()).then_some(block).zip(u32::try_from(from).ok())
-        });
-        let (block, from) = match within {
-            Some((block, from)) => (self.number(block), from),
-            None => {
-                let from = self.copied.len() as u32;
-                self.copied.extend_from_slice(packet.bytes);
-                (COPIED, from)
-            }
+    /// Notes where packets lie. What lies in no block is copied.
+    #[inline]
+    fn put(&mut self, run: &Run<'_>) {
+        let (block, begin, length) = match run.block {
+            Some(block) => (self.number(block), block.as_ptr().addr(), block.len()),
+            None => (COPIED, 0, 0),
         };
-        let &Packet { at, link, interface, original, bytes } = packet;
-        let length = bytes.len() as u32;
-        self.packets.push(Lying { at, link, interface, original, block, from, length });
+        for &Packet { at, link, interface, original, bytes } in &run.packets {
+            // Before the block is farther than its end as well.
+            let from = bytes.as_ptr().addr().wrapping_sub(begin);
+            let (block, from) = if length.checked_sub(bytes.len()).is_some_and(|last| from <= last) {
+                (block, from as u32)
+            } else {
+                let from = self.copied.len() as u32;
+                self.copied.extend_from_slice(bytes);
+                (COPIED, from)
+            };
+            let length = bytes.len() as u32;
+            self.packets.push(Lying { at, link, interface, original, block, from, length });
+        }
     }
 
     /// The number of a block; mostly it is the latest.
-    #[inline(always)]
     fn number(&mut self, block: &Arc<Vec<u8>>) -> u32 {
         if !self.blocks.last().is_some_and(|known| Arc::ptr_eq(known, block)) {
             self.blocks.push(Arc::clone(block));
