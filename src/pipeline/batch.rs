@@ -41,6 +41,19 @@ pub struct Batch {
     fragments: Vec<u32>,
     /// What each worker has to do with, in the order of packets.
     jobs: Vec<Vec<Job>>,
+    /// The shard that changes hands before these packets.
+    pub moved: Option<Moved>,
+}
+
+/// A shard that one worker gives another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Its number.
+    pub shard: usize,
+    /// Who had it.
+    pub from: usize,
+    /// Who has it from then on.
+    pub to: usize,
 }
 
 /// Where a packet lies.
@@ -122,7 +135,7 @@ impl Batch {
     /// Finds out who has to do with each packet, fragments left out. What can't be read is counted.
     pub fn sort(&mut self, owners: &Owners, tally: &mut Tally) {
         self.jobs.resize_with(owners.count(), Vec::new);
-        let Self { packets, blocks, copied, errands, fragments, jobs } = self;
+        let Self { packets, blocks, copied, errands, fragments, jobs, .. } = self;
         for (number, lying) in (0..).zip(packets.iter()) {
             let packet = lying.packet(blocks, copied);
             if let Some(plain) = decode::plain(&packet) {
@@ -149,7 +162,7 @@ impl Batch {
 
     /// Puts fragments together. What becomes whole stands where its last fragment does.
     pub fn put_together(&mut self, owners: &Owners, dispatcher: &mut Dispatcher) {
-        let Self { packets, blocks, copied, errands, fragments, jobs } = self;
+        let Self { packets, blocks, copied, errands, fragments, jobs, .. } = self;
         for number in fragments.drain(..) {
             let Some(lying) = packets.get(number as usize) else { continue };
             dispatcher.take_unusual(&lying.packet(blocks, copied), &mut |shard, tasks, item, _| {
@@ -195,6 +208,7 @@ impl Batch {
         self.errands.clear();
         self.fragments.clear();
         self.jobs.iter_mut().for_each(Vec::clear);
+        self.moved = None;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Workers that take turns at reading: whoever has nothing to judge reads the next packets, finds out who has to do with each, and hands them to all.
 //!
 //! Nothing but the reading itself is done by one at a time. What was read is sorted by whoever read it while the next one reads on, and goes out in the
-//! order in which it was read; so every worker meets the packets of its shards in the order of the capture.
+//! order in which it was read; so every worker meets the packets of its shards in the order of the capture. A worker that keeps waiting for others gets
+//! one of their shards.
 
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
@@ -25,28 +27,37 @@ use crate::decode::FragmentBounds;
 use crate::model::Tally;
 
 use super::batch::Batch;
+use super::batch::Moved;
 use super::dispatch::Dispatcher;
+use super::shard::Shard;
 use super::share::Owners;
+use super::together::Shards;
 
 /// Batches a worker: half of them are read ahead of what is judged, the rest while others are slow.
 const BATCHES: usize = 4;
+/// How often in a row a worker has to wait for others, who hold all batches, before it gets one more shard.
+const IDLE: usize = 4;
 /// Stands for a total that is not known.
 const UNKNOWN: u64 = u64::MAX;
 
 /// What all workers share.
 pub struct Relay<'s> {
-    owners: Owners,
+    workers: usize,
     reading: Mutex<Reading<'s>>,
     going_out: Mutex<GoingOut>,
     /// Batches that nobody needs, to be read into.
     free: (Sender<Batch>, Receiver<Batch>),
     /// Bytes read, and of how many.
     progress: [AtomicU64; 2],
+    /// The worker that keeps waiting, counted from 1; 0 where none does.
+    idle: AtomicUsize,
 }
 
 /// What one worker at a time does.
 struct Reading<'s> {
     source: &'s mut dyn Source,
+    /// Who has which shard from the next batch on.
+    owners: Owners,
     /// Batches read so far.
     count: u64,
     over: bool,
@@ -58,48 +69,63 @@ struct GoingOut {
     count: u64,
     /// How many there are in all, once that is known.
     all: Option<u64>,
-    /// Sorted before earlier ones were.
-    waiting: Vec<(u64, Batch)>,
+    /// Sorted before earlier ones were, by those who had which shard.
+    waiting: Vec<(u64, Batch, Owners)>,
     dispatcher: Dispatcher,
     /// The ways to the workers; none once there is nothing more to come.
     ways: Vec<Sender<Arc<Batch>>>,
+    /// The ways of shards that change hands.
+    gifts: Vec<Sender<Shard>>,
     trouble: Option<CaptureError>,
 }
 
 /// A worker's place among the others.
 pub struct Place<'r, 's> {
     relay: &'r Relay<'s>,
+    own: usize,
     inbox: Receiver<Arc<Batch>>,
+    gifts: Receiver<Shard>,
+    /// How often in a row it had to wait for others.
+    waited: usize,
     /// What this worker found out that no shard counts.
     tally: Tally,
 }
 
 impl<'s> Relay<'s> {
-    /// A relay of so many workers, and what each of them hears of it by.
-    pub fn new(
-        source: &'s mut dyn Source,
-        fragments: FragmentBounds,
-        workers: usize,
-    ) -> (Self, Vec<Receiver<Arc<Batch>>>) {
-        // There are no more batches than these, so no way needs a bound.
-        let (ways, inboxes) = (0..workers).map(|_| unbounded()).unzip();
+    /// A relay of so many workers.
+    pub fn new(source: &'s mut dyn Source, fragments: FragmentBounds, workers: usize) -> Self {
         let free = bounded(BATCHES * workers);
         (0..BATCHES * workers).for_each(|_| drop(free.0.send(Batch::default())));
-        let relay = Self {
-            owners: Owners::equal(workers),
-            reading: Mutex::new(Reading { source, count: 0, over: false }),
+        Self {
+            workers,
+            reading: Mutex::new(Reading { source, owners: Owners::equal(workers), count: 0, over: false }),
             going_out: Mutex::new(GoingOut {
                 count: 0,
                 all: None,
                 waiting: Vec::new(),
                 dispatcher: Dispatcher::new(fragments),
-                ways,
+                ways: Vec::new(),
+                gifts: Vec::new(),
                 trouble: None,
             }),
             free,
             progress: [AtomicU64::new(0), AtomicU64::new(UNKNOWN)],
+            idle: AtomicUsize::new(0),
+        }
+    }
+
+    /// The places of all workers. They are to be taken before anything is read.
+    pub fn places<'r>(&'r self) -> Vec<Place<'r, 's>> {
+        let mut out = self.out();
+        let place = |own| {
+            // There are no more batches than those that are free now, so no way needs a bound.
+            let (way, inbox) = unbounded();
+            let (gift, gifts) = unbounded();
+            out.ways.push(way);
+            out.gifts.push(gift);
+            Place { relay: self, own, inbox, gifts, waited: 0, tally: Tally::default() }
         };
-        (relay, inboxes)
+        (0..self.workers).map(place).collect()
     }
 
     /// Bytes read so far, and of how many where that is known.
@@ -125,6 +151,8 @@ impl<'s> Relay<'s> {
             self.give_back(batch);
             return false;
         };
+        batch.moved = self.share_out(&mut reading.owners);
+        let owners = reading.owners;
         let outcome = batch.read(reading.source);
         reading.over = !matches!(outcome, Ok(true));
         let number = reading.count;
@@ -135,13 +163,23 @@ impl<'s> Relay<'s> {
         let over = reading.over;
         drop(reading);
 
-        batch.sort(&self.owners, tally);
+        batch.sort(&owners, tally);
         let mut out = self.out();
         out.all = over.then_some(number + 1).or(out.all);
         out.trouble = outcome.err().or(out.trouble.take());
-        out.waiting.push((number, batch));
-        out.send(&self.owners);
+        out.waiting.push((number, batch, owners));
+        out.send();
         true
+    }
+
+    /// Has the worker with most to do give a shard to one that keeps waiting: how much work a shard is shows by trying alone.
+    fn share_out(&self, owners: &mut Owners) -> Option<Moved> {
+        let to = self.idle.swap(0, Ordering::Relaxed).checked_sub(1)?;
+        let out = self.out();
+        let behind = (0..).zip(&out.ways).filter(|&(worker, _)| worker != to);
+        let (from, _) = behind.map(|(worker, way)| (worker, way.len())).max_by_key(|&(_, left)| left)?;
+        let shard = owners.give(from, to)?;
+        Some(Moved { shard, from, to })
     }
 
     fn out(&self) -> MutexGuard<'_, GoingOut> {
@@ -156,10 +194,10 @@ impl<'s> Relay<'s> {
 
 impl GoingOut {
     /// Sends what is next, as far as it is here.
-    fn send(&mut self, owners: &Owners) {
-        while let Some(next) = self.waiting.iter().position(|&(number, _)| number == self.count) {
-            let (_, mut batch) = self.waiting.swap_remove(next);
-            batch.put_together(owners, &mut self.dispatcher);
+    fn send(&mut self) {
+        while let Some(next) = self.waiting.iter().position(|&(number, ..)| number == self.count) {
+            let (_, mut batch, owners) = self.waiting.swap_remove(next);
+            batch.put_together(&owners, &mut self.dispatcher);
             let batch = Arc::new(batch);
             for way in &self.ways {
                 // A worker that is gone has panicked; joining it tells.
@@ -173,35 +211,65 @@ impl GoingOut {
     }
 }
 
-impl<'r, 's> Place<'r, 's> {
-    /// A place, with what this worker hears by.
-    pub fn new(relay: &'r Relay<'s>, inbox: Receiver<Arc<Batch>>) -> Self {
-        Self { relay, inbox, tally: Tally::default() }
+impl Place<'_, '_> {
+    /// Which worker's it is.
+    pub fn own(&self) -> usize {
+        self.own
     }
 
-    /// The next packets to be judged, in their order; `None` once all are. Reads meanwhile as long as nobody else does and too little is on its way.
+    /// The next packets to be judged, in their order; `None` once all are.
     pub fn next(&mut self) -> Option<Arc<Batch>> {
-        let Self { relay, inbox, tally } = self;
+        let (batch, has_waited) = self.wait();
+        self.waited = if has_waited { self.waited + 1 } else { 0 };
+        if self.waited >= IDLE {
+            self.waited = 0;
+            self.relay.idle.store(self.own + 1, Ordering::Relaxed);
+        }
+        batch
+    }
+
+    /// Reads until there are packets to be judged, as long as nobody else does and too little is on its way. Tells whether others, who had all batches,
+    /// were waited for.
+    fn wait(&mut self) -> (Option<Arc<Batch>>, bool) {
+        let Self { relay, inbox, tally, .. } = self;
         let (_, free) = &relay.free;
+        let mut has_waited = false;
         loop {
-            if free.len() * 2 > BATCHES * relay.owners.count()
+            if free.len() * 2 > BATCHES * relay.workers
                 && let Ok(batch) = free.try_recv()
                 && relay.read(batch, tally)
             {
                 continue;
             }
             if let Ok(batch) = inbox.try_recv() {
-                return Some(batch);
+                return (Some(batch), has_waited);
             }
+            has_waited |= free.is_empty();
             select! {
-                recv(inbox) -> batch => return batch.ok(),
+                recv(inbox) -> batch => return (batch.ok(), has_waited),
                 recv(free) -> batch => {
                     // Whoever reads instead of this one sends what it read.
                     if !batch.is_ok_and(|batch| relay.read(batch, tally)) {
-                        return inbox.recv().ok();
+                        return (inbox.recv().ok(), has_waited);
                     }
                 }
             }
+        }
+    }
+
+    /// Hands over or takes over the shard that changes hands with a batch. Whoever gets one waits until the other has come as far.
+    pub fn change(&self, moved: Moved, shards: &mut Shards<'_>) {
+        if moved.from == self.own {
+            if let (Some(shard), Some(gift)) =
+                (shards.let_go(moved.shard), self.relay.out().gifts.get(moved.to))
+            {
+                // One that is gone has panicked; joining it tells.
+                let _ = gift.send(shard);
+            }
+        } else if moved.to == self.own
+            && let Ok(shard) = self.gifts.recv()
+        {
+            shards.take_over(moved.shard, shard);
         }
     }
 
@@ -223,7 +291,9 @@ impl Drop for Place<'_, '_> {
     /// A worker that panicked leaves nobody waiting for what it would have sent.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.relay.out().ways.clear();
+            let mut out = self.relay.out();
+            out.ways.clear();
+            out.gifts.clear();
         }
     }
 }

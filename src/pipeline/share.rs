@@ -41,6 +41,22 @@ impl Share {
         placed.sort_unstable();
         placed.into_iter().map(|(_, shard)| shard).collect()
     }
+
+    /// Takes in one more, at the last place.
+    pub fn add(&mut self, shard: usize) {
+        let last = self.shards().len();
+        if let Some(place) = self.0.get_mut(shard) {
+            *place = last as u8;
+        }
+    }
+
+    /// Lets go of one; the last takes its place. Returns which place that was.
+    pub fn remove(&mut self, shard: usize) -> Option<usize> {
+        let (free, last) = (self.place(shard)?, self.shards().pop()?);
+        *self.0.get_mut(last)? = free as u8;
+        *self.0.get_mut(shard)? = ELSEWHERE;
+        Some(free)
+    }
 }
 
 /// Who has a shard where each of so many workers has an equal share.
@@ -48,17 +64,26 @@ pub fn equal_owner(shard: usize, count: usize) -> usize {
     shard % count.max(1)
 }
 
-/// Who has each shard, where all have equal shares.
+/// Who has each shard.
+#[derive(Clone, Copy)]
 pub struct Owners {
     of: [u8; SHARDS],
     count: usize,
 }
 
 impl Owners {
-    /// Of so many workers.
+    /// Each of so many workers has an equal share.
     pub fn equal(count: usize) -> Self {
         let count = count.clamp(1, SHARDS);
         Self { of: std::array::from_fn(|shard| equal_owner(shard, count) as u8), count }
+    }
+
+    /// Has one worker give another the last of its shards, unless it is the only one. Returns which.
+    pub fn give(&mut self, from: usize, to: usize) -> Option<usize> {
+        let mut own = (0..SHARDS).rev().filter(|&shard| self.of(shard) == from);
+        let last = own.next().filter(|_| own.next().is_some())?;
+        *self.of.get_mut(last)? = to as u8;
+        Some(last)
     }
 
     /// How many workers there are.
@@ -94,5 +119,28 @@ mod tests {
             }
         }
         assert_eq!(Share::all().shards(), (0..SHARDS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_given_away_is_elsewhere_and_what_is_taken_over_comes_last() {
+        let mut owners = Owners::equal(2);
+        let (mut one, mut other) = (Share::equal(0, 2), Share::equal(1, 2));
+        for left in (1..SHARDS / 2).rev() {
+            let shard = owners.give(0, 1).unwrap();
+            let place = one.remove(shard).unwrap();
+            other.add(shard);
+            assert_eq!((one.shards().len(), owners.of(shard)), (left, 1));
+            assert_eq!((one.place(shard), other.place(shard)), (None, Some(SHARDS - left - 1)));
+            assert!(place == left || one.shards().get(place).is_some());
+        }
+        assert_eq!(owners.give(0, 1), None, "the only one stays");
+        // Whichever goes, the places of the others are without gaps.
+        for shard in [1, 33, 7] {
+            let (place, last) = (other.place(shard), other.shards().pop().unwrap());
+            assert_eq!(other.remove(shard), place);
+            assert_eq!(other.place(last), place.filter(|_| last != shard));
+        }
+        let places: Vec<usize> = other.shards().into_iter().filter_map(|shard| other.place(shard)).collect();
+        assert_eq!(places, (0..SHARDS - 4).collect::<Vec<_>>());
     }
 }

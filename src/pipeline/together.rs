@@ -44,7 +44,7 @@ pub struct Shards<'a> {
     /// The shards.
     pub own: &'a mut Vec<Shard>,
     /// Which they are.
-    pub share: &'a Share,
+    pub share: &'a mut Share,
     /// Which address space a packet belongs to.
     pub cells: &'a CellMap,
 }
@@ -53,6 +53,18 @@ impl Shards<'_> {
     /// The shard of that number, if it is one of these.
     pub fn get(&mut self, number: usize) -> Option<&mut Shard> {
         self.own.get_mut(self.share.place(number)?)
+    }
+
+    /// Takes over a shard from another worker.
+    pub fn take_over(&mut self, number: usize, shard: Shard) {
+        self.share.add(number);
+        self.own.push(shard);
+    }
+
+    /// Lets go of one.
+    pub fn let_go(&mut self, number: usize) -> Option<Shard> {
+        let place = self.share.remove(number)?;
+        (place < self.own.len()).then(|| self.own.swap_remove(place))
     }
 
     /// Takes in packets in their order: at most [`TOGETHER`]. `usual` tells which of them may be usual ones; `otherwise` gets all that are not.

@@ -69,13 +69,17 @@ fn together(
     progress: &dyn Fn(u64, Option<u64>),
     workers: usize,
 ) -> Result<(Vec<Learnt>, Tally), CaptureError> {
-    let (relay, inboxes) = Relay::new(source, options.fragments, workers);
-    let work = |own: usize, mut place: Place<'_, '_>, tell: &dyn Fn()| {
-        let share = Share::equal(own, workers);
+    let relay = Relay::new(source, options.fragments, workers);
+    let work = |mut place: Place<'_, '_>, tell: &dyn Fn()| {
+        let mut share = Share::equal(place.own(), workers);
         let mut shards: Vec<Shard> =
             share.shards().iter().map(|_| Shard::new(bounds, hosts.clone())).collect();
         while let Some(batch) = place.next() {
-            judge(&batch, own, &mut Shards { own: &mut shards, share: &share, cells: &options.cells });
+            let mut shards = Shards { own: &mut shards, share: &mut share, cells: &options.cells };
+            if let Some(moved) = batch.moved {
+                place.change(moved, &mut shards);
+            }
+            judge(&batch, place.own(), &mut shards);
             place.done(batch);
             tell();
         }
@@ -83,15 +87,14 @@ fn together(
     };
     let work = &work;
     let all: Vec<_> = thread::scope(|scope| {
-        let mut places = inboxes.into_iter().map(|inbox| Place::new(&relay, inbox)).enumerate();
+        let mut places = relay.places().into_iter();
         let first = places.next();
-        let others: Vec<_> =
-            places.map(|(own, place)| scope.spawn(move || work(own, place, &|| ()))).collect();
+        let others: Vec<_> = places.map(|place| scope.spawn(move || work(place, &|| ()))).collect();
         let tell = || {
             let (done, total) = relay.progress();
             progress(done, total);
         };
-        let first = first.map(|(own, place)| work(own, place, &tell));
+        let first = first.map(|place| work(place, &tell));
         first.into_iter().chain(others.into_iter().map(joined)).collect()
     });
     let mut tally = relay.finish()?;
@@ -111,7 +114,7 @@ fn end(share: &Share, shards: Vec<Shard>) -> Vec<(usize, Learnt)> {
 }
 
 /// Does what a batch has for a worker.
-fn judge(batch: &Batch, own: usize, shards: &mut Shards<'_>) {
+pub fn judge(batch: &Batch, own: usize, shards: &mut Shards<'_>) {
     for few in batch.jobs(own).chunks(TOGETHER) {
         shards.take(
             few,

@@ -9,12 +9,15 @@ use crate::model::Packet;
 use crate::pipeline::Options;
 use crate::pipeline::batch::Job;
 use crate::pipeline::run;
+use crate::pipeline::share::Share;
 use crate::pipeline::tests::made::CLIENT;
 use crate::pipeline::tests::made::Made;
 use crate::pipeline::tests::made::SERVER;
 use crate::pipeline::tests::made::check_sums;
 use crate::pipeline::tests::made::tcp;
 use crate::pipeline::tests::made::udp;
+use crate::pipeline::vantage::Hosts;
+use crate::pipeline::worker::judge;
 
 /// The two halves of a datagram in fragments (RFC 791 section 3.2).
 fn fragments(id: u16, port: u16) -> [Vec<u8>; 2] {
@@ -79,6 +82,7 @@ fn what_was_sorted_early_goes_out_in_its_turn() {
         waiting: Vec::new(),
         dispatcher: Dispatcher::new(FragmentBounds::default()),
         ways: vec![way],
+        gifts: Vec::new(),
         trouble: None,
     };
     let owners = Owners::equal(1);
@@ -94,8 +98,8 @@ fn what_was_sorted_early_goes_out_in_its_turn() {
         Some(batch)
     });
     for (number, batch, gone) in [(2, &mut three, 0), (1, &mut two, 0), (0, &mut one, 3)] {
-        out.waiting.extend(batch.take().map(|batch| (number, batch)));
-        out.send(&owners);
+        out.waiting.extend(batch.take().map(|batch| (number, batch, owners)));
+        out.send();
         assert_eq!(out.count, gone);
     }
     let told: Vec<Vec<String>> = inbox
@@ -116,6 +120,57 @@ fn what_was_sorted_early_goes_out_in_its_turn() {
     assert_eq!(told[1], ["usual 0", "whole true at 2", "usual 2"]);
     assert_eq!(told[2], usual(&[0, 1, 2]));
     assert_eq!(out.dispatcher.tally().fragments_pending, 0);
+}
+
+/// What each of two workers' shards counted: first of one, then of the other, by their numbers.
+fn counted(idle: Option<usize>) -> [Vec<(usize, u64)>; 2] {
+    let (mut made, options) = (many(), Options::default());
+    let (bounds, hosts) = (options.bounds(), Hosts::default());
+    let relay = Relay::new(&mut made, FragmentBounds::default(), 2);
+    let mut places = relay.places();
+    for _ in 0..3 {
+        assert!(relay.read(relay.free.1.try_recv().unwrap(), &mut Tally::default()));
+        relay.idle.store(idle.map_or(0, |worker| worker + 1), Ordering::Relaxed);
+    }
+    // The one that gives comes first, so that the other finds what it is given.
+    places.sort_by_key(|place| idle == Some(place.own()));
+    let mut counted: Vec<(usize, Vec<(usize, u64)>)> = places
+        .iter()
+        .map(|place| {
+            let mut share = Share::equal(place.own(), 2);
+            let mut all: Vec<Shard> =
+                share.shards().iter().map(|_| Shard::new(bounds, Arc::clone(&hosts))).collect();
+            let mut shards = Shards { own: &mut all, share: &mut share, cells: &options.cells };
+            for batch in place.inbox.try_iter() {
+                if let Some(moved) = batch.moved {
+                    place.change(moved, &mut shards);
+                }
+                judge(&batch, place.own(), &mut shards);
+            }
+            let packets = all.iter_mut().map(|shard| shard.learnt().tally.packets);
+            (place.own(), share.shards().into_iter().zip(packets).collect())
+        })
+        .collect();
+    counted.sort();
+    [0, 1].map(|worker| counted[worker].1.clone())
+}
+
+#[test]
+fn a_worker_that_keeps_waiting_gets_shards_with_all_later_packets_of_them() {
+    let [one, other] = counted(None);
+    assert_eq!((one.len(), other.len()), (32, 32));
+    let mut all = [one, other].concat();
+    all.sort_unstable();
+    assert!(all.iter().any(|&(_, packets)| packets > 100));
+    // Before the second batch and before the third.
+    for (idle, given) in [(1, [62, 60]), (0, [63, 61])] {
+        let after = counted(Some(idle));
+        let own: Vec<usize> = after[idle].iter().map(|&(shard, _)| shard).collect();
+        assert_eq!((own.len(), &own[32..]), (34, &given[..]));
+        let mut together = after.concat();
+        together.sort_unstable();
+        assert_eq!(together, all);
+    }
 }
 
 /// A source that breaks after so many packets.
