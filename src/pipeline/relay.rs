@@ -33,8 +33,10 @@ use super::shard::Shard;
 use super::share::Owners;
 use super::together::Shards;
 
-/// Batches a worker: half of them are read ahead of what is judged, the rest while others are slow.
+/// Batches a worker: so many may be read ahead of what the slowest has judged.
 const BATCHES: usize = 4;
+/// Who has fewer than these to judge reads first, so that it need not wait while somebody else does.
+const FEW: usize = 2;
 /// How often in a row a worker has to wait for others, who hold all batches, before it gets one more shard.
 const IDLE: usize = 4;
 /// Stands for a total that is not known.
@@ -228,14 +230,13 @@ impl Place<'_, '_> {
         batch
     }
 
-    /// Reads until there are packets to be judged, as long as nobody else does and too little is on its way. Tells whether others, who had all batches,
-    /// were waited for.
+    /// Reads until there are enough packets to be judged, as long as nobody else does. Tells whether others, who had all batches, were waited for.
     fn wait(&mut self) -> (Option<Arc<Batch>>, bool) {
         let Self { relay, inbox, tally, .. } = self;
         let (_, free) = &relay.free;
         let mut has_waited = false;
         loop {
-            if free.len() * 2 > BATCHES * relay.workers
+            if inbox.len() < FEW
                 && let Ok(batch) = free.try_recv()
                 && relay.read(batch, tally)
             {
