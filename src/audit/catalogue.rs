@@ -160,7 +160,12 @@ impl<'a> Catalogue<'a> {
     ) -> SmallVec<[usize; 2]> {
         let mut found = SmallVec::new();
         let Some((carrier, port)) = service(flow.transport, server) else { return found };
-        for from in cast.roles_of(flow.cell, client.host).filter(|from| self.begins_with(*from)) {
+        let mut opening =
+            cast.roles_of(flow.cell, client.host).filter(|from| self.begins_with(*from)).peekable();
+        if opening.peek().is_none() {
+            return found;
+        }
+        for from in opening {
             let ruleset = cast.ruleset(from);
             for to in cast.roles_of(flow.cell, server.host).chain(cast.roles_named(names)) {
                 if cast.ruleset(to) == ruleset {

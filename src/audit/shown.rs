@@ -38,7 +38,8 @@ fn addresses_present(observed: &Observed) -> Vec<(IpAddr, CellId)> {
     });
     let heard = observed.vantage.heard.keys().map(|&(cell, host)| (host, cell));
     // As numbers, which are put in order in no time.
-    let (mut four, mut six): (HashSet<_, RandomState>, HashSet<_, RandomState>) = Default::default();
+    let mut four = HashSet::with_capacity_and_hasher(heard.len(), RandomState::default());
+    let mut six: HashSet<_, RandomState> = HashSet::default();
     for (host, cell) in ends.chain(heard) {
         match host.ip() {
             // A group is nobody, and nobody's are the addresses of who has none yet and of the many that a sweep is to.

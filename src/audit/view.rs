@@ -100,8 +100,11 @@ impl<'a> View<'a> {
         let recordings = Recordings::of(observed);
         let conversations: Vec<_> = observed.conversations.values().map(AsRef::as_ref).collect();
         let shares = spread(&conversations, LEAST_SHARE, workers, |share| {
-            let (mut losses, mut hosts, mut unpaired) =
-                (Losses::default(), Hosts::with_room(share.len()), Unpaired::default());
+            let (mut losses, mut hosts, mut unpaired) = (
+                Losses::default(),
+                Hosts::with_room(share.len(), observed.vantage.heard.len()),
+                Unpaired::default(),
+            );
             each_flow(share, |at, flow| {
                 losses.learn(flow, &recordings);
                 unpaired.learn(flow);

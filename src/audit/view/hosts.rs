@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use foldhash::fast::RandomState;
+
 use crate::model::CellId;
 use crate::model::Conversation;
 use crate::model::ConversationKey;
@@ -210,9 +212,11 @@ fn place(at: usize) -> u32 {
 }
 
 impl<'a> Hosts<'a> {
-    /// Room for the hosts of so many conversations.
-    pub(super) fn with_room(conversations: usize) -> Self {
-        Self { next: vec![0; conversations], ..Self::default() }
+    /// Room for so many conversations, and for the hosts of them of which so many were heard in all.
+    pub(super) fn with_room(conversations: usize, heard: usize) -> Self {
+        let hosts = heard.min(conversations.saturating_mul(2));
+        let places = Known::with_capacity_and_hasher(hosts, RandomState::default());
+        Self { places, all: Vec::with_capacity(hosts), next: vec![0; conversations], ..Self::default() }
     }
 
     /// Notes whose a flow is, and in which conversation it stands; these come in their order.
@@ -366,7 +370,7 @@ mod tests {
         let all: Vec<&Conversation> = capture.conversations.values().map(AsRef::as_ref).collect();
         assert!(all.iter().any(|one| one.attempts().len() == 2));
         let of = |range: Range<usize>| {
-            let mut hosts = Hosts::with_room(range.len());
+            let mut hosts = Hosts::with_room(range.len(), 2);
             let share = &all[range];
             each_flow(share, |at, flow| hosts.learn(at, &share[at].key, flow));
             hosts
