@@ -5,9 +5,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
+use smallvec::smallvec;
 
 use crate::model::CellId;
 use crate::model::FlowRecord;
@@ -45,9 +47,9 @@ pub enum Member {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
     /// How reports call it.
-    pub label: String,
-    /// How it is recognised; one suffices.
-    pub members: Vec<Member>,
+    pub label: CompactString,
+    /// How it is recognised; one suffices, and nearly always there is no more.
+    pub members: SmallVec<[Member; 1]>,
     /// A concrete name that was matched by a wildcard only.
     pub unpinned: bool,
     /// Other addresses of its machines (by a later lease, by translation), with those by which the site knows them.
@@ -68,7 +70,11 @@ impl Party {
 
     /// Somebody of whom nothing but a name is known.
     pub fn called(label: &str) -> Self {
-        Self { label: label.to_owned(), members: Vec::new(), unpinned: false, other: Vec::new() }
+        Self::of(label.into(), SmallVec::new())
+    }
+
+    fn of(label: CompactString, members: SmallVec<[Member; 1]>) -> Self {
+        Self { label, members, unpinned: false, other: Vec::new() }
     }
 
     /// Whether a flow may be of this party by the machine that made it: where the party is bound by MAC address, and the flow's packets show another
@@ -142,6 +148,13 @@ impl fmt::Display for Party {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleId(u32);
 
+impl RoleId {
+    /// Its place among all of them.
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A role, and who plays it; the site's own roles stand under every ruleset.
 #[derive(Debug)]
 struct Role {
@@ -149,7 +162,7 @@ struct Role {
     name: String,
     /// Whether it is a product's own.
     component: bool,
-    players: Arc<[Party]>,
+    players: Arc<Vec<Party>>,
 }
 
 /// A part that an address or a name plays.
@@ -171,9 +184,8 @@ pub struct Cast {
     roles: Vec<Role>,
     /// The roles of each ruleset.
     by_role: Vec<HashMap<String, RoleId, RandomState>>,
-    by_address: HashMap<IpAddr, Parts, RandomState>,
-    /// By layer-2 address.
-    by_mac: HashMap<MacAddr, Parts, RandomState>,
+    by_host: HashMap<Host, Parts, RandomState>,
+    binds_machines: bool,
     by_name: Patterns<Part>,
     /// Addresses that count as others because of a lease.
     followed: Vec<Followed>,
@@ -192,11 +204,20 @@ impl Cast {
         let rulesets = site.rulesets.len().max(1);
         cast.by_role.resize_with(rulesets, HashMap::default);
         for (role, bindings) in &site.roles {
-            let mut parties: Vec<Party> =
-                bindings.iter().flat_map(|binding| bind(binding, site, observed, names, present)).collect();
-            parties.iter_mut().for_each(|party| party.translate(&site.nat));
+            let mut parties = Vec::new();
+            for binding in bindings {
+                let mut bound = bind(binding, site, observed, names, present);
+                if parties.is_empty() {
+                    parties = bound;
+                } else {
+                    parties.append(&mut bound);
+                }
+            }
+            if !site.nat.is_empty() {
+                parties.iter_mut().for_each(|party| party.translate(&site.nat));
+            }
             parties.iter_mut().for_each(|party| party.follow(&cast.followed));
-            let parties: Arc<[Party]> = parties.into();
+            let parties = Arc::new(parties);
             for at in 0..rulesets {
                 cast.add(at, role, parties.clone());
             }
@@ -206,7 +227,7 @@ impl Cast {
                 if !site.roles.contains_key(role) && !defined.hosts.is_empty() {
                     let parties: Vec<Party> =
                         defined.hosts.iter().flat_map(|pattern| by_pattern(pattern, names)).collect();
-                    cast.add(at, role, parties.into());
+                    cast.add(at, role, Arc::new(parties));
                 }
                 if defined.kind == RoleKind::Component {
                     let id = cast.number(at, role);
@@ -216,22 +237,26 @@ impl Cast {
                 }
             }
         }
-        for parts in cast.by_address.values_mut().chain(cast.by_mac.values_mut()) {
-            parts.sort_unstable();
-        }
+        cast.by_host.values_mut().for_each(|parts| parts.sort_unstable());
         cast
     }
 
-    fn add(&mut self, ruleset: usize, name: &str, parties: Arc<[Party]>) {
+    fn add(&mut self, ruleset: usize, name: &str, parties: Arc<Vec<Party>>) {
         let id = self.number(ruleset, name);
+        // Those of one ruleset are known when the next comes.
+        self.by_host.reserve(parties.len().saturating_sub(self.by_host.len()));
         for (player, party) in parties.iter().enumerate() {
             for member in &party.members {
                 let part = Part { role: id, player, cell: None };
                 match member {
                     Member::Address(ip, cell) => {
-                        self.by_address.entry(*ip).or_default().push(Part { cell: *cell, ..part });
+                        let parts = self.by_host.entry(Host::Ip(*ip)).or_default();
+                        parts.push(Part { cell: *cell, ..part });
                     }
-                    Member::Mac(mac) => self.by_mac.entry(*mac).or_default().push(part),
+                    Member::Mac(mac) => {
+                        self.by_host.entry(Host::Mac(*mac)).or_default().push(part);
+                        self.binds_machines = true;
+                    }
                     Member::Name(pattern) => self.by_name.add(pattern, part),
                 }
             }
@@ -280,12 +305,8 @@ impl Cast {
 
     /// The parts of a host in a cell, in the order of roles and players.
     fn parts(&self, cell: CellId, host: Host) -> impl Iterator<Item = Part> {
-        let parts = match host {
-            Host::Ip(ip) => self.by_address.get(&ip),
-            Host::Mac(mac) => self.by_mac.get(&mac),
-        };
         let here = move |part: &Part| part.cell.is_none_or(|wanted| wanted == cell);
-        parts.into_iter().flatten().copied().filter(here)
+        self.by_host.get(&host).into_iter().flatten().copied().filter(here)
     }
 
     /// The roles of a host, by address alone, each once.
@@ -343,7 +364,7 @@ impl Cast {
 
     /// Whether any role is bound to a machine by its MAC address.
     pub fn binds_machines(&self) -> bool {
-        !self.by_mac.is_empty()
+        self.binds_machines
     }
 
     /// Addresses that count as others because of a lease.
@@ -395,12 +416,8 @@ fn bind(
                 Some(cell) => format!("{ip}@{cell}"),
                 None => ip.to_string(),
             };
-            vec![Party {
-                label,
-                members: vec![Member::Address(*ip, cell_id(site, cell.as_deref()))],
-                unpinned: false,
-                other: Vec::new(),
-            }]
+            let member = Member::Address(*ip, cell_id(site, cell.as_deref()));
+            vec![Party::of(label.into(), smallvec![member])]
         }
         Binding::Prefix { net, cell } => {
             let wanted = cell_id(site, cell.as_deref());
@@ -415,16 +432,14 @@ fn bind(
             bound.dedup();
             bound
                 .into_iter()
-                .map(|ip| Party {
-                    label: Host::Ip(ip).text().as_str().to_owned(),
-                    members: vec![Member::Address(ip, wanted)],
-                    unpinned: false,
-                    other: Vec::new(),
+                .map(|ip| {
+                    let label = Host::Ip(ip).text().as_str().into();
+                    Party::of(label, smallvec![Member::Address(ip, wanted)])
                 })
                 .collect()
         }
         Binding::Mac(mac) => {
-            let mut members = vec![Member::Mac(*mac)];
+            let mut members = smallvec![Member::Mac(*mac)];
             let leased: BTreeSet<(IpAddr, CellId)> = observed
                 .resolutions
                 .iter()
@@ -442,19 +457,15 @@ fn bind(
             let mut leased = leased;
             leased.extend(used);
             members.extend(leased.into_iter().map(|(ip, cell)| Member::Address(ip, Some(cell))));
-            vec![Party { label: mac.to_string(), members, unpinned: false, other: Vec::new() }]
+            vec![Party::of(mac.to_string().into(), members)]
         }
         Binding::Host(pattern) => by_pattern(pattern, names),
         Binding::AnyOf(several) => {
             let parties: Vec<Party> =
                 several.iter().flat_map(|one| bind(one, site, observed, names, present)).collect();
             let label = parties.iter().map(|party| party.label.as_str()).collect::<Vec<_>>().join(" or ");
-            let members = parties.into_iter().flat_map(|party| party.members).collect::<Vec<_>>();
-            if members.is_empty() {
-                Vec::new()
-            } else {
-                vec![Party { label, members, unpinned: false, other: Vec::new() }]
-            }
+            let members: SmallVec<_> = parties.into_iter().flat_map(|party| party.members).collect();
+            if members.is_empty() { Vec::new() } else { vec![Party::of(label.into(), members)] }
         }
     }
 }
@@ -463,19 +474,12 @@ fn bind(
 fn by_pattern(pattern: &HostPattern, names: &Names<'_>) -> Vec<Party> {
     let seen = if pattern.wildcard { names.seen_under(pattern) } else { BTreeSet::new() };
     if seen.is_empty() {
-        return vec![Party {
-            label: pattern.to_string(),
-            members: vec![Member::Name(pattern.clone())],
-            unpinned: false,
-            other: Vec::new(),
-        }];
+        return vec![Party::of(pattern.to_string().into(), smallvec![Member::Name(pattern.clone())])];
     }
     seen.into_iter()
-        .map(|name| Party {
-            label: name.to_owned(),
-            members: vec![Member::Name(HostPattern { name: name.to_owned(), wildcard: false })],
-            unpinned: true,
-            other: Vec::new(),
+        .map(|name| {
+            let member = Member::Name(HostPattern { name: name.to_owned(), wildcard: false });
+            Party { unpinned: true, ..Party::of(name.into(), smallvec![member]) }
         })
         .collect()
 }

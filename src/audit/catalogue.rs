@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::model::Endpoint;
 use crate::model::FlowRecord;
@@ -78,8 +79,10 @@ pub struct Catalogue<'a> {
     /// The entries in the order of the documents.
     pub entries: Vec<Entry<'a>>,
     by_spot: HashMap<Spot, Vec<usize>, RandomState>,
-    /// How large the blocks of ports are between two roles.
-    sizes: HashMap<(RoleId, Option<RoleId>), Sizes, RandomState>,
+    /// By the role that opens, to which role how large the blocks of ports are: most machines play none that any rule begins with.
+    sizes: Vec<HashMap<Option<RoleId>, Sizes, RandomState>>,
+    /// Whether any entry in force has a server that is known by name.
+    names: bool,
     /// The rules that others follow from.
     rules: HashMap<(usize, &'a str), &'a Rule, RandomState>,
     /// The protocols that any rule of a ruleset names.
@@ -129,8 +132,13 @@ impl<'a> Catalogue<'a> {
         if let Some((from, to)) = roles {
             let blocks = Block::of(&entry.service.ports);
             let named = (entry.missing.is_empty() && cast.is_named(to)).then_some((from, None));
+            self.names |= named.is_some();
             for key in [Some((from, Some(to))), named].into_iter().flatten() {
-                let sizes = self.sizes.entry(key).or_default();
+                if self.sizes.len() <= key.0.place() {
+                    self.sizes.resize_with(key.0.place() + 1, HashMap::default);
+                }
+                let Some(of_role) = self.sizes.get_mut(key.0.place()) else { continue };
+                let sizes = of_role.entry(key.1).or_default();
                 for block in &blocks {
                     sizes.add(*block);
                     let spot = (key.0, key.1, entry.service.carrier, *block);
@@ -149,10 +157,15 @@ impl<'a> Catalogue<'a> {
         flow: &FlowRecord,
         (client, server): (Endpoint, Endpoint),
         names: &[&str],
-    ) -> Vec<usize> {
-        let mut found = Vec::new();
+    ) -> SmallVec<[usize; 2]> {
+        let mut found = SmallVec::new();
         let Some((carrier, port)) = service(flow.transport, server) else { return found };
-        for from in cast.roles_of(flow.cell, client.host) {
+        let mut opening =
+            cast.roles_of(flow.cell, client.host).filter(|from| self.begins_with(*from)).peekable();
+        if opening.peek().is_none() {
+            return found;
+        }
+        for from in opening {
             let ruleset = cast.ruleset(from);
             for to in cast.roles_of(flow.cell, server.host).chain(cast.roles_named(names)) {
                 if cast.ruleset(to) == ruleset {
@@ -167,12 +180,17 @@ impl<'a> Catalogue<'a> {
 
     /// The entries in force that would cover a flow if its server had the right name; one may come twice.
     pub fn covering_by_name(&self, cast: &Cast, flow: &FlowRecord) -> impl Iterator<Item = &Entry<'a>> {
-        let served = service(flow.transport, flow.server);
+        let served = service(flow.transport, flow.server).filter(|_| self.names);
         let places = served.into_iter().flat_map(move |(carrier, port)| {
             let roles = cast.roles_of(flow.cell, flow.client.host);
             roles.flat_map(move |from| self.at((from, None), carrier, port))
         });
         places.filter_map(|at| self.entries.get(at))
+    }
+
+    /// Whether any rule begins with a role.
+    fn begins_with(&self, role: RoleId) -> bool {
+        self.sizes.get(role.place()).is_some_and(|to| !to.is_empty())
     }
 
     fn at(
@@ -181,7 +199,8 @@ impl<'a> Catalogue<'a> {
         carrier: Carrier,
         port: u16,
     ) -> impl Iterator<Item = usize> {
-        let blocks = self.sizes.get(&roles).copied().unwrap_or_default().around(port);
+        let sizes = self.sizes.get(roles.0.place()).and_then(|of_role| of_role.get(&roles.1));
+        let blocks = sizes.copied().unwrap_or_default().around(port);
         blocks
             .filter_map(move |block| self.by_spot.get(&(roles.0, roles.1, carrier, block)))
             .flatten()

@@ -61,7 +61,7 @@ pub fn all(ground: Ground<'_>, matched: &[MatchedConversation<'_>], bound: &[Bou
                 "{} Whether any document asks for it is not known until the roles are.",
                 finding::sentence(&settled.reason)
             ),
-            advice: finding::advice(failure.mechanism, addressee, &source, &target, &service),
+            advice: finding::advice(failure.mechanism, addressee, &source, &target, &service).into(),
             addressee,
             requirements: Vec::new(),
             conversations: Vec::new(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use compact_str::CompactString;
+
 use crate::model::Addressee;
 use crate::model::Cause;
 use crate::model::Failure;
@@ -26,10 +28,11 @@ use super::strangers;
 pub const CITED: usize = 12;
 
 /// All findings, most urgent first.
-pub fn all(bound: &[Bound], judged: &[Judged], options: Options) -> Vec<Finding> {
+pub fn all(bound: &[Bound], judged: &[Judged<'_>], options: Options) -> Vec<Finding> {
     let mut findings = of_requirements(bound, options.strict);
     findings.extend(strangers::all(judged, options.workers));
-    findings.sort_by_cached_key(|one| (one.severity, one.kind.rank(), first(one), one.id.clone()));
+    let id = |one: &Finding| CompactString::from(one.id.as_str());
+    findings.sort_by_cached_key(|one| (one.severity, one.kind.rank(), first(one), id(one)));
     findings
 }
 
@@ -118,7 +121,7 @@ fn of_cause(concerned: &[Concerned<'_>], strict: bool) -> Option<Finding> {
         severity,
         title,
         detail,
-        advice: advice(mechanism, addressee, &source_text, &told.target, &service),
+        advice: advice(mechanism, addressee, &source_text, &told.target, &service).into(),
         addressee,
         requirements: concerned.iter().map(|(one, _)| one.told.id.clone()).collect(),
         conversations: Vec::new(),

@@ -291,7 +291,7 @@ fn speaks(rule: &Rule, conversation: &Conversation) -> bool {
 }
 
 /// With guessed roles nothing is called unexpected: what no rule covers is out of scope until somebody says who is who.
-pub fn calls_nothing_unexpected(mut judged: Vec<Judged>) -> Vec<Judged> {
+pub fn calls_nothing_unexpected(mut judged: Vec<Judged<'_>>) -> Vec<Judged<'_>> {
     for one in judged.iter_mut().filter(|one| one.told.verdict == ConversationVerdict::Unexpected) {
         one.told.verdict = ConversationVerdict::OutOfScope;
         one.told.reason = format!("not judged, since the roles are guessed ({})", one.told.reason).into();

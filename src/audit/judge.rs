@@ -1,11 +1,11 @@
 //! The verdict on each conversation: allowed, unexpected, forbidden, violating, waived, infrastructure or out of scope.
 
+mod documents;
 mod housekeeping;
 mod stranger;
 mod uncovered;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -15,6 +15,7 @@ use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::HashSet;
+use smallvec::SmallVec;
 
 use crate::model::CellId;
 use crate::model::Conversation;
@@ -31,42 +32,57 @@ use crate::model::Transport;
 use crate::rules::Waiver;
 use crate::threads::spread;
 
-use super::condition;
+use super::catalogue::Entry;
 use super::id;
 use super::lookup;
 use super::matching::Matched;
 use super::matching::MatchedConversation;
 use super::matching::Matcher;
-use super::names;
 use super::names::Resolved;
 use super::own_rules::OwnRules;
-use super::proxy;
 use super::requirement::Ground;
 use super::walk::LEAST_SHARE;
 use super::walk::ahead;
 
 /// A judged conversation with what findings need of it.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct Judged<'a> {
     /// As reports tell it.
     pub told: Box<JudgedConversation>,
     /// Its key.
-    pub key: ConversationKey,
-    /// The feature that would allow it, where one is switched off.
-    pub feature: Option<String>,
+    pub key: &'a ConversationKey,
+    /// The entry that would allow it, were its features on.
+    pub switched_off: Option<&'a Entry<'a>>,
     /// Whether its server ever answered.
     pub answered: bool,
     /// Whether either end said anything beyond opening.
     pub spoke: bool,
-    /// How many services it stands for: one, unless it is a sweep.
-    pub attempts: u64,
+    /// Whether it is a sweep, each flow of which is another service.
+    pub sweeps: bool,
+}
+
+impl Judged<'_> {
+    /// The features that would allow it, where they are switched off.
+    pub fn missing(&self) -> Option<&[&str]> {
+        Some(&self.switched_off?.missing)
+    }
+
+    /// The same in words.
+    pub fn feature(&self) -> Option<String> {
+        Some(self.missing()?.join(", "))
+    }
+
+    /// How many services it stands for.
+    pub fn attempts(&self) -> u64 {
+        if self.sweeps { self.told.flows } else { 1 }
+    }
 }
 
 /// Conversations judged, in the order of their keys.
 #[derive(Debug)]
 pub struct All<'a> {
     /// Every one of them.
-    pub judged: Vec<Judged>,
+    pub judged: Vec<Judged<'a>>,
     /// Those whose flows are asked for once more, as the rules see them.
     pub matched: Vec<MatchedConversation<'a>>,
 }
@@ -95,23 +111,22 @@ pub fn all<'a>(
         resolved: OnceLock::new(),
         playing: OnceLock::new(),
     };
-    let conversations: Vec<&Conversation> =
-        ground.observed.conversations.values().map(AsRef::as_ref).collect();
     let of_share = |share: &[&'a Conversation]| {
         let mut all = All { judged: Vec::with_capacity(share.len()), matched: Vec::new() };
         // Of most nothing further is wanted: their room is the next one's.
         let mut matched = Vec::new();
+        let mut latest = None;
         for conversation in ahead(share) {
             matched.clear();
             matched.extend(matcher.conversation(conversation));
-            all.judged.push(context.judge(conversation, &matched));
+            all.judged.push(context.judge(conversation, &matched, &mut latest));
             if matched.iter().any(&wanted) {
                 all.matched.push((conversation, std::mem::take(&mut matched)));
             }
         }
         all
     };
-    let shares = spread(&conversations, LEAST_SHARE, workers, of_share);
+    let shares = spread(ground.view.conversations(), LEAST_SHARE, workers, of_share);
     let joined = shares.into_iter().reduce(|mut all, share| {
         all.judged.extend(share.judged);
         all.matched.extend(share.matched);
@@ -124,7 +139,7 @@ struct Context<'a> {
     ground: Ground<'a>,
     matcher: &'a Matcher<'a>,
     /// Names asked for, by client and name server.
-    asked: BTreeMap<(Host, Host), BTreeSet<&'a str>>,
+    asked: HashMap<(Host, Host), BTreeSet<&'a str>, RandomState>,
     /// What the lookups of each client show.
     resolving: HashMap<(CellId, Host), Resolving, RandomState>,
     allowed: OwnRules<'a>,
@@ -139,12 +154,15 @@ struct Context<'a> {
 }
 
 /// A verdict with its rule and reason.
-struct Ruling {
+struct Ruling<'a> {
     verdict: ConversationVerdict,
     rule: Option<String>,
     reason: Cow<'static, str>,
-    feature: Option<String>,
+    switched_off: Option<&'a Entry<'a>>,
 }
+
+/// A host, whether it stands for any, and its name: the client of the conversation before, since many in turn have the same.
+type Named = ((Host, bool), CompactString);
 
 /// What the lookups of one client show, whomever it asks.
 #[derive(Default)]
@@ -155,14 +173,19 @@ struct Resolving {
     cut: Option<PacketRef>,
 }
 
-impl Ruling {
+impl Ruling<'_> {
     fn new(verdict: ConversationVerdict, rule: Option<String>, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { verdict, rule, reason: reason.into(), feature: None }
+        Self { verdict, rule, reason: reason.into(), switched_off: None }
     }
 }
 
 impl<'a> Context<'a> {
-    fn judge(&self, conversation: &'a Conversation, matched: &[Matched<'a>]) -> Judged {
+    fn judge(
+        &self,
+        conversation: &'a Conversation,
+        matched: &[Matched<'a>],
+        latest: &mut Option<Named>,
+    ) -> Judged<'a> {
         let mut ruling = self.rule(conversation, matched);
         if matches!(ruling.verdict, ConversationVerdict::Unexpected | ConversationVerdict::Forbidden)
             && let Some(reason) = self.waived(conversation, matched)
@@ -190,11 +213,11 @@ impl<'a> Context<'a> {
                 .any(|flow| flow.from_client.payload_packets + flow.from_server.payload_packets > 0);
         Judged {
             spoke,
-            feature: ruling.feature.take(),
-            told: Box::new(self.tell(conversation, key, matched, ruling)),
-            key: conversation.key,
+            switched_off: ruling.switched_off,
+            told: Box::new(self.tell(conversation, key, matched, ruling, latest)),
+            key: &conversation.key,
             answered,
-            attempts: conversation.sweep.as_ref().map_or(1, |sweep| sweep.tries),
+            sweeps: conversation.sweep.is_some(),
         }
     }
 
@@ -203,20 +226,25 @@ impl<'a> Context<'a> {
         conversation: &Conversation,
         key: ConversationKey,
         matched: &[Matched<'_>],
-        ruling: Ruling,
+        ruling: Ruling<'_>,
+        latest: &mut Option<Named>,
     ) -> JudgedConversation {
         let cell = self.cell_name(key);
-        let name = |host: Host| {
-            if conversation.sweep.is_some() && host == Sweep::MANY {
-                CompactString::const_new("any")
-            } else {
-                CompactString::from(host.text().as_str())
-            }
+        let end = |host: Host| (host, conversation.sweep.is_some() && host == Sweep::MANY);
+        let name = |(host, any): (Host, bool)| match any {
+            true => CompactString::const_new("any"),
+            false => CompactString::from(host.text().as_str()),
         };
-        let (client, server) = (name(key.client), name(key.server));
+        let known = latest.take().filter(|(known, _)| *known == end(key.client));
+        let client = known.map_or_else(|| name(end(key.client)), |(_, name)| name);
+        *latest = Some((end(key.client), client.clone()));
+        let server = name(end(key.server));
         let mut digits = itoa::Buffer::new();
         let port = key.port.map_or("", |port| digits.format(port));
         let transport = key.transport.text();
+        let (mut protocols, mut layers) = (SmallVec::new(), SmallVec::new());
+        conversation.protocols.keys().for_each(|protocol| protocols.push(*protocol));
+        conversation.layers.keys().for_each(|layer| layers.push(*layer));
         let mut evidence = Proofs::new(conversation.first, "its first packet");
         let proven = matched
             .iter()
@@ -231,8 +259,8 @@ impl<'a> Context<'a> {
             server,
             transport: key.transport,
             port: key.port,
-            protocols: conversation.protocols.keys().copied().collect(),
-            layers: conversation.layers.keys().copied().collect(),
+            protocols,
+            layers,
             hosts: conversation.hosts.iter().cloned().collect(),
             flows: conversation.flows,
             packets: conversation.packets,
@@ -252,7 +280,7 @@ impl<'a> Context<'a> {
         self.ground.site.cells.get(at).map(|cell| cell.name.clone())
     }
 
-    fn rule(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
+    fn rule(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling<'a> {
         let hit = |own: &OwnRules<'a>| Some(own.first(self.ground, conversation, matched)?.1);
         if let Some(rule) = hit(&self.forbidden) {
             return Ruling::new(
@@ -282,126 +310,6 @@ impl<'a> Context<'a> {
             );
         }
         self.undocumented(conversation, matched)
-    }
-
-    /// What the vendors' documents say.
-    fn by_documents(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
-        let catalogue = self.ground.catalogue;
-        if let Some((entry, one)) = matched.iter().find_map(|one| Some((catalogue.get(one.violating?)?, one)))
-        {
-            let seen = conversation.protocols.keys().copied().collect::<Vec<_>>().join(", ");
-            let reason = match condition::contradiction(&one.flow, &entry.rule.require) {
-                Some(found) if entry.speaks(&one.flow) => found.to_string(),
-                _ => format!("{seen} where the document has {}", entry.rule.protocol.join(" or ")),
-            };
-            return Some(Ruling::new(ConversationVerdict::Violating, Some(entry.name()), reason));
-        }
-        let accepted = matched.iter().find_map(|one| catalogue.get(*one.accepting.first()?));
-        // An address that has a documented name may have others, and a flow that shows its own is that name's.
-        let stranger = || {
-            matched
-                .iter()
-                .filter(|one| !one.is_covered())
-                .find_map(|one| names::shown(&one.flow).first().copied())
-        };
-        if let Some(entry) = accepted
-            && let Some(name) = stranger()
-        {
-            let reason = format!(
-                "part of it names {name}, which no rule covers, at an address that also has a documented name ({})",
-                entry.rule.cite
-            );
-            return Some(Ruling::new(ConversationVerdict::Unexpected, None, reason));
-        }
-        if let Some(entry) = accepted
-            && let Some(other) = self.other_machine(conversation.key, matched)
-        {
-            let reason = format!(
-                "part of it is made by {other}, under an address of the machine that the site means ({})",
-                entry.rule.cite
-            );
-            return Some(Ruling::new(ConversationVerdict::Unexpected, None, reason));
-        }
-        if let Some(entry) = accepted {
-            let reason = match entry.reading.note.as_str() {
-                "" => format!("documented: {}", entry.rule.cite),
-                note => format!("documented: {} ({}: {note})", entry.rule.cite, entry.reading.kind.name()),
-            };
-            return Some(Ruling::new(ConversationVerdict::Allowed, Some(entry.name()), reason));
-        }
-        if let Some(entry) = matched.iter().find_map(|one| catalogue.get(*one.switched_off.first()?)) {
-            let features =
-                entry.missing.iter().map(|feature| format!("'{feature}'")).collect::<Vec<_>>().join(" and ");
-            let mut ruling = Ruling::new(
-                ConversationVerdict::Unexpected,
-                Some(entry.name()),
-                format!(
-                    "the document has it ({}) only with {features}, which this site does not name",
-                    entry.rule.cite
-                ),
-            );
-            ruling.feature = Some(entry.missing.join(", "));
-            return Some(ruling);
-        }
-        if let Some(entry) = matched.iter().find_map(|one| catalogue.get(*one.too_broad.first()?)) {
-            let hidden: Option<Vec<&str>> =
-                matched.iter().map(|one| self.exchange_is_hidden(&one.flow)).collect();
-            if let Some(why) = hidden.as_ref().and_then(|reasons| reasons.first()) {
-                return Some(Ruling::new(
-                    ConversationVerdict::Infrastructure,
-                    Some(entry.name()),
-                    format!("undecided: {why}, so the exchange that may have named this port is not shown"),
-                ));
-            }
-            let reason = format!(
-                "matched only by the over-broad rule {} ({}), and no exchange before it named this port",
-                entry.name(),
-                entry.service
-            );
-            return Some(Ruling::new(ConversationVerdict::Unexpected, Some(entry.name()), reason));
-        }
-        self.lookups(conversation)
-            .or_else(|| self.proxied(matched))
-            .or_else(|| self.common_need(conversation, matched))
-            .or_else(|| self.cut_need(conversation))
-    }
-
-    /// A rule to a host name covers the lookups of that name.
-    fn lookups(&self, conversation: &Conversation) -> Option<Ruling> {
-        if !conversation.protocols.contains("dns") {
-            return None;
-        }
-        let asked = self.asked.get(&(conversation.key.client, conversation.key.server))?;
-        let covered = asked.iter().all(|name| self.ground.cast.binds(name));
-        covered.then(|| {
-            let names = asked.iter().copied().collect::<Vec<_>>().join(", ");
-            Ruling::new(
-                ConversationVerdict::Allowed,
-                None,
-                format!("looks up documented host names only: {names}"),
-            )
-        })
-    }
-
-    /// A connection through a documented proxy is judged by the host that it asks the proxy for.
-    fn proxied(&self, matched: &[Matched<'_>]) -> Option<Ruling> {
-        let mut targets = matched
-            .iter()
-            .filter(|one| one.asks_proxy)
-            .flat_map(|one| one.flow.classification.facts.all(proxy::TARGET))
-            .peekable();
-        targets.peek()?;
-        let named = |target: &str| {
-            let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
-            self.ground.cast.binds(host)
-        };
-        targets.all(named).then(|| {
-            Ruling::new(
-                ConversationVerdict::Allowed,
-                None,
-                "asks a proxy for documented hosts only".to_owned(),
-            )
-        })
     }
 
     fn in_scope(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> bool {
@@ -456,8 +364,8 @@ fn resolving(ground: Ground<'_>) -> HashMap<(CellId, Host), Resolving, RandomSta
 }
 
 /// Which names each client asked each name server for.
-fn questions(ground: Ground<'_>) -> BTreeMap<(Host, Host), BTreeSet<&str>> {
-    let mut asked: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+fn questions(ground: Ground<'_>) -> HashMap<(Host, Host), BTreeSet<&str>, RandomState> {
+    let mut asked: HashMap<_, BTreeSet<&str>, RandomState> = HashMap::default();
     for lookup in &ground.observed.lookups {
         asked.entry((lookup.client, lookup.server)).or_default().insert(lookup.name.as_str());
     }

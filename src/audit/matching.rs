@@ -90,22 +90,25 @@ impl<'a> Matcher<'a> {
 
     fn flow(&self, flow: &'a FlowRecord) -> Matched<'a> {
         let names = names::of_flow(flow);
-        let covering = |client, server| self.catalogue.covering(self.cast, flow, (client, server), &names);
-        let forward = covering(flow.client, flow.server);
-        let forward = self.weighed(Turned::No(flow), names.clone(), forward);
+        let covering = |client, server, names: &OfFlow<'_>| {
+            self.catalogue.covering(self.cast, flow, (client, server), names)
+        };
+        let forward = covering(flow.client, flow.server, &names);
+        let forward = self.weighed(Turned::No(flow), names, &forward);
         if forward.is_covered() || flow.role_basis < RoleBasis::Port {
             return forward;
         }
         // Turned round, no rule covers it either in most cases: only what one does cover is worth a copy.
-        let back = covering(flow.server, flow.client);
+        let back = covering(flow.server, flow.client, &forward.names);
         if back.is_empty() {
             return forward;
         }
-        let back = self.weighed(Turned::Yes(Box::new(flow.clone().turned_round())), names, back);
+        let turned = Turned::Yes(Box::new(flow.clone().turned_round()));
+        let back = self.weighed(turned, forward.names.clone(), &back);
         if back.is_covered() { back } else { forward }
     }
 
-    fn weighed(&self, flow: Turned<'a>, names: OfFlow<'a>, covering: Vec<usize>) -> Matched<'a> {
+    fn weighed(&self, flow: Turned<'a>, names: OfFlow<'a>, covering: &[usize]) -> Matched<'a> {
         let mut matched = Matched {
             names,
             asks_proxy: flow.classification.facts.fact(proxy::TARGET).is_some(),
@@ -115,7 +118,7 @@ impl<'a> Matcher<'a> {
             switched_off: Vec::new(),
             too_broad: Vec::new(),
         };
-        for at in covering {
+        for &at in covering {
             let Some(entry) = self.catalogue.get(at) else { continue };
             if self.cast.binds_machines() && !self.is_made_by(entry, &matched.flow) {
                 continue;

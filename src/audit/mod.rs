@@ -101,7 +101,13 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
         judged = guess::calls_nothing_unexpected(judged);
     }
     name_conversations(&mut bound, &judged);
-    let mut findings = finding::all(&bound, &judged, options);
+    let (mut findings, vantage) = both(
+        judged.len(),
+        walk::LEAST_SHARE,
+        options.workers,
+        || finding::all(&bound, &judged, options),
+        || summary::vantage(observed, &view),
+    );
     if guessed {
         findings.extend(failing::all(ground, &matched, &bound));
     }
@@ -110,7 +116,8 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
     let mut told = summary::site(site, &features, by_guess.as_ref());
     told.assumptions.extend(cast.followed().iter().map(|one| summary::followed(one, &view)));
     told.warnings.extend(warnings);
-    let vantage = summary::vantage(observed, &view);
+    let requirements = bound.into_iter().map(|one| one.told).collect();
+    let conversations = judged.into_iter().map(|one| one.told).collect();
     if options.last {
         std::mem::forget(matched);
         std::mem::forget((cast, view, shown));
@@ -120,8 +127,8 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
         site: told,
         conclusion,
         because,
-        requirements: bound.into_iter().map(|one| one.told).collect(),
-        conversations: judged.into_iter().map(|one| one.told).collect(),
+        requirements,
+        conversations,
         findings,
         inputs: observed.inputs.clone(),
         tally: observed.tally.clone(),
@@ -129,10 +136,10 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
 }
 
 /// Gives each requirement the ids under which its conversations are told.
-fn name_conversations(bound: &mut [requirement::Bound], judged: &[judge::Judged]) {
+fn name_conversations(bound: &mut [requirement::Bound], judged: &[judge::Judged<'_>]) {
     // They stand in the order of their keys.
     let id = |key: &ConversationKey| {
-        let at = judged.binary_search_by_key(key, |one| one.key).ok()?;
+        let at = judged.binary_search_by_key(&key, |one| one.key).ok()?;
         judged.get(at).map(|one| one.told.id.clone())
     };
     for one in bound {

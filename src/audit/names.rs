@@ -17,7 +17,7 @@ const SHOWN_NAME: [&str; 2] = ["tls.sni", "http.host"];
 
 /// Every name that the capture shows.
 #[derive(Debug, Default)]
-pub struct Names<'a>(BTreeSet<Cow<'a, str>>);
+pub struct Names<'a>(HashSet<Cow<'a, str>, RandomState>);
 
 impl<'a> Names<'a> {
     /// Collects them.
@@ -64,13 +64,20 @@ pub type OfFlow<'a> = SmallVec<[&'a str; 1]>;
 
 /// The names that a flow itself shows.
 pub fn shown(flow: &FlowRecord) -> OfFlow<'_> {
-    SHOWN_NAME.iter().flat_map(|key| flow.classification.facts.all(key)).map(without_port).collect()
+    let mut shown = OfFlow::new();
+    for key in SHOWN_NAME {
+        flow.classification.facts.all(key).for_each(|name| shown.push(without_port(name)));
+    }
+    shown
 }
 
 /// The names that a flow's server has for this flow: those that the flow itself shows, else those known of its address.
 pub fn of_flow(flow: &FlowRecord) -> OfFlow<'_> {
-    let shown = shown(flow);
-    if shown.is_empty() { flow.hosts.iter().map(String::as_str).collect() } else { shown }
+    let mut names = shown(flow);
+    if names.is_empty() {
+        flow.hosts.iter().for_each(|name| names.push(name));
+    }
+    names
 }
 
 /// A `Host` header's name without its port.

@@ -99,6 +99,7 @@ impl<'a> OwnRules<'a> {
         self.find(ground, conversation, matched, unknown).map(|(_, rule)| rule)
     }
 
+    #[inline]
     fn find(
         &self,
         ground: Ground<'_>,
@@ -106,9 +107,20 @@ impl<'a> OwnRules<'a> {
         matched: &[Matched<'_>],
         any_protocol: bool,
     ) -> Option<(usize, &'a SiteRule)> {
+        // Of most sites there are none.
         if self.rules.is_empty() {
             return None;
         }
+        self.find_among(ground, conversation, matched, any_protocol)
+    }
+
+    fn find_among(
+        &self,
+        ground: Ground<'_>,
+        conversation: &Conversation,
+        matched: &[Matched<'_>],
+        any_protocol: bool,
+    ) -> Option<(usize, &'a SiteRule)> {
         let mut found: Vec<(usize, usize)> = Vec::new();
         let mut last: Option<(CellId, Endpoint, Endpoint)> = None;
         let mut near = Vec::new();

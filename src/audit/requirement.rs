@@ -39,6 +39,7 @@ use super::matching::MatchedConversation;
 use super::party;
 use super::proxy;
 use super::silent::Silent;
+use super::silent::Tried;
 use super::timeline;
 use super::unseen;
 use super::view::View;
@@ -270,7 +271,7 @@ fn rule<'a>(
         return;
     }
     let mut done: BTreeSet<String> = BTreeSet::new();
-    let mut tried: Vec<(String, String, bool)> = Vec::new();
+    let mut tried: Vec<Tried> = Vec::new();
     for &at in &on {
         let Some(entry) = ground.catalogue.get(at) else { continue };
         for (&(_, source, target), known) in tries.range((at, 0, 0)..(at + 1, 0, 0)) {
@@ -295,7 +296,7 @@ fn rule<'a>(
 fn silent_pairs<'a>(
     ground: Ground<'a>,
     on: &[usize],
-    tried: &[(String, String, bool)],
+    tried: &[Tried],
     untried: &mut Untried<'a>,
     done: &mut BTreeSet<String>,
     bound: &mut Vec<Bound>,

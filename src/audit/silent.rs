@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -10,7 +11,7 @@ use super::cast::Party;
 use super::catalogue::Entry;
 
 /// A pair that tried: the labels of both parties, and whether it works.
-pub type Tried = (String, String, bool);
+pub type Tried = (CompactString, CompactString, bool);
 
 /// Everybody of whom a rule asks something, with what finds out quickly who tried.
 pub struct Silent<'a> {

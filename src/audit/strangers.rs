@@ -1,32 +1,41 @@
 //! Findings about conversations that nobody documented or that the site forbids: what has one cause is told together.
 
+mod groups;
+mod service;
+
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::hash::Hash;
+use std::fmt::Write;
 use std::num::NonZeroUsize;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 use smallvec::smallvec;
 
 use crate::model::Addressee;
 use crate::model::ConversationVerdict;
+use crate::model::Counted;
 use crate::model::Evidence;
 use crate::model::Finding;
 use crate::model::FindingKind;
+use crate::model::Host;
 use crate::model::Outcome;
 use crate::model::Proofs;
 use crate::model::Severity;
 use crate::model::Sweep;
 use crate::model::Transport;
-use crate::model::counted;
 use crate::threads::spread;
 
 use super::finding::CITED;
 use super::finding::sentence;
 use super::id;
 use super::judge::Judged;
+
+use groups::Groups;
+use groups::Numbers;
+use service::Services;
+use service::Whose;
+use service::Words;
 
 /// Unanswered or refused attempts of one client at this many services are one scan.
 const SCAN: u64 = 16;
@@ -39,37 +48,54 @@ const ALIKE: usize = 32;
 const LEAST_SHARE: usize = 512;
 /// Of many conversations told together the first packets of so many; the others are alike.
 const CITED_OF_MANY: usize = 6;
+/// Room for nearly every title.
+const TITLE: usize = 104;
 
 /// All of them, in no order.
-pub fn all(judged: &[Judged], workers: Option<NonZeroUsize>) -> Vec<Finding> {
+pub fn all(judged: &[Judged<'_>], workers: Option<NonZeroUsize>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let strange: Vec<&Judged> = judged.iter().filter(|one| kind(one).is_some()).collect();
-    let rest = scans(strange, &mut findings);
-    let (switched_off, mut rest): (Vec<&Judged>, Vec<&Judged>) =
-        rest.into_iter().partition(|one| one.feature.is_some());
-    rest.extend(of_features(switched_off, &mut findings));
-    let mut services = Numbers::default();
+    let mut rest: Vec<&Judged<'_>> = Vec::with_capacity(judged.len());
+    rest.extend(judged.iter().filter(|one| kind(one).is_some()));
+    scans(&mut rest, &mut findings);
+    of_features(&mut rest, &mut findings);
+    let silent = silent(&mut rest);
+    let (mut services, mut clients) = (Services::default(), Numbers::default());
+    let mut of_one = Groups::with_capacity(rest.len());
+    let (to_one, few) = to_one(&silent);
+    let mut cases = Vec::new();
+    for group in to_one {
+        let service = group.first().map(|main| services.at_port(main));
+        cases.extend(service.map(|service| Case { group, shape: Shape::ToOne, service }));
+    }
+    for one in rest.into_iter().chain(few) {
+        of_one.add((services.at_port(one), clients.of(one.key.client)), one);
+    }
+    let of_one = of_one.apart();
+    cases.reserve(of_one.iter().count());
+    cases.extend(of_one.iter().flat_map(|(&(service, _), group)| of_client(service, group)));
     let mut reasons = Numbers::default();
-    let mut alike = Groups::default();
-    for case in cases(rest, &mut services) {
+    let mut alike = Groups::with_capacity(cases.len());
+    for case in &cases {
         let Some(main) = case.group.first() else { continue };
-        // What was recognised is the same service on whatever port.
-        let port = main.told.port.filter(|_| main.told.protocols.is_empty());
-        let service = services.of(service_of(main, port));
-        let reason = reasons.of((&main.feature, &*main.told.reason));
+        let service = services.anywhere(case.service, main);
+        let reason = reasons.of((main.missing(), &*main.told.reason));
         alike.add((service, main.spoke, reason), case);
     }
-    let mut told = Vec::new();
-    for mut cases in alike.all() {
-        if cases.len() > ALIKE + 1 {
-            cases.sort_by_cached_key(|case| case.group.iter().map(|one| one.told.first).min());
-            let rest: Vec<&Judged> = cases.drain(ALIKE..).flat_map(|case| case.group).collect();
-            findings.extend(of_the_rest(&rest));
+    let mut told = Vec::with_capacity(cases.len().min(SPREAD * ALIKE));
+    for (_, cases) in alike.apart().iter() {
+        if cases.len() <= ALIKE + 1 {
+            told.extend_from_slice(cases);
+            continue;
         }
+        let mut cases = cases.to_vec();
+        cases
+            .sort_by_cached_key(|case| case.group.iter().map(|one| one.told.first).min().unwrap_or_default());
+        let rest: Vec<&Judged<'_>> = cases.drain(ALIKE..).flat_map(|case| case.group).copied().collect();
+        findings.extend(of_the_rest(&rest));
         told.extend(cases);
     }
     let shares = spread(&told, LEAST_SHARE, workers, |cases| {
-        let told = cases.iter().filter_map(|case| told_together(&case.group, case.title()));
+        let told = cases.iter().filter_map(|case| told_together(case.group, case.title()));
         told.collect::<Vec<_>>()
     });
     findings.extend(shares.into_iter().flatten());
@@ -77,63 +103,11 @@ pub fn all(judged: &[Judged], workers: Option<NonZeroUsize>) -> Vec<Finding> {
 }
 
 /// Conversations that are one cause.
-struct Case<'a> {
-    group: Group<&'a Judged>,
+struct Case<'s, 'a> {
+    group: &'s [&'a Judged<'a>],
     shape: Shape,
-}
-
-/// What has one key; nearly always there is no more than one.
-type Group<V> = SmallVec<[V; 2]>;
-
-/// What is compared again and again, each with a number of its own.
-struct Numbers<K>(HashMap<K, usize, RandomState>);
-
-impl<K> Default for Numbers<K> {
-    fn default() -> Self {
-        Self(HashMap::default())
-    }
-}
-
-impl<K: Hash + Eq> Numbers<K> {
-    fn of(&mut self, what: K) -> usize {
-        let next = self.0.len();
-        *self.0.entry(what).or_insert(next)
-    }
-}
-
-/// What has one key, put together in the order in which it came.
-struct Groups<K, V> {
-    places: HashMap<K, usize, RandomState>,
-    all: Vec<(K, Group<V>)>,
-}
-
-impl<K, V> Default for Groups<K, V> {
-    fn default() -> Self {
-        Self { places: HashMap::default(), all: Vec::new() }
-    }
-}
-
-impl<K: Copy + Hash + Ord, V> Groups<K, V> {
-    /// Puts something to what has the same key.
-    fn add(&mut self, key: K, value: V) {
-        let next = self.all.len();
-        let place = *self.places.entry(key).or_insert(next);
-        match self.all.get_mut(place) {
-            Some((_, known)) => known.push(value),
-            None => self.all.push((key, smallvec![value])),
-        }
-    }
-
-    /// The groups in the order in which they began.
-    fn all(self) -> impl Iterator<Item = Group<V>> {
-        self.all.into_iter().map(|(_, group)| group)
-    }
-
-    /// The groups in the order of their keys.
-    fn sorted(mut self) -> impl Iterator<Item = Group<V>> {
-        self.all.sort_unstable_by_key(|(key, _)| *key);
-        self.all()
-    }
+    /// Of the first of them.
+    service: u32,
 }
 
 /// What the conversations of a case have in common.
@@ -147,33 +121,34 @@ enum Shape {
     ToOne,
 }
 
-impl Case<'_> {
+impl Case<'_, '_> {
     fn title(&self) -> String {
         // Who spoke to one of them is not told to have said nothing.
         let speaks = self.group.iter().find(|one| one.spoke);
         let Some(main) = speaks.or(self.group.first()) else { return String::new() };
-        let (many, told, what) = (self.group.len(), &main.told, service(main));
-        let ([verb, _], judged) = (verbs(main), judgement(main));
-        match self.shape {
-            Shape::Alone => format!("{} {verb} {what} to {}, {judged}", told.client, told.server),
-            Shape::OfOne => format!("{} {verb} {what} to {many} machines, {judged}", told.client),
+        let (many, told, what) = (self.group.len(), &main.told, Words(main));
+        let ([verb, _], judged, client, server) = (verbs(main), judgement(main), &told.client, &told.server);
+        let mut title = String::with_capacity(TITLE);
+        // A String takes whatever is written.
+        let _ = match self.shape {
+            Shape::Alone => write!(title, "{client} {verb} {what} to {server}, {judged}"),
+            Shape::OfOne => write!(title, "{client} {verb} {what} to {many} machines, {judged}"),
             Shape::ToOne => {
-                format!("{many} addresses try {what} of {} and say nothing there, {judged}", told.server)
+                write!(title, "{many} addresses try {what} of {server} and say nothing there, {judged}")
             }
-        }
+        };
+        title
     }
 }
 
-/// Tells those who scan; hands back what is left.
-fn scans<'a>(strange: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a Judged> {
+/// Tells those who scan, and takes out of the rest what they did.
+fn scans<'a>(rest: &mut Vec<&'a Judged<'a>>, findings: &mut Vec<Finding>) {
     // A port that was opened and left without a word was looked at, not used.
-    let (mut rest, looked_at): (Vec<&Judged>, Vec<&Judged>) =
-        strange.into_iter().partition(|one| one.answered && one.spoke);
-    let mut by_client = Groups::default();
-    looked_at.into_iter().for_each(|one| by_client.add(one.key.client, one));
-    for tried in by_client.sorted() {
+    let mut looked_at: Vec<&Judged<'_>> = rest.extract_if(.., |one| !(one.answered && one.spoke)).collect();
+    looked_at.sort_by_key(|one| one.key.client);
+    for tried in looked_at.chunk_by(|one, other| one.key.client == other.key.client) {
         let Some(client) = tried.first().map(|one| one.key.client) else { continue };
-        let attempts: u64 = tried.iter().map(|one| one.attempts).sum();
+        let attempts: u64 = tried.iter().map(|one| one.attempts()).sum();
         if attempts < SCAN {
             rest.extend(tried);
             continue;
@@ -191,71 +166,62 @@ fn scans<'a>(strange: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a J
                 open => format!("{open} of them open, and nothing said there"),
             }
         );
-        findings.extend(told_together(&tried, title));
+        findings.extend(told_together(tried, title));
     }
-    rest
 }
 
-/// Puts together what one client does to several machines, and what several do to one without a word.
-fn cases<'a>(conversations: Vec<&'a Judged>, services: &mut Numbers<Service<'a>>) -> Vec<Case<'a>> {
-    let (silent, mut rest): (Vec<&Judged>, Vec<&Judged>) =
-        conversations.into_iter().partition(|one| !one.spoke);
-    let mut cases = Vec::new();
-    let mut to_one = Groups::default();
-    for one in silent {
-        to_one.add((kind(one), one.key.server, one.key.transport, one.key.port), one);
-    }
-    for group in to_one.sorted() {
-        if group.len() >= SPREAD {
-            cases.push(Case { group, shape: Shape::ToOne });
-        } else {
-            rest.extend(group);
-        }
-    }
-    let mut of_one = Groups::default();
-    for one in rest {
-        of_one.add((services.of(service_of(one, one.key.port)), one.key.client), one);
-    }
-    for group in of_one.all() {
-        if group.len() >= SPREAD {
-            cases.push(Case { group, shape: Shape::OfOne });
-        } else {
-            cases.extend(group.into_iter().map(|one| Case { group: smallvec![one], shape: Shape::Alone }));
-        }
-    }
-    cases
+/// Takes out of the rest those in which nothing is said; what is about one service of one server stands together.
+fn silent<'a>(rest: &mut Vec<&'a Judged<'a>>) -> Vec<&'a Judged<'a>> {
+    let mut silent: Vec<&Judged<'_>> = rest.extract_if(.., |one| !one.spoke).collect();
+    silent.sort_by_key(|one| at_one(one));
+    silent
+}
+
+/// What several do to one without a word, and those of the silent that are no more than a few.
+fn to_one<'s, 'a: 's>(
+    silent: &'s [&'a Judged<'a>],
+) -> (impl Iterator<Item = &'s [&'a Judged<'a>]>, impl Iterator<Item = &'a Judged<'a>>) {
+    let groups = || silent.chunk_by(|one, other| at_one(one) == at_one(other));
+    let few = groups().filter(|group| group.len() < SPREAD).flatten().copied();
+    (groups().filter(|group| group.len() >= SPREAD), few)
+}
+
+/// The service of one server, to those who say nothing there.
+fn at_one(one: &Judged<'_>) -> (Reverse<ConversationVerdict>, Host, Transport, Option<u16>) {
+    (Reverse(one.told.verdict), one.key.server, one.key.transport, one.key.port)
+}
+
+/// What one client does with one service: to many machines together, to few each by itself.
+fn of_client<'s, 'a>(service: u32, group: &'s [&'a Judged<'a>]) -> impl Iterator<Item = Case<'s, 'a>> {
+    let (shape, together) =
+        if group.len() >= SPREAD { (Shape::OfOne, group.len()) } else { (Shape::Alone, 1) };
+    group.chunks(together).map(move |group| Case { group, shape, service })
 }
 
 /// Conversations that belong to more cases of one service than are told one by one.
-fn of_the_rest(rest: &[&Judged]) -> Option<Finding> {
+fn of_the_rest(rest: &[&Judged<'_>]) -> Option<Finding> {
     let main = rest.first()?;
     let [_, how] = verbs(main);
-    let ports: BTreeSet<Option<u16>> = rest.iter().map(|one| one.told.port).collect();
     let protocols = main.told.protocols.join(", ");
-    let what = match ports.len() {
-        1 => service(main),
-        many => format!("{protocols} on {many} ports of {}", main.told.transport),
+    let what = if rest.iter().all(|one| one.told.port == main.told.port) {
+        Words(main).to_string()
+    } else {
+        let ports: BTreeSet<Option<u16>> = rest.iter().map(|one| one.told.port).collect();
+        format!("{protocols} on {} ports of {}", ports.len(), main.told.transport)
     };
     let title = format!("{} more pairs of machines {how} {what}, {}", rest.len(), judgement(main));
     let mut told = told_together(rest, title)?;
     let rule = main.told.rule.as_deref().unwrap_or_default();
-    let feature = main.feature.as_deref().unwrap_or_default();
+    let feature = main.feature().unwrap_or_default();
     let transport = main.told.transport.to_string();
     let port = if protocols.is_empty() { what.as_str() } else { "" };
-    let parts = ["alike", rule, feature, &transport, port, &protocols, how, &main.told.reason];
+    let parts = ["alike", rule, &feature, &transport, port, &protocols, how, &main.told.reason];
     told.id = id::short(&[&[told.kind.name()], &parts[..]].concat()).into();
     Some(told)
 }
 
-/// What one service is to those who tell it from others: kind of finding, transport, port where it matters, protocols, and whether it answers.
-type Service<'a> = (Option<FindingKind>, Transport, Option<u16>, &'a [&'static str], bool);
-
-fn service_of(one: &Judged, port: Option<u16>) -> Service<'_> {
-    (kind(one), one.key.transport, port, &one.told.protocols, one.answered)
-}
-
 /// What somebody does with a service, and what several do.
-fn verbs(one: &Judged) -> [&'static str; 2] {
+fn verbs(one: &Judged<'_>) -> [&'static str; 2] {
     match (one.answered, one.spoke) {
         (true, true) => ["talks", "talk"],
         (true, false) => ["opens, and says nothing on,", "open, and say nothing on,"],
@@ -266,29 +232,28 @@ fn verbs(one: &Judged) -> [&'static str; 2] {
 }
 
 /// What is wrong about it.
-fn judgement(one: &Judged) -> &'static str {
+fn judgement(one: &Judged<'_>) -> &'static str {
     match kind(one) {
         Some(FindingKind::Forbidden) => "which the site forbids",
         _ => "and nobody documented it",
     }
 }
 
-/// One finding for each feature that the site does not name and that several conversations use; hands back those that are alone.
-fn of_features<'a>(judged: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<&'a Judged> {
-    let mut causes: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
-    for one in judged {
-        causes.entry((kind(one), one.feature.clone())).or_default().push(one);
+/// One finding for each feature that the site does not name and that several conversations use; those that are alone stay with the rest.
+fn of_features<'a>(rest: &mut Vec<&'a Judged<'a>>, findings: &mut Vec<Finding>) {
+    let mut causes: BTreeMap<_, Vec<&Judged<'_>>> = BTreeMap::new();
+    for one in rest.extract_if(.., |one| one.switched_off.is_some()) {
+        causes.entry((kind(one), one.feature())).or_default().push(one);
     }
-    let mut alone = Vec::new();
     for ((kind, feature), group) in causes {
         let (Some(kind), Some(feature), Some(main)) = (kind, feature, group.first()) else { continue };
         if group.len() == 1 {
-            alone.extend(group);
+            rest.extend(group);
             continue;
         }
         let clients: BTreeSet<&str> = group.iter().map(|one| one.told.client.as_str()).collect();
         let servers: BTreeSet<&str> = group.iter().map(|one| one.told.server.as_str()).collect();
-        let services: BTreeSet<String> = group.iter().map(|one| service(one)).collect();
+        let services: BTreeSet<String> = group.iter().map(|one| Words(one).to_string()).collect();
         let title = format!(
             "{} to {}, documented only with \"{feature}\", which this site does not name: {}",
             several(&clients, "machines"),
@@ -301,7 +266,6 @@ fn of_features<'a>(judged: Vec<&'a Judged>, findings: &mut Vec<Finding>) -> Vec<
             findings.push(told);
         }
     }
-    alone
 }
 
 /// The one, or how many.
@@ -312,7 +276,7 @@ fn several(names: &BTreeSet<&str>, what: &str) -> String {
     }
 }
 
-fn kind(one: &Judged) -> Option<FindingKind> {
+fn kind(one: &Judged<'_>) -> Option<FindingKind> {
     match one.told.verdict {
         ConversationVerdict::Unexpected => Some(FindingKind::Unexpected),
         ConversationVerdict::Forbidden => Some(FindingKind::Forbidden),
@@ -320,20 +284,7 @@ fn kind(one: &Judged) -> Option<FindingKind> {
     }
 }
 
-/// `s7comm on tcp/102`.
-fn service(one: &Judged) -> String {
-    let port = one.told.port.map_or(String::new(), |port| format!("/{port}"));
-    let on = format!("{}{port}", one.told.transport);
-    if one.told.protocols.is_empty() && !one.spoke {
-        on
-    } else if one.told.protocols.is_empty() {
-        format!("something unrecognised on {on}")
-    } else {
-        format!("{} on {on}", one.told.protocols.join(", "))
-    }
-}
-
-fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
+fn told_together(group: &[&Judged<'_>], title: String) -> Option<Finding> {
     let main = group.first()?;
     let kind = kind(main)?;
     let answered = group.iter().any(|one| one.answered);
@@ -342,17 +293,19 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
         (_, true) => Severity::Medium,
         (_, false) => Severity::Low,
     };
-    let mut detail = sentence(&main.told.reason);
-    if !main.told.hosts.is_empty() {
-        detail.push_str(&format!(" The server is known as {}.", main.told.hosts.join(", ")));
-    }
     let flows: u64 = group.iter().map(|one| one.told.flows).sum();
     let packets: u64 = group.iter().map(|one| one.told.packets).sum();
-    detail.push_str(&format!(" Seen in {} with {}.", counted(flows, "flow"), counted(packets, "packet")));
-    let advice = match (&main.feature, kind) {
-        (Some(feature), _) => format!("If this site uses it, add \"{feature}\" to the site's features; else find out who switched it on."),
-        (None, FindingKind::Forbidden) => "Find out who started it and stop it, or change the site's rule.".to_owned(),
-        (None, _) => "Find out what it is for: if it belongs here, add an [[allow]] entry with the reason to the site file; else stop it.".to_owned(),
+    let (flows, packets) = (Counted(flows, "flow"), Counted(packets, "packet"));
+    let mut detail = sentence(&main.told.reason);
+    // A String takes whatever is written.
+    let _ = match main.told.hosts.join(", ") {
+        names if names.is_empty() => write!(detail, " Seen in {flows} with {packets}."),
+        names => write!(detail, " The server is known as {names}. Seen in {flows} with {packets}."),
+    };
+    let advice = match (main.feature(), kind) {
+        (Some(feature), _) => format!("If this site uses it, add \"{feature}\" to the site's features; else find out who switched it on.").into(),
+        (None, FindingKind::Forbidden) => "Find out who started it and stop it, or change the site's rule.".into(),
+        (None, _) => "Find out what it is for: if it belongs here, add an [[allow]] entry with the reason to the site file; else stop it.".into(),
     };
     let id = if group.len() > SPREAD {
         // A sweep's servers differ from capture to capture; its client and service do not. The other way round where many try one.
@@ -384,28 +337,23 @@ fn told_together(group: &[&Judged], title: String) -> Option<Finding> {
 }
 
 /// The packets of several conversations; of each the first where there are many, which then says whose it is.
-fn cited(group: &[&Judged]) -> Vec<Evidence> {
-    let whose = |one: &Judged| {
-        let told = &one.told;
-        let port = told.port.map_or(String::new(), |port| format!("/{port}"));
-        format!("{} to {} on {}{port}", told.client, told.server, told.transport)
-    };
+fn cited(group: &[&Judged<'_>]) -> Vec<Evidence> {
     let few = group.len() <= CITED_OF_MANY;
     let pieces = group.iter().take(CITED_OF_MANY).flat_map(|one| {
         let first = Evidence {
             at: one.told.evidence.first().at,
-            note: format!("the first packet of {}", whose(one)).into(),
+            note: format!("the first packet of {}", Whose(one)).into(),
         };
         let rest = one.told.evidence.iter().skip(1).filter(|_| few);
         let rest = rest
-            .map(|piece| Evidence { at: piece.at, note: format!("{} ({})", piece.note, whose(one)).into() });
+            .map(|piece| Evidence { at: piece.at, note: format!("{} ({})", piece.note, Whose(one)).into() });
         std::iter::once(first).chain(rest)
     });
     pieces.collect()
 }
 
 /// Whether each try was answered, by a reset.
-fn is_refused(one: &Judged) -> bool {
+fn is_refused(one: &Judged<'_>) -> bool {
     one.told.outcomes.keys().all(|outcome| *outcome == Outcome::Refused)
 }
 

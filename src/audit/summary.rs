@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::Copies;
 use crate::model::Finding;
+use crate::model::Host;
 use crate::model::Observed;
 use crate::model::RoleSummary;
 use crate::model::RulesetSummary;
@@ -17,6 +18,7 @@ use super::features::Features;
 use super::guess::Guessed;
 use super::leases::Followed;
 use super::view::View;
+use super::view::in_a_row;
 
 /// Share of pairs heard from one side from which on the mirror itself is called one-sided.
 const ONE_SIDED: f64 = 0.3;
@@ -114,9 +116,9 @@ pub fn vantage(observed: &Observed, view: &View<'_>) -> Vantage {
     let of_text = |text: &String| text.split_once(" (").map(|(ip, _)| ip.to_owned());
     let mut overlapping: BTreeSet<String> = vantage.overlapping.iter().filter_map(of_text).collect();
     for (ip, macs, told) in view.shared_addresses() {
-        if overlapping.insert(ip.to_string()) {
-            let macs: Vec<String> = macs.iter().map(ToString::to_string).collect();
-            vantage.overlapping.push(format!("{ip} ({})", macs.join(", ")));
+        let ip = Host::Ip(ip).text();
+        if overlapping.insert(ip.as_str().to_owned()) {
+            vantage.overlapping.push(format!("{ip} ({})", in_a_row(macs, ", ")));
         }
         vantage
             .notes

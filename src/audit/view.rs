@@ -24,6 +24,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::model::CellId;
+use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::Host;
 use crate::model::MacAddr;
@@ -43,6 +44,7 @@ use loss::Losses;
 use recordings::Recordings;
 use unpaired::Unpaired;
 
+pub use holders::in_a_row;
 pub use loss::Missing;
 pub use marks::FOR_COMPARISON;
 pub use marks::Forged;
@@ -87,7 +89,7 @@ pub struct View<'a> {
     /// What the flows of each host show.
     hosts: Hosts<'a>,
     /// Datagrams without their counterparts.
-    unpaired: Unpaired,
+    unpaired: Unpaired<'a>,
     /// The address spaces in use.
     cells: Vec<CellId>,
 }
@@ -98,12 +100,17 @@ impl<'a> View<'a> {
         let recordings = Recordings::of(observed);
         let conversations: Vec<_> = observed.conversations.values().map(AsRef::as_ref).collect();
         let shares = spread(&conversations, LEAST_SHARE, workers, |share| {
-            let (mut losses, mut hosts, mut unpaired) =
-                (Losses::default(), Hosts::default(), Unpaired::default());
-            each_flow(share, |key, flow| {
+            let (mut losses, mut hosts, mut unpaired) = (
+                Losses::default(),
+                Hosts::with_room(share.len(), observed.vantage.heard.len()),
+                Unpaired::default(),
+            );
+            each_flow(share, |at, flow| {
                 losses.learn(flow, &recordings);
-                hosts.learn(key, flow);
                 unpaired.learn(flow);
+                if let Some(conversation) = share.get(at) {
+                    hosts.learn(at, &conversation.key, flow);
+                }
             });
             (losses, hosts, unpaired)
         });
@@ -121,7 +128,7 @@ impl<'a> View<'a> {
             holders: Holders::of(observed),
             down: Known::default(),
             announced: Known::default(),
-            hosts,
+            hosts: hosts.among(conversations),
             unpaired,
             cells: cells(observed),
         };
@@ -192,6 +199,11 @@ impl<'a> View<'a> {
     /// `packet 12`, and of which file where there are several.
     pub fn packet(&self, at: PacketRef) -> String {
         self.recordings.packet(at)
+    }
+
+    /// All conversations in the order of their keys.
+    pub fn conversations(&self) -> &[&'a Conversation] {
+        self.hosts.conversations()
     }
 
     /// Which inputs are one recording.

@@ -5,7 +5,6 @@ use std::hint::black_box;
 use arrayvec::ArrayVec;
 
 use crate::model::Conversation;
-use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 
 /// As many as a processor waits for at a time, with some lines of memory each.
@@ -13,22 +12,19 @@ const TOGETHER: usize = 16;
 /// Fewer conversations are not worth a thread: one costs about as much to start as so many to judge.
 pub const LEAST_SHARE: usize = 2048;
 
-/// Does something with each flow of these conversations and with the key that it is told under, in their order.
-pub fn each_flow<'a>(
-    conversations: &[&'a Conversation],
-    mut what: impl FnMut(&'a ConversationKey, &'a FlowRecord),
-) {
-    let mut next: ArrayVec<(&ConversationKey, &FlowRecord), TOGETHER> = ArrayVec::new();
-    let mut pass = |next: &mut ArrayVec<(&'a ConversationKey, &'a FlowRecord), TOGETHER>| {
+/// Does something with each flow of these conversations and with the place of its conversation among them, in their order.
+pub fn each_flow<'a>(conversations: &[&'a Conversation], mut what: impl FnMut(usize, &'a FlowRecord)) {
+    let mut next: ArrayVec<(usize, &FlowRecord), TOGETHER> = ArrayVec::new();
+    let mut pass = |next: &mut ArrayVec<(usize, &'a FlowRecord), TOGETHER>| {
         black_box(next.iter().fold(0, |seen, (_, flow)| seen ^ touch(flow)));
-        next.drain(..).for_each(|(key, flow)| what(key, flow));
+        next.drain(..).for_each(|(at, flow)| what(at, flow));
     };
-    for conversation in conversations {
+    for (at, conversation) in conversations.iter().enumerate() {
         for flow in conversation.attempts() {
             if next.is_full() {
                 pass(&mut next);
             }
-            next.push((&conversation.key, flow));
+            next.push((at, flow));
         }
     }
     pass(&mut next);
@@ -74,7 +70,7 @@ mod tests {
         let capture = observed(flows.collect(), 1_000);
         let mut walked = Vec::new();
         let conversations: Vec<_> = capture.conversations.values().map(AsRef::as_ref).collect();
-        each_flow(&conversations, |key, flow| walked.push((key.port, flow.server.port)));
+        each_flow(&conversations, |at, flow| walked.push((conversations[at].key.port, flow.server.port)));
         let ports = capture.conversations.keys().map(|key| (key.port, key.port));
         assert_eq!(walked, ports.collect::<Vec<_>>());
     }

@@ -85,7 +85,7 @@ fn report(files: &[&str], cited: &[(u32, u64, &str)]) -> Report {
         severity: Severity::High,
         title: "it is\u{1b}[2J blocked".into(),
         detail: String::new(),
-        advice: String::new(),
+        advice: "".into(),
         addressee: Addressee::Firewall,
         requirements: Vec::new(),
         conversations: vec!["c1".into()],

@@ -7,22 +7,44 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
 use arrayvec::ArrayString;
 
 /// An Ethernet address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MacAddr(pub [u8; 6]);
 
+impl Ord for MacAddr {
+    /// As a number, in one step.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bits().cmp(&other.bits())
+    }
+}
+
+impl PartialOrd for MacAddr {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl MacAddr {
+    /// As a number, which has the order of the address.
+    #[inline]
+    pub fn bits(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
     /// Whether it names a group rather than one station (IEEE 802.3, the I/G bit).
     pub fn is_group(self) -> bool {
         self.0[0] & 1 == 1
     }
-}
 
-impl fmt::Display for MacAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// As it is shown, without an allocation.
+    pub fn text(self) -> ArrayString<17> {
         let half = |half: u8| if half < 10 { b'0' + half } else { b'a' - 10 + half };
         let mut text = [b':'; 17];
         for (octet, [high, low, ..]) in
@@ -30,7 +52,13 @@ impl fmt::Display for MacAddr {
         {
             (*high, *low) = (half(octet >> 4), half(octet & 15));
         }
-        f.write_str(str::from_utf8(&text).unwrap_or_default())
+        ArrayString::from_byte_string(&text).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 
@@ -72,9 +100,7 @@ impl Hash for Host {
         match self {
             Self::Ip(IpAddr::V4(ip)) => state.write_u64(u64::from(ip.to_bits())),
             Self::Ip(IpAddr::V6(ip)) => state.write_u128(ip.to_bits()),
-            Self::Mac(MacAddr([a, b, c, d, e, f])) => {
-                state.write_u64(u64::from_be_bytes([1, 0, *a, *b, *c, *d, *e, *f]))
-            }
+            Self::Mac(mac) => state.write_u64(1 << 56 | mac.bits()),
         }
     }
 }
@@ -100,13 +126,9 @@ impl Host {
     /// As it is shown, without an allocation.
     pub fn text(self) -> HostText {
         match self {
-            Self::Ip(IpAddr::V4(ip)) => HostText::from(&dotted(ip)).unwrap_or_default(),
-            other => {
-                let mut text = HostText::new();
-                // The longest address has 45 characters.
-                let _ = write!(text, "{other}");
-                text
-            }
+            Self::Ip(IpAddr::V4(ip)) => HostText::from(Dotted::of(ip).text()).unwrap_or_default(),
+            Self::Ip(IpAddr::V6(ip)) => six(ip),
+            Self::Mac(mac) => HostText::from(&mac.text()).unwrap_or_default(),
         }
     }
 
@@ -122,7 +144,7 @@ impl Host {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ip(IpAddr::V4(ip)) => f.pad(&dotted(*ip)),
+            Self::Ip(IpAddr::V4(ip)) => f.pad(Dotted::of(*ip).text()),
             Self::Ip(ip) => ip.fmt(f),
             Self::Mac(mac) => mac.fmt(f),
         }
@@ -153,18 +175,62 @@ const OCTETS: [u32; 256] = {
     all
 };
 
-/// An IPv4 address as text, an octet at a time: a large report has a hundred thousand.
-fn dotted(ip: Ipv4Addr) -> ArrayString<15> {
-    // Four times three digits and a dot fill the number.
-    let (mut text, mut length) = (0_u128, 0);
-    for octet in ip.octets() {
-        let digits = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
-        text |= u128::from(digits) << (8 * length);
-        length += 4 - digits.leading_zeros() / 8;
+/// An IPv4 address as text, an octet at a time: a large report has a hundred thousand. Behind it stand a dot and zeros.
+struct Dotted {
+    text: [u8; 16],
+    length: usize,
+}
+
+impl Dotted {
+    fn of(ip: Ipv4Addr) -> Self {
+        // Four times three digits and a dot fill the number.
+        let (mut text, mut length) = (0_u128, 0);
+        for octet in ip.octets() {
+            let digits = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+            text |= u128::from(digits) << (8 * length);
+            length += 4 - digits.leading_zeros() / 8;
+        }
+        Self { text: text.to_le_bytes(), length: length as usize - 1 }
     }
-    let text = text.to_le_bytes();
-    let told = text.get(..length as usize - 1).and_then(|told| str::from_utf8(told).ok());
-    told.and_then(|told| ArrayString::from(told).ok()).unwrap_or_default()
+
+    fn text(&self) -> &str {
+        // All of it is looked at in two words, a part of it would be byte by byte.
+        let told = str::from_utf8(&self.text).ok();
+        told.and_then(|told| told.get(..self.length)).unwrap_or_default()
+    }
+}
+
+/// An IPv6 address as text (RFC 5952), as the standard library writes it.
+fn six(ip: Ipv6Addr) -> HostText {
+    let mut text = HostText::new();
+    if ip.to_ipv4_mapped().is_some() {
+        // The longest address has 45 characters.
+        let _ = write!(text, "{ip}");
+        return text;
+    }
+    let segments = ip.segments();
+    let (mut longest, mut zeros) = (0..0, 0..0);
+    for (at, segment) in segments.iter().enumerate() {
+        zeros = if *segment > 0 { at + 1..at + 1 } else { zeros.start..at + 1 };
+        if zeros.len() > longest.len().max(1) {
+            longest = zeros.clone();
+        }
+    }
+    for (at, segment) in segments.into_iter().enumerate() {
+        if longest.contains(&at) {
+            let _ = text.try_push_str(if at == longest.start { "::" } else { "" });
+            continue;
+        }
+        if at > 0 && at != longest.end {
+            let _ = text.try_push(':');
+        }
+        for place in (0..=segment.checked_ilog2().unwrap_or(0) / 4).rev() {
+            if let Some(digit) = char::from_digit(u32::from(segment >> (4 * place) & 15), 16) {
+                let _ = text.try_push(digit);
+            }
+        }
+    }
+    text
 }
 
 /// One end of a flow; `port` is `None` where the transport has none.
@@ -212,11 +278,20 @@ mod tests {
             }
         }
 
+        /// So are those with zeros in them.
+        #[test]
+        fn zeros_are_left_out_as_ever(zeros: u8, segments: [u16; 8]) {
+            let segments = std::array::from_fn(|at| if zeros >> at & 1 == 0 { 0 } else { segments[at] >> (at * 2) });
+            let ip = Ipv6Addr::from(segments);
+            proptest::prop_assert_eq!(Host::Ip(ip.into()).text().to_string(), ip.to_string());
+        }
+
         /// Hosts stand in the order of their addresses, IPv4 before IPv6 before MAC.
         #[test]
-        fn hosts_have_the_order_of_addresses(a: IpAddr, b: IpAddr, mac: [u8; 6]) {
+        fn hosts_have_the_order_of_addresses(a: IpAddr, b: IpAddr, mac: [u8; 6], other: [u8; 6]) {
             proptest::prop_assert_eq!(Host::Ip(a).cmp(&Host::Ip(b)), a.cmp(&b));
             proptest::prop_assert!(Host::Ip(a) < Host::Mac(MacAddr(mac)));
+            proptest::prop_assert_eq!(MacAddr(mac).cmp(&MacAddr(other)), mac.cmp(&other));
         }
     }
 }

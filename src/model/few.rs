@@ -5,6 +5,9 @@ use std::borrow::Borrow;
 
 use smallvec::SmallVec;
 
+/// Up to so many are looked at one after the other.
+const IN_TURN: usize = 8;
+
 /// Pairs in the order of their keys, each key once. Without values it is a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Few<K, V = ()>(SmallVec<[(K, V); 1]>);
@@ -21,7 +24,11 @@ impl<K: Ord, V: Default> Few<K, V> {
     where
         K: Borrow<Q>,
     {
-        let at = self.place(key).unwrap_or_else(|at| {
+        let at = self.0.binary_search_by(|(known, _)| known.borrow().cmp(key)).unwrap_or_else(|at| {
+            if self.0.len() == 1 {
+                // What is not one is seldom two.
+                self.0.reserve_exact(3);
+            }
             self.0.insert(at, (key.to_owned(), V::default()));
             at
         });
@@ -47,11 +54,15 @@ impl<K: Ord + Clone> Few<K, u64> {
 }
 
 impl<K: Ord, V> Few<K, V> {
-    fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
+    /// The place of a key. Among few it is looked for from the first on, since telling two apart is less work than telling which comes first.
+    fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
     {
-        self.0.binary_search_by(|(known, _)| known.borrow().cmp(key))
+        if self.0.len() <= IN_TURN {
+            return self.0.iter().position(|(known, _)| known.borrow() == key);
+        }
+        self.0.binary_search_by(|(known, _)| known.borrow().cmp(key)).ok()
     }
 
     /// What stands under a key.
@@ -59,7 +70,7 @@ impl<K: Ord, V> Few<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.0.get(self.place(key).ok()?).map(|(_, value)| value)
+        self.0.get(self.find(key)?).map(|(_, value)| value)
     }
 
     /// Whether there is such a key.
@@ -67,7 +78,7 @@ impl<K: Ord, V> Few<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.place(key).is_ok()
+        self.find(key).is_some()
     }
 }
 

@@ -1,5 +1,6 @@
 //! One captured frame, borrowed from where it arrived, and the reference that evidence keeps of it.
 
+use std::cmp::Ordering;
 use std::num::NonZeroU64;
 
 use super::Timestamp;
@@ -12,7 +13,7 @@ pub struct InputId(pub u32);
 ///
 /// The order is that of the ordered merge: time, then input, then number. Two words, one of them never zero: flows keep dozens of these, and
 /// "none" must cost nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PacketRef {
     /// Capture time.
     pub time: Timestamp,
@@ -53,6 +54,22 @@ impl PacketRef {
     #[inline]
     pub fn number(self) -> u64 {
         (self.place.get() & ((1 << NUMBER_BITS) - 1)) - 1
+    }
+}
+
+impl Ord for PacketRef {
+    /// As one number, in one step: many are put in order.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |of: &Self| i128::from(of.time.as_nanos()) << 64 | i128::from(of.place.get());
+        number(self).cmp(&number(other))
+    }
+}
+
+impl PartialOrd for PacketRef {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -116,6 +133,22 @@ pub struct Packet<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        /// References have the order of time, input and number.
+        #[test]
+        fn references_are_in_the_order_of_the_merge(mut parts: [(i64, u32, u64); 2], alike: [bool; 2]) {
+            let [one, other] = &mut parts;
+            (one.1, other.1) = (one.1.min(LAST_INPUT), other.1.min(LAST_INPUT));
+            (one.2, other.2) = (one.2.min(LAST_NUMBER), other.2.min(LAST_NUMBER));
+            other.0 = if alike[0] { one.0 } else { other.0 };
+            other.1 = if alike[1] { one.1 } else { other.1 };
+            let [a, b] = parts.map(|(time, input, number)| {
+                PacketRef::new(Timestamp::from_nanos(time), InputId(input), number)
+            });
+            proptest::prop_assert_eq!(a.cmp(&b), parts[0].cmp(&parts[1]));
+        }
+    }
 
     #[test]
     fn a_reference_is_two_words_and_tells_its_parts() {

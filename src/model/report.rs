@@ -481,7 +481,7 @@ pub struct Finding {
     /// What was seen and why it means that.
     pub detail: String,
     /// What to do.
-    pub advice: String,
+    pub advice: Cow<'static, str>,
     /// Whom to ask.
     pub addressee: super::Addressee,
     /// Ids of the requirements concerned.

@@ -1,5 +1,7 @@
 //! Words put together.
 
+use std::fmt;
+
 /// A text with its first letter in upper case, as a sentence begins; one that begins with an address or a MAC address is left as it is.
 pub fn capitalized(text: &str) -> String {
     let first_word = text.split(' ').next().unwrap_or_default();
@@ -7,23 +9,43 @@ pub fn capitalized(text: &str) -> String {
         return text.to_owned();
     }
     let mut rest = text.chars();
-    match rest.next() {
-        Some(first) => first.to_uppercase().chain(rest).collect(),
-        None => String::new(),
-    }
+    let first = rest.next().into_iter().flat_map(char::to_uppercase);
+    // With room for a full stop.
+    let mut told = String::with_capacity(text.len() + 1);
+    told.extend(first);
+    told.push_str(rest.as_str());
+    told
 }
 
 /// So many of something, in words: `1 packet`, `2 packets`, `2 addresses`.
 pub fn counted(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {}", plural(noun)) }
+    Counted(number, noun).to_string()
+}
+
+/// The same where it is written.
+pub struct Counted<'a>(pub u64, pub &'a str);
+
+impl fmt::Display for Counted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, noun) = *self;
+        let (stem, ending) = if number == 1 { (noun, "") } else { inflected(noun) };
+        let mut digits = itoa::Buffer::new();
+        [digits.format(number), " ", stem, ending].into_iter().try_for_each(|part| f.write_str(part))
+    }
 }
 
 /// The plural of a noun.
 pub fn plural(noun: &str) -> String {
+    let (stem, ending) = inflected(noun);
+    [stem, ending].concat()
+}
+
+/// What stays of a noun in the plural, and how that ends.
+fn inflected(noun: &str) -> (&str, &'static str) {
     match noun.strip_suffix('y') {
-        Some(stem) if !stem.ends_with(['a', 'e', 'o']) => format!("{stem}ies"),
-        _ if noun.ends_with('s') || noun.ends_with('x') => format!("{noun}es"),
-        _ => format!("{noun}s"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o']) => (stem, "ies"),
+        _ if noun.ends_with('s') || noun.ends_with('x') => (noun, "es"),
+        _ => (noun, "s"),
     }
 }
 

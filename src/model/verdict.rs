@@ -30,6 +30,10 @@ impl Proofs {
     pub fn and(mut self, at: PacketRef, note: impl Into<Cow<'static, str>>) -> Self {
         let piece = Evidence { at, note: note.into() };
         if !self.iter().any(|known| *known == piece) {
+            if self.rest.is_empty() {
+                // Nearly always there is no third one.
+                self.rest.reserve_exact(1);
+            }
             self.rest.push(piece);
         }
         self

@@ -64,8 +64,14 @@ pub fn merge(
         hosts.len(),
         WORTH_A_THREAD,
         NonZeroUsize::new(workers),
-        // Most of them stand in their order already, which building a tree makes use of.
-        || conversations.into_iter().flatten().collect(),
+        // Most of them stand in their order already, which building a tree makes use of, as it does of the room that they have.
+        || {
+            let joined = conversations.into_iter().reduce(|mut all, share| {
+                all.extend(share);
+                all
+            });
+            joined.unwrap_or_default().into_iter().collect()
+        },
         || hosts.iter().map(|entry| (*entry.key(), *entry.value())).collect(),
     );
     let mut observed = Observed {
@@ -163,9 +169,12 @@ fn settle_all(
 ) -> Vec<Vec<(ConversationKey, Box<Conversation>)>> {
     let settle_some = |some: &mut [Learnt]| {
         some.iter_mut().for_each(|shard| settle_one(shard, learned, keep_flows));
-        let conversations = some.iter_mut().map(|shard| std::mem::take(&mut shard.conversations));
-        let mut conversations: Vec<_> = conversations.flatten().collect();
-        conversations.sort_unstable_by_key(|&(key, _)| key);
+        let count = some.iter().map(|shard| shard.conversations.len()).sum();
+        let mut conversations = Vec::with_capacity(count);
+        for shard in some {
+            conversations.extend(std::mem::take(&mut shard.conversations));
+        }
+        in_order(&mut conversations);
         conversations
     };
     if workers <= 1 {
@@ -179,6 +188,25 @@ fn settle_all(
         let own = own.map(settle_some);
         own.into_iter().chain(others.into_iter().map(joined)).collect()
     })
+}
+
+/// Puts conversations in the order of their keys: first by what a number tells of that, which is put in order sooner.
+fn in_order<V>(conversations: &mut [(ConversationKey, V)]) {
+    conversations.sort_by_cached_key(|(key, _)| rank(key));
+    for alike in conversations.chunk_by_mut(|(one, _), (other, _)| rank(one) == rank(other)) {
+        alike.sort_unstable_by_key(|(key, _)| *key);
+    }
+}
+
+/// What a number has room for of the order of keys: the cell, and the client or what it begins with.
+fn rank(key: &ConversationKey) -> u64 {
+    const ROOM: u32 = 46;
+    let client = match key.client {
+        Host::Ip(IpAddr::V4(ip)) => u64::from(ip.to_bits()),
+        Host::Ip(IpAddr::V6(ip)) => 1 << ROOM | (ip.to_bits() >> (u128::BITS - ROOM)) as u64,
+        Host::Mac(mac) => 2 << ROOM | mac.bits() >> (48 - ROOM),
+    };
+    u64::from(key.cell.0) << (ROOM + 2) | client
 }
 
 /// Settles those of one shard.
@@ -269,5 +297,40 @@ fn name(observed: &mut Observed) {
             }
         }
         remember_name(conversation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::MacAddr;
+    use crate::model::Transport;
+
+    proptest::proptest! {
+        /// Keys come in their order, whatever of it a number has no room for.
+        #[test]
+        fn conversations_are_put_in_the_order_of_their_keys(ends: Vec<(u16, [u8; 16], u8, bool, u16)>) {
+            let host = |bytes: [u8; 16], kind: u8, near: bool| {
+                // Some are alike in what they begin with.
+                let bytes: [u8; 16] = std::array::from_fn(|at| if near && at < 15 { 7 } else { bytes[at] });
+                match kind % 3 {
+                    0 => Host::Ip(IpAddr::from(std::array::from_fn::<u8, 4, _>(|at| bytes[12 + at]))),
+                    1 => Host::Ip(IpAddr::from(bytes)),
+                    _ => Host::Mac(MacAddr(std::array::from_fn(|at| bytes[10 + at]))),
+                }
+            };
+            let key = |&(cell, bytes, kind, near, port): &(u16, [u8; 16], u8, bool, u16)| ConversationKey {
+                cell: CellId(cell % 3),
+                client: host(bytes, kind, near),
+                server: host(bytes, kind / 3, !near),
+                transport: if port % 2 == 0 { Transport::Tcp } else { Transport::Udp },
+                port: Some(port),
+            };
+            let mut told: Vec<(ConversationKey, ())> = ends.iter().map(|end| (key(end), ())).collect();
+            let mut expected = told.clone();
+            expected.sort();
+            in_order(&mut told);
+            proptest::prop_assert_eq!(told, expected);
+        }
     }
 }

@@ -433,7 +433,7 @@ pub fn hostile_report() -> Report {
         });
     }
     for told in &mut report.findings {
-        [&mut told.title, &mut told.detail, &mut told.advice].into_iter().for_each(poison);
+        [&mut told.title, &mut told.detail, told.advice.to_mut()].into_iter().for_each(poison);
         told.evidence = told.evidence.map(|piece| {
             let mut piece = piece.clone();
             poison(piece.note.to_mut());

@@ -214,7 +214,7 @@ impl About {
             severity: told.severity.name(),
             title: told.title.clone(),
             detail: told.detail.clone(),
-            advice: told.advice.clone(),
+            advice: told.advice.to_string(),
             addressee: told.addressee.name(),
             grade: told.kind.grade().map(|grade| grade.name()),
             requirements: told.requirements.clone(),

@@ -430,7 +430,7 @@ fn a_finding_that_others_tell_by_now_is_not_left_open() {
         severity: Severity::Medium,
         title: format!("finding {id}"),
         detail: String::new(),
-        advice: String::new(),
+        advice: "".into(),
         addressee: Addressee::Site,
         requirements: Vec::new(),
         conversations: conversations.iter().map(|&id| id.into()).collect(),

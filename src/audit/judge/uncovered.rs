@@ -1,6 +1,5 @@
 //! What no rule covers: undocumented infrastructure, what the capture keeps from being told, and the unexpected.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -39,19 +38,20 @@ const LEAST_KEY: ConversationKey = ConversationKey {
     port: None,
 };
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// DNS or NTP of a component whose document says nothing of it.
-    pub(super) fn common_need(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Option<Ruling> {
+    pub(super) fn common_need(
+        &self,
+        conversation: &Conversation,
+        matched: &[Matched<'_>],
+    ) -> Option<Ruling<'a>> {
         let protocol = COMMON_NEEDS.into_iter().find(|need| conversation.protocols.contains(need))?;
         let cast = self.ground.cast;
-        let components: BTreeSet<usize> = matched
-            .iter()
-            .flat_map(|one| cast.roles_of(one.flow.cell, one.flow.client.host))
-            .filter(|role| cast.is_component(*role))
-            .filter_map(|role| cast.ruleset(role))
-            .collect();
-        let documented = |ruleset: &usize| self.ground.catalogue.speaks(*ruleset, protocol);
-        (!components.is_empty() && !components.iter().any(documented)).then(|| {
+        let roles = matched.iter().flat_map(|one| cast.roles_of(one.flow.cell, one.flow.client.host));
+        let rulesets = roles.filter(|role| cast.is_component(*role)).filter_map(|role| cast.ruleset(role));
+        let mut documented = rulesets.map(|ruleset| self.ground.catalogue.speaks(ruleset, protocol));
+        // Of a component, and of none whose document speaks of it.
+        (documented.next() == Some(false) && !documented.any(|speaks| speaks)).then(|| {
             let reason =
                 format!("undocumented infrastructure: the vendor's document says nothing of {protocol}");
             Ruling::new(ConversationVerdict::Infrastructure, None, reason)
@@ -59,7 +59,7 @@ impl Context<'_> {
     }
 
     /// What may be a lookup, a clock request or a lease, by its port alone, where a snap length keeps the payload from showing it.
-    pub(super) fn cut_need(&self, conversation: &Conversation) -> Option<Ruling> {
+    pub(super) fn cut_need(&self, conversation: &Conversation) -> Option<Ruling<'a>> {
         const PORTS: [u16; 6] = [53, 67, 68, 123, 546, 547];
         let may_be = conversation.protocols.is_empty()
             && self.ground.view.cuts(conversation.first)
@@ -75,7 +75,7 @@ impl Context<'_> {
     }
 
     /// In scope, and no rule speaks of it.
-    pub(super) fn undocumented(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling {
+    pub(super) fn undocumented(&self, conversation: &Conversation, matched: &[Matched<'_>]) -> Ruling<'a> {
         if let Some(sweep) = &conversation.sweep {
             return Ruling::new(ConversationVerdict::Unexpected, None, sweep.reason());
         }

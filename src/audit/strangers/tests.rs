@@ -13,8 +13,13 @@ use crate::model::PacketRef;
 use crate::model::Timestamp;
 use crate::model::Transport;
 
+/// A key that stays for as long as the tests run.
+fn key(key: ConversationKey) -> &'static ConversationKey {
+    Box::leak(Box::new(key))
+}
+
 /// An answered conversation over Modbus that nobody documented, whose first packet has that number.
-fn judged(number: u16, client: u16, server: u16) -> Judged {
+fn judged(number: u16, client: u16, server: u16) -> Judged<'static> {
     let host = |n: u16| Ipv4Addr::from_bits(0x0a00_0000 | u32::from(n));
     let (client, server) = (host(client), host(server));
     let at = PacketRef::new(Timestamp::from_nanos(i64::from(number)), InputId(0), u64::from(number));
@@ -40,21 +45,21 @@ fn judged(number: u16, client: u16, server: u16) -> Judged {
             reason: "no rule covers it".into(),
             evidence: Proofs::new(at, "its first packet"),
         }),
-        key: ConversationKey {
+        key: key(ConversationKey {
             cell: CellId(0),
             client: Host::Ip(client.into()),
             server: Host::Ip(server.into()),
             transport: Transport::Tcp,
             port: Some(502),
-        },
-        feature: None,
+        }),
+        switched_off: None,
         answered: true,
         spoke: true,
-        attempts: 1,
+        sweeps: false,
     }
 }
 
-fn pairs(count: u16) -> Vec<Judged> {
+fn pairs(count: u16) -> Vec<Judged<'static>> {
     (0..count).map(|n| judged(count - n, n, 1000 + n)).collect()
 }
 
@@ -75,7 +80,8 @@ fn beyond_so_many_findings_of_one_service_one_stands_for_the_rest() {
 fn a_protocol_on_many_ports_is_one_service() {
     let mut plant = pairs(ALIKE as u16 + 10);
     for (one, port) in plant.iter_mut().zip(5000..) {
-        (one.told.port, one.key.port) = (Some(port), Some(port));
+        one.told.port = Some(port);
+        one.key = key(ConversationKey { port: Some(port), ..*one.key });
     }
     let titles: Vec<String> = all(&plant, None).into_iter().map(|one| one.title).collect();
     let rest = "10 more pairs of machines talk modbus on 10 ports of tcp, and nobody documented it";
@@ -84,8 +90,9 @@ fn a_protocol_on_many_ports_is_one_service() {
 
 #[test]
 fn findings_that_were_told_stay_while_more_conversations_come() {
-    let ids = |judged: &[Judged]| all(judged, None).into_iter().map(|one| one.id).collect::<BTreeSet<_>>();
-    let mut plant: Vec<Judged> = (1..=50).map(|n| judged(n, n, 1000 + n)).collect();
+    let ids =
+        |judged: &[Judged<'_>]| all(judged, None).into_iter().map(|one| one.id).collect::<BTreeSet<_>>();
+    let mut plant: Vec<Judged<'static>> = (1..=50).map(|n| judged(n, n, 1000 + n)).collect();
     let before = ids(&plant);
     plant.extend((51..=90).map(|n| judged(n, n, 1000 + n)));
     assert_eq!(ids(&plant), before);
@@ -103,7 +110,7 @@ fn what_is_tried_or_opened_without_a_word_is_not_told_as_talk() {
     let silent = |answered: bool| {
         let of_one = |n: u16| {
             let mut one = judged(n + 1, 7, 1000 + n);
-            (one.answered, one.spoke, one.attempts) = (answered, false, 1);
+            (one.answered, one.spoke) = (answered, false);
             one.told.protocols.clear();
             one
         };

@@ -2,6 +2,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -122,6 +123,25 @@ impl Holders {
     }
 }
 
+/// Whether any two of these machines were heard in turns; virtual ones move between machines.
+fn in_turns(known: impl Iterator<Item = (MacAddr, Spell)>) -> bool {
+    let own = known.filter(|(mac, spell)| spell.times > 1 && !is_virtual_router(*mac));
+    let own: SmallVec<[Spell; 8]> = own.map(|(_, spell)| spell).collect();
+    let mut pairs =
+        own.iter().enumerate().flat_map(|(at, one)| own.iter().skip(at + 1).map(move |other| (one, other)));
+    pairs.any(|(one, other)| one.in_turns(*other))
+}
+
+/// MAC addresses, one after the other.
+pub fn in_a_row(macs: &[MacAddr], between: &str) -> String {
+    let mut told = String::with_capacity(macs.len() * (17 + between.len()));
+    for (at, mac) in macs.iter().enumerate() {
+        told.push_str(if at > 0 { between } else { "" });
+        told.push_str(&mac.text());
+    }
+    told
+}
+
 impl View<'_> {
     /// The machine behind one end of a flow: by its frames before any router, else by the lease in force.
     pub fn machine(&self, flow: &FlowRecord, role: Role) -> Option<MacAddr> {
@@ -165,7 +185,7 @@ impl View<'_> {
             return None;
         }
         let macs = self.holders.shared.get(&(cell, ip))?;
-        let macs = macs.iter().map(MacAddr::to_string).collect::<Vec<_>>().join(" and ");
+        let macs = in_a_row(macs, " and ");
         Some(format!(
             "{host} is used by {macs} in turns: a duplicate address, or one machine with several network cards"
         ))
@@ -183,13 +203,6 @@ impl View<'_> {
 
     /// Finds the addresses that two machines use in turns, by their frames on one VLAN or by what they announce.
     pub(super) fn find_shared(&mut self, workers: Option<NonZeroUsize>) {
-        let in_turns = |known: &[(MacAddr, Spell)]| {
-            known.iter().enumerate().any(|(at, (one, spell))| {
-                let mut others = known.iter().skip(at + 1);
-                !is_virtual_router(*one)
-                    && others.any(|(other, theirs)| !is_virtual_router(*other) && spell.in_turns(*theirs))
-            })
-        };
         let several: Vec<_> = self.hosts.of_several_macs().collect();
         let hosts = &self.hosts;
         let shares = spread(&several, LEAST_SHARE, workers, |share| {
@@ -197,10 +210,9 @@ impl View<'_> {
             for &(cell, host) in share {
                 let Some((ip, marks)) = host.ip().zip(hosts.marks(cell, host)) else { continue };
                 for macs in marks.on_vlan.values().filter(|macs| macs.len() > 1) {
-                    let known: Vec<(MacAddr, Spell)> =
-                        macs.keys().filter_map(|mac| Some((*mac, *marks.on_link.get(mac)?))).collect();
-                    if in_turns(&known) {
-                        found.push(((cell, ip), known.iter().map(|(mac, _)| *mac).collect()));
+                    let known = marks.on_link.iter().map(|(mac, spell)| (*mac, *spell));
+                    if in_turns(known.filter(|(mac, _)| macs.contains(mac))) {
+                        found.push(((cell, ip), macs.keys().copied().collect()));
                     }
                 }
             }
@@ -208,12 +220,9 @@ impl View<'_> {
         });
         let mut found = shares.concat();
         for (key, holders) in self.holders.announced.iter().filter(|(_, holders)| holders.len() > 1) {
-            let known: Vec<(MacAddr, Spell)> = holders
-                .iter()
-                .map(|one| (one.mac, Spell { first: one.first.time, last: one.last.time, times: one.times }))
-                .collect();
-            if in_turns(&known) {
-                found.push((*key, known.iter().map(|(mac, _)| *mac).collect()));
+            let spell = |one: &Holder| Spell { first: one.first.time, last: one.last.time, times: one.times };
+            if in_turns(holders.iter().map(|one| (one.mac, spell(one)))) {
+                found.push((*key, holders.iter().map(|one| one.mac).collect()));
             }
         }
         self.holders.shared.extend(found);

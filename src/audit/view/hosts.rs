@@ -2,9 +2,13 @@
 
 use std::iter;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::OnceLock;
 
+use foldhash::fast::RandomState;
+
 use crate::model::CellId;
+use crate::model::Conversation;
 use crate::model::ConversationKey;
 use crate::model::FlowRecord;
 use crate::model::Host;
@@ -153,30 +157,34 @@ impl Seen {
     }
 }
 
-/// One end of a flow, and the place of the next of the same host; 0 for the last, since the first of all comes after none.
+/// The conversations of one host by their places, and what their flows show once somebody has asked. Its marks alone are asked for more often than
+/// all the rest.
 #[derive(Debug)]
-struct End<'a> {
-    key: &'a ConversationKey,
-    flow: &'a FlowRecord,
-    next: usize,
-}
-
-/// The flows of one host: the first and the last, and what they show once somebody has asked. Its marks alone are asked for more often than all the rest.
-#[derive(Debug)]
-struct Flows {
-    first: usize,
-    last: usize,
+struct Own {
+    /// Those in which it is the client, which stand together, and the place after them.
+    asks: Range<u32>,
+    /// The first and the last of those in which it is the server.
+    asked: Option<(u32, u32)>,
     /// The first MAC address of packets in its name that had passed no router, and whether there are others.
     mac: Option<MacAddr>,
     several_macs: bool,
+    shown: OnceLock<Box<Shown>>,
+}
+
+/// What the flows of a host show, each worked out when it is asked for.
+#[derive(Debug, Default)]
+struct Shown {
     marks: OnceLock<Box<Marks>>,
     seen: OnceLock<Box<Seen>>,
 }
 
-impl Flows {
-    fn new(first: usize) -> Self {
-        let (marks, seen) = (OnceLock::new(), OnceLock::new());
-        Self { first, last: first, mac: None, several_macs: false, marks, seen }
+impl Own {
+    fn new() -> Self {
+        Self { asks: 0..0, asked: None, mac: None, several_macs: false, shown: OnceLock::new() }
+    }
+
+    fn shown(&self) -> &Shown {
+        self.shown.get_or_init(Box::default)
     }
 
     fn add_mac(&mut self, mac: MacAddr) {
@@ -188,78 +196,120 @@ impl Flows {
 /// The flows of each host.
 #[derive(Debug, Default)]
 pub(super) struct Hosts<'a> {
-    places: Known<(CellId, Host), usize>,
-    all: Vec<Flows>,
-    ends: Vec<End<'a>>,
+    places: Known<(CellId, Host), u32>,
+    all: Vec<Own>,
+    /// All conversations in the order of their keys.
+    conversations: Vec<&'a Conversation>,
+    /// For each of them the next one with the same server; 0 for the last, since the first of all comes after none.
+    next: Vec<u32>,
+    /// The client of the flow before, and its place: many in turn have the same.
+    latest: Option<((CellId, Host), u32)>,
+}
+
+/// A place, of which there are fewer than conversations.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 impl<'a> Hosts<'a> {
-    /// Notes whose a flow is.
-    pub(super) fn learn(&mut self, key: &'a ConversationKey, flow: &'a FlowRecord) {
-        self.note(key.client, Role::Client, key, flow);
-        self.note(key.server, Role::Server, key, flow);
+    /// Room for so many conversations, and for the hosts of them of which so many were heard in all.
+    pub(super) fn with_room(conversations: usize, heard: usize) -> Self {
+        let hosts = heard.min(conversations.saturating_mul(2));
+        let places = Known::with_capacity_and_hasher(hosts, RandomState::default());
+        Self { places, all: Vec::with_capacity(hosts), next: vec![0; conversations], ..Self::default() }
     }
 
-    fn note(&mut self, host: Host, role: Role, key: &'a ConversationKey, flow: &'a FlowRecord) {
-        let Self { places, all, ends } = self;
-        let own = *places.entry((key.cell, host)).or_insert_with(|| {
-            all.push(Flows::new(ends.len()));
-            all.len() - 1
-        });
-        let Some(own) = all.get_mut(own) else { return };
-        // Who speaks to itself has the flow already.
-        if role == Role::Client || key.client != key.server {
-            let new = ends.len();
-            if let Some(last) = ends.get_mut(own.last) {
-                last.next = new;
-            }
-            own.last = new;
-            ends.push(End { key, flow, next: 0 });
+    /// Notes whose a flow is, and in which conversation it stands; these come in their order.
+    pub(super) fn learn(&mut self, at: usize, key: &ConversationKey, flow: &FlowRecord) {
+        let at = place(at);
+        let client = (key.cell, key.client);
+        let known = self.latest.filter(|(latest, _)| *latest == client).map(|(_, own)| own);
+        let own = known.unwrap_or_else(|| self.place_of(client));
+        self.latest = Some((client, own));
+        if let Some(own) = self.all.get_mut(own as usize) {
+            let from = if own.asks.is_empty() { at } else { own.asks.start };
+            own.asks = from..at + 1;
+            on_link(flow, Role::Client).into_iter().for_each(|mac| own.add_mac(mac));
         }
-        if let Some(mac) = on_link(flow, role) {
-            own.add_mac(mac);
+        let own = self.place_of((key.cell, key.server));
+        if let Some(own) = self.all.get_mut(own as usize) {
+            Self::goes_on(&mut self.next, own, (at, at));
+            on_link(flow, Role::Server).into_iter().for_each(|mac| own.add_mac(mac));
         }
     }
 
-    /// Takes in the hosts of later flows.
+    fn place_of(&mut self, host: (CellId, Host)) -> u32 {
+        *self.places.entry(host).or_insert_with(|| {
+            self.all.push(Own::new());
+            place(self.all.len() - 1)
+        })
+    }
+
+    /// Notes that a server has these conversations, the first and the last of some, after those that are known.
+    fn goes_on(next: &mut [u32], own: &mut Own, (first, last): (u32, u32)) {
+        let before = own.asked.map(|(_, before)| before).filter(|before| *before < first);
+        if let Some(after) = before.and_then(|before| next.get_mut(before as usize)) {
+            *after = first;
+        }
+        own.asked = Some((own.asked.map_or(first, |(first, _)| first), last));
+    }
+
+    /// Takes in the hosts of the conversations that come after these.
     pub(super) fn join(&mut self, later: Self) {
-        let before = self.ends.len();
-        let after = |next: usize| if next > 0 { next + before } else { 0 };
-        self.ends.extend(later.ends.into_iter().map(|end| End { next: after(end.next), ..end }));
+        let before = place(self.next.len());
+        let after = |next: u32| if next > 0 { next + before } else { 0 };
+        self.next.extend(later.next.into_iter().map(after));
         for (host, place) in later.places {
-            let Some(new) = later.all.get(place) else { continue };
-            let (first, last) = (before + new.first, before + new.last);
-            let own = *self.places.entry(host).or_insert_with(|| {
-                self.all.push(Flows::new(first));
-                self.all.len() - 1
-            });
-            let Some(own) = self.all.get_mut(own) else { continue };
-            if own.first != first
-                && let Some(end) = self.ends.get_mut(own.last)
-            {
-                end.next = first;
+            let Some(new) = later.all.get(place as usize) else { continue };
+            let own = self.place_of(host);
+            let Some(own) = self.all.get_mut(own as usize) else { continue };
+            if !new.asks.is_empty() {
+                let asks = new.asks.start + before..new.asks.end + before;
+                own.asks = if own.asks.is_empty() { asks } else { own.asks.start..asks.end };
             }
-            own.last = last;
+            if let Some((first, last)) = new.asked {
+                Self::goes_on(&mut self.next, own, (first + before, last + before));
+            }
             new.mac.into_iter().for_each(|mac| own.add_mac(mac));
             own.several_macs |= new.several_macs;
         }
     }
 
-    fn flows_of(&self, cell: CellId, host: Host) -> Option<&Flows> {
-        self.all.get(*self.places.get(&(cell, host))?)
+    /// The same with the conversations that it is about.
+    pub(super) fn among(self, conversations: Vec<&'a Conversation>) -> Self {
+        Self { conversations, ..self }
     }
 
-    fn ends_of(&self, own: &Flows) -> impl Iterator<Item = &End<'a>> {
-        let next = |end: &&End<'a>| self.ends.get(end.next).filter(|_| end.next > 0);
-        iter::successors(self.ends.get(own.first), next)
+    /// All conversations in the order of their keys.
+    pub(super) fn conversations(&self) -> &[&'a Conversation] {
+        &self.conversations
+    }
+
+    fn own(&self, cell: CellId, host: Host) -> Option<&Own> {
+        self.all.get(*self.places.get(&(cell, host))? as usize)
+    }
+
+    /// The flows of a host with the keys that they are told under, in their order.
+    fn flows_of(&self, own: &Own) -> impl Iterator<Item = (&'a ConversationKey, &'a FlowRecord)> {
+        let (mut asks, mut asked) = (own.asks.clone().peekable(), own.asked.map(|(first, _)| first));
+        let places = iter::from_fn(move || {
+            let at = asks.peek().copied().into_iter().chain(asked).min()?;
+            asks.next_if_eq(&at);
+            if asked == Some(at) {
+                asked = self.next.get(at as usize).copied().filter(|next| *next > 0);
+            }
+            Some(at)
+        });
+        let conversations = places.filter_map(|at| self.conversations.get(at as usize).copied());
+        conversations.flat_map(|one| one.attempts().map(|flow| (&one.key, flow)))
     }
 
     /// What the flows of a host show; `None` where it has none.
     pub(super) fn of(&self, cell: CellId, host: Host) -> Option<&Seen> {
-        let own = self.flows_of(cell, host)?;
-        Some(own.seen.get_or_init(|| {
+        let own = self.own(cell, host)?;
+        Some(own.shown().seen.get_or_init(|| {
             let mut seen = Box::<Seen>::default();
-            self.ends_of(own).for_each(|end| seen.learn(host, end.key, end.flow));
+            self.flows_of(own).for_each(|(key, flow)| seen.learn(host, key, flow));
             seen.seal();
             seen
         }))
@@ -267,10 +317,10 @@ impl<'a> Hosts<'a> {
 
     /// By what a host is told from others; `None` where it has no flows.
     pub(super) fn marks(&self, cell: CellId, host: Host) -> Option<&Marks> {
-        let own = self.flows_of(cell, host)?;
-        Some(own.marks.get_or_init(|| {
+        let own = self.own(cell, host)?;
+        Some(own.shown().marks.get_or_init(|| {
             let mut marks = Box::<Marks>::default();
-            for End { key, flow, .. } in self.ends_of(own) {
+            for (key, flow) in self.flows_of(own) {
                 let roles = [(key.client, Role::Client), (key.server, Role::Server)];
                 roles.iter().filter(|(end, _)| *end == host).for_each(|(_, role)| marks.learn(flow, *role));
             }
@@ -280,7 +330,7 @@ impl<'a> Hosts<'a> {
 
     /// The hosts of whose packets before any router several machines were heard.
     pub(super) fn of_several_macs(&self) -> impl Iterator<Item = (CellId, Host)> {
-        let several = |place: usize| self.all.get(place).is_some_and(|own| own.several_macs);
+        let several = |place: u32| self.all.get(place as usize).is_some_and(|own| own.several_macs);
         self.places.iter().filter(move |(_, place)| several(**place)).map(|(key, _)| *key)
     }
 }
@@ -298,41 +348,58 @@ mod tests {
     use crate::audit::testing::FIREWALL;
     use crate::audit::testing::FIREWALL_MAC;
     use crate::audit::testing::answered;
+    use crate::audit::testing::observed;
+    use crate::audit::walk::each_flow;
 
     const CELL: CellId = CellId(0);
 
     #[test]
     fn shares_that_are_joined_are_what_one_walk_shows() {
-        let mut flows: Vec<FlowRecord> = (0..6).map(|n| answered(n, "tls")).collect();
+        let mut flows: Vec<FlowRecord> = (0..8).map(|n| answered(n, "tls")).collect();
         for (flow, port) in flows.iter_mut().zip(0..) {
             flow.client.port = Some(port);
+            flow.server.port = Some(if port < 2 { 443 } else { port });
         }
-        // A host that comes later, one that speaks to itself, and one under two MAC addresses.
+        // A host that comes later, some that speak to themselves, one under two MAC addresses, and one that is client and server in turn.
         flows[3].server.host = Host::Ip(FIREWALL);
         flows[4].client.host = flows[4].server.host;
         flows[5].from_client.mac = Some(FIREWALL_MAC);
-        let keys: Vec<ConversationKey> = flows.iter().map(ConversationKey::of).collect();
-        let of = |range: std::ops::Range<usize>| {
-            let mut hosts = Hosts::default();
-            range.for_each(|at| hosts.learn(&keys[at], &flows[at]));
+        (flows[6].client.host, flows[6].server.host) = (Host::Ip(FIREWALL), flows[0].client.host);
+        let ends = [flows[0].client.host, flows[0].server.host, Host::Ip(FIREWALL)];
+        let capture = observed(flows, 1_000);
+        let all: Vec<&Conversation> = capture.conversations.values().map(AsRef::as_ref).collect();
+        assert!(all.iter().any(|one| one.attempts().len() == 2));
+        let of = |range: Range<usize>| {
+            let mut hosts = Hosts::with_room(range.len(), 2);
+            let share = &all[range];
+            each_flow(share, |at, flow| hosts.learn(at, &share[at].key, flow));
             hosts
         };
-        let all = [flows[0].client.host, flows[0].server.host, Host::Ip(FIREWALL)];
-        let told = |hosts: &Hosts<'_>| {
+        let told = |hosts: Hosts<'_>| {
+            let hosts = hosts.among(all.clone());
             let mut several: Vec<_> = hosts.of_several_macs().collect();
             several.sort_unstable();
-            let ports = all.map(|host| {
-                let own = hosts.flows_of(CELL, host).unwrap();
-                hosts.ends_of(own).map(|end| end.flow.client.port).collect::<Vec<_>>()
+            let flows = ends.map(|host| {
+                let own = hosts.own(CELL, host).unwrap();
+                hosts.flows_of(own).map(|(_, flow)| flow.client.port).collect::<Vec<_>>()
             });
-            (several, ports)
+            (several, flows)
         };
-        let whole = told(&of(0..6));
-        assert_eq!(whole.1.each_ref().map(Vec::len), [5, 5, 1]);
-        for cut in 0..=6 {
-            let mut joined = of(0..cut);
-            joined.join(of(cut..6));
-            assert_eq!(told(&joined), whole, "{cut}");
+        let whole = told(of(0..all.len()));
+        let of_host = |host: Host| {
+            let flows = all.iter().flat_map(|one| one.attempts());
+            let own = flows.filter(|flow| flow.client.host == host || flow.server.host == host);
+            own.map(|flow| flow.client.port).collect::<Vec<_>>()
+        };
+        assert_eq!(whole.1, ends.map(of_host), "in the order of all");
+        assert_eq!(whole.1.each_ref().map(Vec::len), [7, 6, 2]);
+        for cut in 0..=all.len() {
+            for other in cut..=all.len() {
+                let mut joined = of(0..cut);
+                joined.join(of(cut..other));
+                joined.join(of(other..all.len()));
+                assert_eq!(told(joined), whole, "{cut} {other}");
+            }
         }
     }
 }

@@ -45,8 +45,14 @@ impl Marks {
         if let Some(mac) = on_link(flow, role) {
             let (since, until) = stretch(flow, side);
             self.sample = self.sample.into_iter().chain(side.first).min();
+            let known = self.on_link.len();
             self.on_link.change(&mac, |spell| spell.add(since, until));
-            self.on_vlan.change(&*flow.vlans, |macs| macs.insert(&mac));
+            // Nearly always there is one VLAN, or none: then all that are known are there.
+            let is_there =
+                self.on_link.len() == known && self.on_vlan.len() == 1 && self.on_vlan.contains(&*flow.vlans);
+            if !is_there {
+                self.on_vlan.change(&*flow.vlans, |macs| macs.insert(&mac));
+            }
         }
         if let Some(reset) = side.reset
             && side.payload_packets > 0

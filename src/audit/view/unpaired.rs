@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::CellId;
 use crate::model::FlowRecord;
+use crate::model::Host;
 use crate::model::PacketRef;
 use crate::model::Transport;
 
@@ -14,33 +14,37 @@ use super::View;
 /// How much earlier than its question an answer may be stamped.
 const EARLIER: Duration = Duration::from_millis(5);
 
-/// Who asks from which port, and for which port: what an answer from another address of the server has as well.
-type Asking = (CellId, IpAddr, Option<u16>, Option<u16>);
+/// Who asks, and where from which port for which port, as a number: what an answer from another address of the server has as well.
+type Asking = (Host, u64);
 
 fn asking(flow: &FlowRecord) -> Option<Asking> {
-    Some((flow.cell, flow.client.host.ip()?, flow.client.port, flow.server.port))
+    let port = |port: Option<u16>| port.map_or(0, |port| u64::from(port) + 1);
+    let place = u64::from(flow.cell.0) << 40 | port(flow.client.port) << 20 | port(flow.server.port);
+    Some((Host::Ip(flow.client.host.ip()?), place))
 }
 
 /// Datagrams without their counterparts.
 #[derive(Debug, Default)]
-pub(super) struct Unpaired {
+pub(super) struct Unpaired<'a> {
     /// From a server to a port that never asked this server.
-    strays: Known<Asking, (IpAddr, PacketRef)>,
-    /// Whom a port asked in vain.
-    in_vain: Known<Asking, IpAddr>,
+    strays: Known<Asking, &'a FlowRecord>,
+    /// What a port asked in vain.
+    in_vain: Known<Asking, &'a FlowRecord>,
 }
 
-impl Unpaired {
+impl<'a> Unpaired<'a> {
     /// Takes in a flow.
-    pub(super) fn learn(&mut self, flow: &FlowRecord) {
+    pub(super) fn learn(&mut self, flow: &'a FlowRecord) {
         if flow.transport != Transport::Udp {
             return;
         }
-        let (Some(asking), Some(server)) = (asking(flow), flow.server.host.ip()) else { return };
-        if flow.from_client.packets == 0 {
-            self.strays.entry(asking).or_insert((server, flow.first));
-        } else if flow.from_server.packets == 0 {
-            self.in_vain.entry(asking).or_insert(server);
+        let some = match (flow.from_client.packets, flow.from_server.packets) {
+            (0, _) => &mut self.strays,
+            (_, 0) => &mut self.in_vain,
+            _ => return,
+        };
+        if let Some(asking) = asking(flow).filter(|_| flow.server.host.ip().is_some()) {
+            some.entry(asking).or_insert(flow);
         }
     }
 
@@ -59,7 +63,8 @@ impl View<'_> {
     /// The other address that answers what a port asked in vain, and the first such answer: a server with several addresses takes the one of the
     /// interface by which it answers.
     pub fn answered_from(&self, flow: &FlowRecord) -> Option<(IpAddr, PacketRef)> {
-        let stray = self.unpaired.strays.get(&asking(flow)?).copied();
+        let stray = self.unpaired.strays.get(&asking(flow)?)?;
+        let stray = stray.server.host.ip().map(|server| (server, stray.first));
         stray.filter(|(from, at)| {
             Some(*from) != flow.server.host.ip() && at.time.plus(EARLIER) >= flow.first.time
         })
@@ -68,6 +73,6 @@ impl View<'_> {
     /// Whom the client of such an answer had asked.
     pub fn asked_of(&self, flow: &FlowRecord) -> Option<IpAddr> {
         let answers = flow.transport == Transport::Udp && flow.from_client.packets == 0;
-        answers.then(|| self.unpaired.in_vain.get(&asking(flow)?).copied()).flatten()
+        answers.then(|| self.unpaired.in_vain.get(&asking(flow)?)?.server.host.ip()).flatten()
     }
 }
