@@ -105,6 +105,8 @@ pub struct Classification {
     pub facts: Facts,
     /// The packet that completed the proof.
     pub proven: Option<PacketRef>,
+    /// Whether nothing that was said asks for an answer: the protocol has none, or these messages want none.
+    pub one_way: bool,
 }
 
 /// A series of like packets of one side: SYNs, SYN-ACKs, or one unacknowledged segment sent again and again.
@@ -239,6 +241,13 @@ pub struct SideRecord {
     pub mac: Option<MacAddr>,
     /// Destination MAC of the first packet: the neighbour to which this end hands its packets.
     pub neighbour: Option<MacAddr>,
+}
+
+impl SideRecord {
+    /// TCP: whether this end says anything beyond its SYN. What that carries (RFC 7413) is sent before anybody was let in.
+    pub fn says_something(&self) -> bool {
+        self.payload_packets > 0 && self.packets > u64::from(self.syn.count)
+    }
 }
 
 /// One flow, told.

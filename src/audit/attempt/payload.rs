@@ -104,8 +104,13 @@ pub(super) fn answer_is_no_tls(flow: &FlowRecord) -> Option<State> {
 /// What works is held against what is documented.
 pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     let seen = &flow.classification;
-    let shown = flow.from_client.acked_payload.or(flow.from_server.first_payload).unwrap_or(flow.last);
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    let answered = client.acked_payload.or(server.first_payload);
+    let shown = answered.or(server.acked_payload).unwrap_or(flow.last);
     let answer = match flow.transport {
+        Transport::Tcp if answered.is_none() => {
+            format!("{} acknowledges what {} sends", flow.server.host, flow.client.host)
+        }
         Transport::Tcp => format!("{} acknowledges what {} answered", flow.client.host, flow.server.host),
         _ if flow.outcome == Outcome::Observed => format!("{} sends", flow.client.host),
         _ => format!("{} answers", flow.server.host),
@@ -120,8 +125,10 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
             );
         }
         let why = if begun_before { "it began before the capture, and " } else { "" };
+        let flows =
+            if answered.is_some() { "data flows both ways" } else { "it is sent, nothing comes back" };
         return State::Open(format!(
-            "data flows both ways, but {why}it was not recognised as {}",
+            "{flows}, but {why}it was not recognised as {}",
             want.protocols.join(" or ")
         ));
     };
@@ -209,6 +216,12 @@ pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View<'_>) -> Sta
     if let Some(reason) = &flow.reason {
         // A question answered from another port has its own reason.
         return State::Works(proofs, Some(reason.to_string()));
+    }
+    if flow.classification.protocol.is_none() {
+        return State::Unclear(
+            "sent, and nothing comes back: what it speaks was not recognised, so whether an answer is due is not known"
+                .to_owned(),
+        );
     }
     if !view.receives(flow.cell, client) {
         return State::Open(format!(
