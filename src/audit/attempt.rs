@@ -213,7 +213,14 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
             "the connection began before the capture or is seen from one side, and nothing in it shows that it works".to_owned(),
         ),
         _ if client.payload_packets == 0 && server.payload_packets == 0 => {
-            let words = "a connection was opened and nothing was said".to_owned();
+            let words = if client.first_ack.is_none() && client.reset.is_some() {
+                format!(
+                    "{} resets what it is answered: it scans, has given up, or filters for itself",
+                    flow.client.host
+                )
+            } else {
+                "a connection was opened and nothing was said".to_owned()
+            };
             if client.first_ack.is_some() { State::Opened(words) } else { State::Unclear(words) }
         }
         _ => State::Unclear("the connection opened, but the capture shows no answer being received".to_owned()),

@@ -35,6 +35,9 @@ const LATER_SPAN: Duration = Duration::from_secs(3);
 /// A segment at least this long may have met a path-MTU black hole instead of a filter (Ethernet's 1500 less headers and a tunnel).
 const FULL_SIZE: u32 = 1300;
 
+/// Who ends a connection sooner after a request does not wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Opened, then the first data stalls or is answered by a reset or a close.
 pub(super) fn at_first(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let (client, server) = (&flow.from_client, &flow.from_server);
@@ -65,6 +68,13 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let gave_up = client.fin.or(client.reset.map(|reset| reset.at));
     if unanswered && let Some(gave_up) = gave_up.filter(|at| server.fin.is_none_or(|fin| *at < fin)) {
         let asked = client.last_payload.unwrap_or(flow.first);
+        let waited = gave_up.time.since(asked.time);
+        if waited < PATIENCE {
+            return Some(State::Unclear(format!(
+                "{} acknowledges the first request, and {} ends the connection before anything is answered",
+                flow.server.host, flow.client.host
+            )));
+        }
         if let Some(why) = view.loss_explains(view.missing(flow), 1) {
             return Some(State::Unclear(why));
         }
@@ -75,7 +85,7 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
                 flow.server.host,
                 if tls { "ClientHello" } else { "first request" },
                 flow.client.host,
-                gave_up.time.since(asked.time).as_secs_f64(),
+                waited.as_secs_f64(),
                 view.packet(gave_up)
             ),
         ));

@@ -23,7 +23,9 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     /// Alerts that say "not this version or strength" (RFC 8446 section 6.2): 40, 70, 71, 86.
     const MISMATCH: [&str; 4] = ["(40)", "(70)", "(71)", "(86)"];
     let facts = &flow.classification.facts;
-    let Some(alert) = facts.iter().find(|fact| fact.key == "tls.alert" && fact.value.starts_with("fatal"))
+    let instead = is_instead_of_a_handshake(flow);
+    let Some(alert) =
+        facts.iter().find(|fact| fact.key == "tls.alert" && (instead || fact.value.starts_with("fatal")))
     else {
         return given_up(flow);
     };
@@ -34,9 +36,11 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
         return None;
     }
     let at = alert.at.unwrap_or(flow.last);
-    let words = alert.value.trim_start_matches("fatal ");
+    let fatal = alert.value.strip_prefix("fatal ");
+    let words = fatal.unwrap_or(&alert.value);
+    let level = if fatal.is_some() { "fatal " } else { "" };
     let who = if from == "client" { flow.client.host } else { flow.server.host };
-    let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the fatal alert {words}"))
+    let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the {level}alert {words}"))
         .and_maybe(facts.fact("tls.client_hello").and_then(|fact| fact.at), "the ClientHello");
     // Once a ServerHello chose both, the same numbers speak of something else: a certificate that is missing, say.
     let agreed = facts.get("tls.server_hello").is_some();
@@ -51,6 +55,18 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     let by =
         Some(Culprit { who: who.to_string(), kind: if who == flow.server.host { "server" } else { "host" } });
     Some(State::Fails(fault, Failure { mechanism, grade: Grade::C, by, evidence }, reason))
+}
+
+/// Whether an alert is all that the server says to a ClientHello: a warning then ends as much as a fatal one.
+fn is_instead_of_a_handshake(flow: &FlowRecord) -> bool {
+    let facts = &flow.classification.facts;
+    let begins = ["tls.server_hello", "tls.server_handshake"].iter().any(|key| facts.get(key).is_some());
+    facts.get("tls.alert.from") == Some("server")
+        && facts.get("tls.client_hello").is_some()
+        && !begins
+        && facts.all("tls.application_data").all(|end| end != "server")
+        && flow.from_server.unseen_acknowledged == 0
+        && flow.from_server.fin.is_some()
 }
 
 /// A client that ends the handshake of TLS 1.3 by an alert that is encrypted, and never finishes.

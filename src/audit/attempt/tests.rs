@@ -113,6 +113,12 @@ fn syn_acks_repeated_while_the_client_asks_on_are_a_return_path() {
     assert_eq!(path(&[0, 1000], &[1, 1001]), "blocked return-path B");
     assert_eq!(path(&[0, 1000], &[1]), "unclear", "one SYN-ACK");
     assert_eq!(path(&[0], &[1, 1001]), "unclear", "a half-open scan does not ask on");
+    let mut resets = opened(0);
+    resets.from_client.first_ack = None;
+    resets.from_client.syn = series(&[0, 1000]);
+    resets.from_server.syn = series(&[1, 1001]);
+    resets.from_client.reset = Some(reset(2, CLIENT_MAC, 64));
+    assert_eq!(verdict(resets), "unclear", "it gets the SYN-ACKs, and does not want them");
 }
 
 #[test]
@@ -209,6 +215,16 @@ fn fatal_alerts_before_application_data_speak_by_their_code() {
     assert_eq!(with("fatal protocol_version(70)", false), "violated weak-tls C");
     assert_eq!(with("fatal unknown_ca(48)", false), "failed tls-alert C");
     assert_eq!(with("warning close_notify(0)", false), "works");
+    // All that the server says, before it closes.
+    let mut instead = answered(0, "tls");
+    states(&mut instead, "tls.client_hello", "seen");
+    states(&mut instead, "tls.alert", "warning close_notify(0)");
+    states(&mut instead, "tls.alert.from", "server");
+    assert_eq!(verdict(instead.clone()), "works");
+    instead.from_server.fin = Some(at(7));
+    assert_eq!(verdict(instead.clone()), "failed tls-alert C");
+    states(&mut instead, "tls.server_hello", "seen");
+    assert_eq!(verdict(instead), "works");
     assert_eq!(with("fatal unknown_ca(48)", true), "works");
     // In TLS 1.3 the server's encrypted handshake looks like application data.
     let mut ended = answered(0, "tls");
