@@ -94,6 +94,9 @@ impl Outcome {
     }
 }
 
+/// The reason of a question in a datagram that the server answers by another port.
+pub const ANSWERED_ELSEWHERE: &str = "answered from another port of the server";
+
 /// What a payload proved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classification {

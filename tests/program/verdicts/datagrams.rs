@@ -16,6 +16,7 @@ pub const ALL: &[Scenario] = &[
     ("NTP is answered, then no more", fixed_port_goes_silent),
     ("NTP is answered now and then", |v6| ntp(v6, |n| (n % 4 == 0).then_some(Fate::Passes), &["satisfied"])),
     ("SNMP is answered from the agent's other address", other_address),
+    ("SNMP is answered by another port of the agent", other_port),
     ("nothing listens for NTP", |v6| error(v6, 123, By::Target, "failed refused")),
     ("NTP is rejected on the way", |v6| error(v6, 123, By::Firewall, "blocked rejected")),
     ("nothing listens for syslog", |v6| error(v6, 514, By::Target, "failed refused")),
@@ -164,6 +165,18 @@ fn other_address(v6: bool) -> Scene {
         datagram(&mut s.plant, at + 1_300, (other, s.sensor), (161, 41_000), &answer, Fate::Passes);
     }
     s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied", "undecided"]);
+    s
+}
+
+fn other_port(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    for id in 1..5 {
+        let at = u64::from(id) * 30 * S;
+        datagram(&mut s.plant, at, (s.sensor, s.dns), (41_000, 161), &bytes::snmp(GET, id), Fate::Passes);
+        let answer = bytes::snmp(RESPONSE, id);
+        datagram(&mut s.plant, at + 1_300, (s.dns, s.sensor), (50_161, 41_000), &answer, Fate::Passes);
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied"]);
     s
 }
 
