@@ -8,11 +8,12 @@ use crate::model::FlowRecord;
 use crate::model::Transport;
 
 use crate::audit::matching::Matched;
-use crate::audit::names;
 
 use super::Context;
 use super::Ruling;
-use super::uncovered::LEAST_KEY;
+
+/// Ports of a pair that are looked through for the question, the lowest first, where services are.
+const MOST_PORTS: usize = 256;
 
 impl Context<'_> {
     /// The ruling on a conversation that a server begins by answering what the same client asked it in the same protocol, where a rule covers the
@@ -32,28 +33,33 @@ impl Context<'_> {
         if matched.iter().any(is_other) {
             return None;
         }
-        let (catalogue, cast) = (self.ground.catalogue, self.ground.cast);
-        let least = ConversationKey { cell: key.cell, client: key.client, server: key.server, ..LEAST_KEY };
-        let of_pair = self.ground.observed.conversations.range(least..).take_while(|(known, _)| {
-            (known.cell, known.client, known.server) == (key.cell, key.client, key.server)
-        });
-        let entry = of_pair
-            .filter(|(known, _)| known.transport == key.transport && known.port != key.port)
-            .flat_map(|(_, known)| known.attempts())
-            .filter(|asked| asked.reason.as_deref() == Some(ANSWERED_ELSEWHERE))
-            .filter(|asked| asked.classification.protocol == Some(protocol))
-            .find_map(|asked| {
-                let covering =
-                    catalogue.covering(cast, asked, (asked.client, asked.server), &names::of_flow(asked));
-                covering
-                    .into_iter()
-                    .filter_map(|at| catalogue.get(at))
-                    .find(|entry| entry.missing.is_empty() && entry.accepts(asked))
-            })?;
-        let reason = format!(
-            "documented: {} (the server answers by another port than the one that is asked)",
-            entry.rule.cite
-        );
+        let least = ConversationKey { port: None, ..key };
+        let of_pair = self.ground.observed.conversations.range(least..);
+        of_pair
+            .take_while(|(known, _)| ConversationKey { port: None, ..**known } == least)
+            .take(MOST_PORTS)
+            .filter(|(known, _)| known.port != key.port)
+            .find_map(|(_, known)| self.of_the_question(known, protocol))
+    }
+
+    /// The ruling on a question that is answered by another port, for its answer, where it was asked in that protocol and a rule covers it.
+    fn of_the_question(&self, known: &Conversation, protocol: &'static str) -> Option<Ruling> {
+        const HOW: &str = "the server answers by another port than the one that is asked";
+        let is_asked = |flow: &FlowRecord| {
+            flow.reason.as_deref() == Some(ANSWERED_ELSEWHERE)
+                && flow.classification.protocol == Some(protocol)
+        };
+        if !known.attempts().any(is_asked) {
+            return None;
+        }
+        let asked: Vec<Matched<'_>> =
+            self.matcher.conversation(known).filter(|one| is_asked(&one.flow)).collect();
+        if let Some((_, rule)) = self.allowed.first(self.ground, known, &asked) {
+            let reason = format!("the site allows it: {} ({HOW})", rule.reason);
+            return Some(Ruling::new(ConversationVerdict::Allowed, Some(rule.id.clone()), reason));
+        }
+        let entry = asked.iter().find_map(|one| self.ground.catalogue.get(*one.accepting.first()?))?;
+        let reason = format!("documented: {} ({HOW})", entry.rule.cite);
         Some(Ruling::new(ConversationVerdict::Allowed, Some(entry.name()), reason))
     }
 }

@@ -31,7 +31,7 @@ const COMMON_NEEDS: [&str; 2] = ["dns", "ntp"];
 const NAMES_LAST: Duration = Duration::from_secs(300);
 
 /// The first of all conversations, to look for those of one client from.
-pub(super) const LEAST_KEY: ConversationKey = ConversationKey {
+const LEAST_KEY: ConversationKey = ConversationKey {
     cell: CellId(0),
     client: Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
     server: Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
