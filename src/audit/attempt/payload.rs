@@ -191,7 +191,17 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     if let Some(state) = condition::contradicted(flow, want.require) {
         return state;
     }
-    State::Works(proofs, note.or_else(|| condition::shown(flow, want.require)))
+    let note = note.or_else(|| kiss_of_death(flow)).or_else(|| condition::shown(flow, want.require));
+    State::Works(proofs, note)
+}
+
+/// What there is to say of a time server that answers, and gives no time (RFC 5905 section 7.4).
+fn kiss_of_death(flow: &FlowRecord) -> Option<String> {
+    let mut strata = flow.classification.facts.all("ntp.stratum").peekable();
+    let refuses = strata.peek().is_some() && strata.all(|stratum| stratum == "0");
+    refuses.then(|| {
+        "the way is open, but the server refuses to give the time (stratum 0, kiss of death)".to_owned()
+    })
 }
 
 /// TLS whose ServerHello was not captured: what the client offered may still decide.

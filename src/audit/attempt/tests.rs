@@ -444,3 +444,20 @@ fn a_mail_server_may_greet_with_a_refusal() {
     assert_eq!(greeted("421 too many connections"), "failed closed C");
     assert_eq!(greeted("220 mail.plant.example ESMTP"), "works");
 }
+
+#[test]
+fn a_time_server_that_refuses_is_told_as_that() {
+    let answers = |strata: &[&str]| {
+        let mut flow = flow(Transport::Udp, 123, Outcome::Answered);
+        flow.from_client.packets = 1;
+        flow.from_server.payload_packets = 1;
+        speaks(&mut flow, &["ntp"]);
+        for stratum in strata {
+            states(&mut flow, "ntp.stratum", stratum);
+        }
+        verdict(flow)
+    };
+    assert!(answers(&["0"]).contains("refuses to give the time"));
+    assert_eq!(answers(&["0", "2"]), "works");
+    assert_eq!(answers(&["2"]), "works");
+}
