@@ -82,7 +82,7 @@ pub enum State {
     Fails(Fault, Failure, String),
     /// Silence, to be weighed together with the other attempts of the pair.
     Silent(Silence),
-    /// It worked and then stopped, by its last sign of life, and the capture can't tell whose doing that was: why.
+    /// It stopped or was stopped, by its last sign of life, and the capture can't tell whose doing that was: why.
     Stopped(PacketRef, String),
     /// The capture can't tell, and why.
     Unclear(String),
@@ -155,7 +155,7 @@ pub fn judge(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> Atte
 
 fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
     let (client, server) = (&flow.from_client, &flow.from_server);
-    let works = client.acked_payload.is_some() || server.payload_acknowledged > 0;
+    let works = client.acked_payload.is_some() || server.payload_acknowledged > 0 || is_delivered(flow);
     if let Some(state) = payload::fatal_alert(flow) {
         return state;
     }
@@ -179,7 +179,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
         return state;
     }
     // Whoever acknowledges a SYN-ACK, or sends data, was let in, captured or not.
-    let opened = client.first_ack.is_some() || client.payload_packets > 0;
+    let opened = client.first_ack.is_some() || client.says_something();
     if flow.outcome == Outcome::Refused
         && !opened
         && let Some(reset) = &server.reset
@@ -189,7 +189,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
     if let Some(state) = icmp::routing(flow) {
         return state;
     }
-    if server.packets == 0 && client.syn.count > 0 && client.payload_packets == 0 {
+    if server.packets == 0 && client.syn.count > 0 && !client.says_something() {
         if let Some(why) = unread(flow, &client.syn, view) {
             return State::Unclear(why);
         }
@@ -205,15 +205,31 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
         return state;
     }
     match flow.outcome {
+        Outcome::Midstream if client.syn.count > 0 && server.syn.count == 0 => State::Unclear(
+            "the answer to its SYN was not captured, or is about an older connection (RFC 5961 section 4), and nothing in it shows that it works"
+                .to_owned(),
+        ),
         Outcome::Midstream | Outcome::OneSided => State::Unclear(
             "the connection began before the capture or is seen from one side, and nothing in it shows that it works".to_owned(),
         ),
         _ if client.payload_packets == 0 && server.payload_packets == 0 => {
-            let words = "a connection was opened and nothing was said".to_owned();
+            let words = if client.first_ack.is_none() && client.reset.is_some() {
+                format!(
+                    "{} resets what it is answered: it scans, has given up, or filters for itself",
+                    flow.client.host
+                )
+            } else {
+                "a connection was opened and nothing was said".to_owned()
+            };
             if client.first_ack.is_some() { State::Opened(words) } else { State::Unclear(words) }
         }
         _ => State::Unclear("the connection opened, but the capture shows no answer being received".to_owned()),
     }
+}
+
+/// Whether the server acknowledges what the client sends, where no answer to it is due (syslog).
+fn is_delivered(flow: &FlowRecord) -> bool {
+    flow.classification.one_way && flow.from_client.payload_acknowledged > 0
 }
 
 /// UDP: answered, rejected, silent, or one-way.

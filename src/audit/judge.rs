@@ -1,6 +1,7 @@
 //! The verdict on each conversation: allowed, unexpected, forbidden, violating, waived, infrastructure or out of scope.
 
 mod documents;
+mod elsewhere;
 mod housekeeping;
 mod stranger;
 mod uncovered;
@@ -297,6 +298,9 @@ impl<'a> Context<'a> {
             );
         }
         if let Some(ruling) = self.by_documents(conversation, matched) {
+            return ruling;
+        }
+        if let Some(ruling) = self.answers_by_another_port(conversation, matched) {
             return ruling;
         }
         if let Some(reason) = housekeeping::of(conversation) {

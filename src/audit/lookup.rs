@@ -10,6 +10,7 @@ use crate::model::Grade;
 use crate::model::Lookup;
 use crate::model::Mechanism;
 use crate::model::Proofs;
+use crate::model::Timestamp;
 
 use super::attempt;
 use super::attempt::Attempt;
@@ -21,6 +22,8 @@ use super::view::View;
 
 /// Lookups of one name closer than this belong to one attempt: A and AAAA, retries, other servers.
 const ONE_ATTEMPT: Duration = Duration::from_secs(15);
+/// What is asked so long after an answer with an address is asked anew: whoever asks for both kinds of address, or several servers, does so at once.
+const ASKED_ANEW: Duration = Duration::from_secs(5);
 /// Queries without any answer that make a silence.
 const QUERIES: u32 = 3;
 
@@ -48,6 +51,14 @@ impl Context<'_> {
     fn is_sink(&self, address: IpAddr) -> bool {
         leads_nowhere(address) || (self.public && is_private(address) && !(self.connected)(address))
     }
+
+    /// Whether an answer gives an address to go to. One that the name server itself calls false is none, unless somebody goes there: then the
+    /// connection decides.
+    fn is_useful(&self, answer: &Answer) -> bool {
+        answer.addresses.iter().any(|address| !self.is_sink(*address))
+            && (answer.extended_error.and_then(filtered).is_none()
+                || answer.addresses.iter().any(|address| (self.connected)(*address)))
+    }
 }
 
 /// The failed attempts to resolve a name, from the lookups of one source in the order of time. Lookups that gave an address
@@ -55,15 +66,21 @@ impl Context<'_> {
 pub fn failures(lookups: &[&Lookup], context: &Context<'_>, view: &View<'_>) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     let mut group: Vec<&Lookup> = Vec::new();
+    let mut found: Option<Timestamp> = None;
     for &lookup in lookups {
         // Where two machines share the address, the answer that one got is none that the other got.
         let cloned = view.is_cloned_somewhere(lookup.cell, lookup.client);
+        let asked = at(lookup).time;
+        let anew = found.is_some_and(|found| asked.since(found) > ASKED_ANEW);
         let apart =
-            group.last().is_some_and(|last| cloned || at(lookup).time.since(at(last).time) > ONE_ATTEMPT);
+            group.last().is_some_and(|last| cloned || anew || asked.since(at(last).time) > ONE_ATTEMPT);
         if apart {
             attempts.extend(judge(&group, context, view));
             group.clear();
+            found = None;
         }
+        let useful = lookup.answer.as_ref().filter(|answer| context.is_useful(answer));
+        found = found.or(useful.map(|answer| answer.at.time));
         group.push(lookup);
     }
     attempts.extend(judge(&group, context, view));
@@ -121,14 +138,7 @@ pub fn at(lookup: &Lookup) -> crate::model::PacketRef {
 /// One attempt to resolve a name: all its queries together.
 fn judge(group: &[&Lookup], context: &Context<'_>, view: &View<'_>) -> Option<Attempt> {
     let first = *group.first()?;
-    let useful = |answer: &Answer| answer.addresses.iter().any(|address| !context.is_sink(*address));
-    // An address that the name server itself calls false is none, unless somebody goes there: then the connection decides.
-    let useful = |answer: &Answer| {
-        useful(answer)
-            && (answer.extended_error.and_then(filtered).is_none()
-                || answer.addresses.iter().any(|address| (context.connected)(*address)))
-    };
-    if group.iter().filter_map(|lookup| lookup.answer.as_ref()).any(useful) {
+    if group.iter().filter_map(|lookup| lookup.answer.as_ref()).any(|answer| context.is_useful(answer)) {
         return None;
     }
     let last =

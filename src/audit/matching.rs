@@ -130,7 +130,11 @@ impl<'a> Matcher<'a> {
             match (entry.missing.is_empty(), entry.accepts(&matched.flow)) {
                 (true, true) => matched.accepting.push(at),
                 (true, false) => {
-                    if matched.violating.is_none() {
+                    // Of several rules for one port it violates the one of which it speaks the protocol.
+                    let known = matched.violating.and_then(|at| self.catalogue.get(at));
+                    let nearer =
+                        |known: &Entry<'_>| !known.speaks(&matched.flow) && entry.speaks(&matched.flow);
+                    if known.is_none_or(nearer) {
                         matched.violating = Some(at);
                     }
                 }

@@ -6,6 +6,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::model::Addressee;
 use crate::model::Mechanism;
 use crate::model::PacketRef;
 use crate::model::Phase;
@@ -110,7 +111,11 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View<'_>) -> Settled {
     let mut decided: Vec<Decided> = Vec::new();
     let mut silent: Vec<(&Attempt, &Silence)> = Vec::new();
     let mut unclear = None;
+    let mut working: Option<Timestamp> = None;
     for attempt in attempts {
+        if matches!(attempt.state, State::Works(..)) {
+            working = working.max(Some(attempt.last.time));
+        }
         match &attempt.state {
             State::Unclear(why) => unclear = Some(why.clone()),
             State::Stopped(since, why) => {
@@ -169,6 +174,13 @@ pub fn settle(attempts: &[Attempt], who: Who<'_>, view: &View<'_>) -> Settled {
                     push(&mut decided, attempt, State::Open(why.clone()));
                 }
                 silent.clear();
+            }
+            // A session that was there before the lookup and goes on after it shows that the host is reached.
+            State::Fails(_, failure, why)
+                if failure.mechanism.addressee() == Addressee::NameService
+                    && working.is_some_and(|until| until > attempt.last.time) =>
+            {
+                unclear = Some(why.clone());
             }
             state @ (State::Works(..) | State::Open(..) | State::Fails(..)) => {
                 silent.clear();

@@ -198,7 +198,9 @@ impl<'a> Message<'a> {
                 // RFC 6762 sections 6 and 18: authoritative, id zero, no question; records unique to their owner are flagged.
                 self.top_bit || (questions == 0 && answers > 0 && self.id() == 0) || local
             } else {
-                self.top_bit || local || answers > 0 || questions > 1 || (self.id() == 0 && self.flags == 0)
+                // Of single labels only LLMNR asks, whatever its id (RFC 4795 section 2.1.1 leaves that open).
+                let blank = self.id() == 0 && self.flags == 0 && !self.is_single_label();
+                self.top_bit || local || answers > 0 || questions > 1 || blank
             };
             if mdns {
                 return Kind::Mdns;

@@ -37,7 +37,7 @@ static ABOUT: About = About {
         ("http.user_agent", "each client program as it calls itself"),
         (
             "http.status",
-            "the first status code, and any that a proxy or portal uses to refuse: 403, 407, 451, 511",
+            "the first status code of an answer that is final, and any that a proxy or portal uses to refuse: 403, 407, 451, 511",
         ),
         ("http.refused_by", "what in a refusal (403) names a proxy on the way: `Via` and the like"),
         ("http.connect", "host and port that a proxy was asked to connect to"),
@@ -135,6 +135,8 @@ fn may_be_settings(bytes: &[u8]) -> bool {
 
 /// Status codes with which a proxy or portal refuses (RFC 9110 sections 15.5.4, 15.5.8; RFC 7725; RFC 6585).
 const REFUSALS: [u16; 4] = [403, 407, 451, 511];
+/// Answers after which the one that counts is still to come (RFC 9110 section 15.2, RFC 2518 section 10.1, RFC 8297); 101 is final for HTTP.
+const INTERIM: [u16; 3] = [100, 102, 103];
 
 fn conclude(seen: &Seen<'_>, both: [Option<Half>; 2], may_carry: bool) -> Proof {
     let mut proof = Proof { open: !(seen.first.complete && seen.second.complete), ..Proof::default() };
@@ -234,7 +236,9 @@ fn tell(heads: &[Head], proof: &mut Proof) {
         if let Some(agent) = &head.user_agent {
             facts.add("http.user_agent", agent.as_str());
         }
-        if let Some(status) = head.status.filter(|status| number == 0 || REFUSALS.contains(status)) {
+        let first = number == 0 || facts.get("http.status").is_none();
+        let told = |status: &u16| first && !INTERIM.contains(status) || REFUSALS.contains(status);
+        if let Some(status) = head.status.filter(told) {
             facts.add("http.status", status.to_compact_string());
             if let Some(proxy) = head.proxy.as_deref().filter(|_| status == 403) {
                 facts.add("http.refused_by", proxy);
@@ -329,6 +333,15 @@ mod tests {
             panic!("not proven")
         };
         assert_eq!(proof.client, Some(End::Second));
+    }
+
+    #[test]
+    fn an_interim_answer_is_not_the_status() {
+        let answers = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+        let Probe::Proven(proof) = probe_messages(&Http, Carrier::Tcp, &[answers]) else {
+            panic!("not proven")
+        };
+        assert_eq!(proof.facts.all("http.status").collect::<Vec<_>>(), ["201"]);
     }
 
     #[test]

@@ -40,7 +40,12 @@ impl Protocol for Imap {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "imap", first_segment),
+            Carrier::Tcp => {
+                let told = |end, message: &[u8], proof: &mut Proof| {
+                    tell(end, message, seen.side(end).from_start, proof);
+                };
+                upgraded(weigh::probe(seen, step, told), seen, "imap", first_segment)
+            }
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }
@@ -122,11 +127,13 @@ fn completed(first: &[u8]) -> bool {
     tagged(first).is_some_and(|rest| ["OK ", "NO ", "BAD "].iter().any(|word| rest.starts_with(word)))
 }
 
-fn tell(end: End, message: &[u8], proof: &mut Proof) {
+/// `first_heard` says whether the first line heard of this end is the first that it sent.
+fn tell(end: End, message: &[u8], first_heard: bool, proof: &mut Proof) {
     let Some((first, _)) = line(message) else { return };
     if GREETINGS.iter().any(|greeting| first.starts_with(greeting)) {
         client_is(proof, end.other());
-        if let Some(greeting) = first.strip_prefix(b"* OK ").filter(|_| proof.facts.is_empty()) {
+        if let Some(greeting) = first.strip_prefix(b"* OK ").filter(|_| first_heard && proof.facts.is_empty())
+        {
             proof.facts.add("imap.greeting", text(greeting));
         }
     } else if command(first).is_some() {

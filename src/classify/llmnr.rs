@@ -43,6 +43,17 @@ mod tests {
     use crate::classify::harness;
 
     #[test]
+    fn an_id_of_zero_is_an_id() {
+        let question = harness::hex("0000 0000 0001 0000 0000 0000 05 686f737431 00 0001 0001");
+        let probe = |protocol: &dyn Protocol| {
+            let messages: [&[u8]; 1] = [&question];
+            harness::probe_messages(protocol, Carrier::Udp, &messages).proof().is_some()
+        };
+        assert!(probe(&Llmnr));
+        assert!(!probe(&super::super::mdns::Mdns));
+    }
+
+    #[test]
     fn labelled_captures() {
         harness::check(&Llmnr, 0, 0);
         harness::check_steps(&Llmnr);

@@ -203,6 +203,8 @@ impl Time {
         match self.mode {
             // A client may send nothing, or only a transmit time, which may be random (RFC 9109, data minimization).
             Mode::Client if blank => self.reference_id == 0 || is_time(self.transmit),
+            // The interleaved mode repeats the server's receive time; a client that hides its own fills the others by chance (RFC 9769 section 2).
+            Mode::Client if self.hides_itself() => is_clock(self.origin),
             Mode::Client => {
                 past.iter().all(|&time| is_time(time)) && (is_time(self.transmit) || self.origin != 0)
             }
@@ -214,6 +216,12 @@ impl Time {
             Mode::Server => is_time(self.reference) && is_clock(self.receive) && is_clock(self.transmit),
             _ => past.iter().all(|&time| is_time(time)) && is_clock(self.transmit),
         }
+    }
+
+    /// Whether it says nothing of the clock that it comes from (draft-ietf-ntp-data-minimization, section 4).
+    fn hides_itself(&self) -> bool {
+        (self.stratum, self.root_delay, self.root_dispersion, self.reference_id, self.reference)
+            == (0, 0, 0, 0, 0)
     }
 }
 
@@ -382,6 +390,18 @@ mod tests {
             panic!("not proven")
         };
         assert_eq!((proof.client, proof.facts.get("ntp.version")), (Some(End::First), Some("4")));
+    }
+
+    /// As chrony sends it: all but the server's receive time is hidden.
+    #[test]
+    fn an_interleaved_question() {
+        let with = |origin: &str| {
+            let question =
+                hex(&format!("23 00 06 20 {} {origin} 7494eec111fcbfc3 f72bb4c1a6e100ff", "00".repeat(20)));
+            matches!(probe_messages(&Ntp, Carrier::Udp, &[&question]), Probe::Proven(_))
+        };
+        assert!(with("eeb7969ebcba4105"));
+        assert!(!with("0000069ebcba4105"));
     }
 
     #[test]

@@ -40,7 +40,12 @@ impl Protocol for Pop3 {
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
             Carrier::Tcp if seen.sides().iter().any(|(_, side)| begins_otherwise(side)) => Probe::No,
-            Carrier::Tcp => upgraded(weigh::probe(seen, step, tell), seen, "pop3", first_segment),
+            Carrier::Tcp => {
+                let told = |end, message: &[u8], proof: &mut Proof| {
+                    tell(end, message, seen.side(end).from_start, proof);
+                };
+                upgraded(weigh::probe(seen, step, told), seen, "pop3", first_segment)
+            }
             Carrier::Udp | Carrier::Ethernet(_) => Probe::No,
         }
     }
@@ -96,12 +101,14 @@ fn command_weight(first: &[u8]) -> Option<u32> {
     }
 }
 
-fn tell(end: End, message: &[u8], proof: &mut Proof) {
+/// `first_heard` says whether the first line heard of this end is the first that it sent.
+fn tell(end: End, message: &[u8], first_heard: bool, proof: &mut Proof) {
     let Some((first, _)) = line(message) else { return };
     match first {
         [b'+', b'O', b'K', rest @ ..] => {
             client_is(proof, end.other());
-            if let Some(greeting) = rest.strip_prefix(b" ").filter(|_| proof.facts.is_empty()) {
+            if let Some(greeting) = rest.strip_prefix(b" ").filter(|_| first_heard && proof.facts.is_empty())
+            {
                 proof.facts.add("pop3.greeting", text(greeting));
             }
         }
@@ -114,6 +121,19 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
 mod tests {
     use super::super::harness;
     use super::*;
+
+    #[test]
+    fn what_is_heard_from_the_middle_on_is_no_greeting() {
+        let (asked, answered) = (b"STLS\r\n", b"+OK Begin TLS\r\n");
+        let (asks, answers) = ([6_u16], [15_u16]);
+        for from_start in [true, false] {
+            let first = Side { from_start, ..Side::of(asked, &asks) };
+            let second = Side { from_start, ..Side::of(answered, &answers) };
+            let seen = Seen { carrier: Carrier::Tcp, first, second, known: None };
+            let proof = Pop3.probe(&seen).proof().expect("both lines are of POP3");
+            assert_eq!(proof.facts.get("pop3.greeting").is_some(), from_start);
+        }
+    }
 
     #[test]
     fn a_session_from_either_end() {

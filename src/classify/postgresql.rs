@@ -155,6 +155,11 @@ fn tell(end: End, message: &[u8], proof: &mut Proof) {
     match message {
         [0, rest @ ..] => {
             client_is(proof, end);
+            // One that goes on in another segment is told once it is whole.
+            let length = message.first_chunk().map_or(0, |length| u32::from_be_bytes(*length));
+            if usize::try_from(length).ok() != Some(message.len()) {
+                return;
+            }
             let mut strings = rest.get(7..).unwrap_or_default().split(|&byte| byte == 0);
             while let (Some(name), Some(value)) = (strings.next(), strings.next()) {
                 if name == b"database" && !value.is_empty() {
@@ -188,6 +193,12 @@ mod tests {
             panic!()
         };
         assert_eq!((proof.client, proof.facts.get("postgresql.database")), (Some(End::First), Some("plant")));
+        // Its end comes in another segment, which the capture shows after the answer.
+        let answer = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        let begun = &startup[..startup.len() - 4];
+        let probe = harness::probe_both(&Postgresql, Carrier::Tcp, &[begun], &[answer]);
+        let proof = probe.proof().expect("the answer proves it");
+        assert_eq!(proof.facts.get("postgresql.database"), None, "half of a name is another one");
     }
 
     #[test]

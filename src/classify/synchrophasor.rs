@@ -25,7 +25,7 @@ static ABOUT: About = About {
     title: "IEEE C37.118 synchrophasor",
     spec: "IEEE C37.118.2-2011 clause 6, IEEE C37.118-2005 clause 6",
     usual: &["tcp/4712", "udp/4713"],
-    answers: false,
+    answers: true,
     facts: &[
         ("synchrophasor.id", "stream id (IDCODE), decimal"),
         ("synchrophasor.station", "station name of a configuration frame"),
@@ -47,7 +47,18 @@ impl Protocol for Synchrophasor {
 
     fn probe(&self, seen: &Seen<'_>) -> Probe {
         match seen.carrier {
-            Carrier::Tcp | Carrier::Udp => weigh::probe(seen, step, tell),
+            Carrier::Tcp | Carrier::Udp => {
+                let mut commands = false;
+                let mut probe = weigh::probe(seen, step, |end, frame, proof| {
+                    commands |= kind(frame) == Some(COMMAND);
+                    tell(end, frame, proof);
+                });
+                if let Probe::Proven(proof) = &mut probe {
+                    // Measurements may be sent to whoever listens; what a command asks for is due.
+                    proof.unasked = !commands;
+                }
+                probe
+            }
             Carrier::Ethernet(_) => Probe::No,
         }
     }
@@ -93,10 +104,15 @@ fn check(bytes: &[u8]) -> u16 {
     })
 }
 
+/// The type of a frame.
+fn kind(frame: &[u8]) -> Option<u8> {
+    frame.get(1).map(|kind| kind >> 4)
+}
+
 fn tell(end: End, frame: &[u8], proof: &mut Proof) {
     let mut reader = Reader::new(frame);
-    let Some(&[_, kind, _, _, high, low]) = reader.array::<6>() else { return };
-    let kind = kind >> 4;
+    let Some(&[_, _, _, _, high, low]) = reader.array::<6>() else { return };
+    let Some(kind) = kind(frame) else { return };
     // Commands come from the data concentrator, everything else from the measuring unit (6.1).
     client_is(proof, if kind == COMMAND { end } else { end.other() });
     proof.facts.add("synchrophasor.id", u16::from_be_bytes([high, low]).to_compact_string());
@@ -135,6 +151,17 @@ mod tests {
             };
             assert_eq!(proof.client, Some(End::First));
             assert_eq!(proof.facts.get("synchrophasor.id"), Some("7"));
+        }
+    }
+
+    /// Measurements may go one way; what a command asks for is due.
+    #[test]
+    fn only_a_command_wants_an_answer() {
+        let mut data = vec![SYNC, 0x01, 0, 18, 0, 7, 0x60, 0, 0, 1, 0, 0, 0, 0, 0, 5];
+        data.extend(check(&data).to_be_bytes());
+        for (frame, unasked) in [(command(), false), (data, true)] {
+            let probe = harness::probe_messages(&Synchrophasor, Carrier::Udp, &[&frame]);
+            assert_eq!(probe.proof().map(|proof| proof.unasked), Some(unasked));
         }
     }
 

@@ -10,6 +10,7 @@ use super::Seen;
 use super::bytes::line;
 use super::look;
 use super::look::Look;
+use super::weigh::agrees;
 use crate::model::Facts;
 
 /// The protocol.
@@ -22,7 +23,10 @@ static ABOUT: About = About {
     usual: &["udp/514", "tcp/514", "tcp/601"],
     answers: false,
     facts: &[
-        ("syslog.format", "each format seen: rfc5424, rfc3164 (with or without its timestamp), cef, leef"),
+        (
+            "syslog.format",
+            "each format seen: rfc5424, rfc3164 (with or without its timestamp), cef, leef (these without a priority too)",
+        ),
         ("syslog.framing", "on TCP: octet-counting or newline (RFC 6587 section 3.4)"),
     ],
 };
@@ -33,10 +37,10 @@ impl Protocol for Syslog {
     }
 
     fn may_begin(&self, carrier: Carrier, at: usize, byte: u8) -> bool {
-        match (carrier, at) {
-            (Carrier::Udp, 0) => byte == b'<',
-            (Carrier::Tcp, 0) => matches!(byte, b'<' | b'1'..=b'9'),
-            (Carrier::Udp, 1) => byte.is_ascii_digit(),
+        let counted = carrier == Carrier::Tcp;
+        match at {
+            0 => byte == b'<' || counted && matches!(byte, b'1'..=b'9') || is_of_bare(at, byte),
+            1 => byte.is_ascii_digit() || counted && byte == b' ' || is_of_bare(at, byte),
             _ => true,
         }
     }
@@ -110,7 +114,7 @@ fn priority(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn message(bytes: &[u8]) -> Option<Found> {
-    let rest = priority(bytes)?;
+    let Some(rest) = priority(bytes) else { return bare(bytes) };
     if rest.len() < SHORTEST_TEXT {
         return None;
     }
@@ -122,16 +126,72 @@ fn message(bytes: &[u8]) -> Option<Found> {
     if !ietf && !whole {
         return None;
     }
-    let (format, strong) = if has(b"CEF:0|") || has(b"CEF:1|") {
-        ("cef", true)
-    } else if has(b"LEEF:1.0|") || has(b"LEEF:2.0|") {
-        ("leef", true)
-    } else if ietf {
-        ("rfc5424", true)
-    } else {
-        ("rfc3164", is_dated(rest))
+    let (format, strong) = match PRODUCTS.iter().find(|(header, _)| has(header)) {
+        Some((_, format)) => (*format, true),
+        None if ietf => ("rfc5424", true),
+        None => ("rfc3164", is_dated(rest)),
     };
     Some(Found { format, strong, whole: whole || ietf })
+}
+
+/// What security devices begin their events with.
+const PRODUCTS: [(&[u8], &str); 4] =
+    [(b"CEF:0|", "cef"), (b"CEF:1|", "cef"), (b"LEEF:1.0|", "leef"), (b"LEEF:2.0|", "leef")];
+/// Bars in the header of an event: vendor, product, version and identifier at least.
+const BARS: usize = 4;
+const MONTHS: [&[u8]; 12] = [
+    b"Jan ", b"Feb ", b"Mar ", b"Apr ", b"May ", b"Jun ", b"Jul ", b"Aug ", b"Sep ", b"Oct ", b"Nov ",
+    b"Dec ",
+];
+
+/// Whether an event without a priority may have this byte at this place of its front.
+fn is_of_bare(at: usize, byte: u8) -> bool {
+    PRODUCTS.iter().map(|(header, _)| header).chain(&MONTHS).any(|front| front.get(at) == Some(&byte))
+}
+
+/// An event that some send without a priority (RFC 3164 section 4.3.3), alone or after time and host.
+fn bare(bytes: &[u8]) -> Option<Found> {
+    let event = bytes.get(bare_at(bytes).yes()?..)?;
+    let (_, format) = PRODUCTS.iter().find(|(header, _)| event.starts_with(header))?;
+    let barred = event.iter().filter(|&&byte| byte == b'|').count() > BARS;
+    (barred && is_log_text(bytes)).then_some(Found { format, strong: true, whole: true })
+}
+
+/// Where such an event begins.
+fn bare_at(bytes: &[u8]) -> Look<usize> {
+    /// Longest name of a host (RFC 1035 section 2.3.4).
+    const LONGEST_HOST: usize = 255;
+    let stamp = bytes.get(..STAMP.len()).unwrap_or(bytes);
+    let month = MONTHS.iter().any(|month| agrees(stamp, month));
+    let dated = month && stamp.iter().zip(STAMP).skip(4).all(|(byte, shape)| is_shaped(*byte, *shape));
+    let at = match (dated, bytes.get(STAMP.len()..)) {
+        (false, _) => 0,
+        (true, None) => return Look::More,
+        (true, Some(rest)) => match rest.iter().take(LONGEST_HOST + 1).position(|&byte| byte == b' ') {
+            Some(host) => STAMP.len() + host + 1,
+            None if rest.len() <= LONGEST_HOST => return Look::More,
+            None => return Look::No,
+        },
+    };
+    let event = bytes.get(at..).unwrap_or_default();
+    if PRODUCTS.iter().any(|(header, _)| event.starts_with(header)) {
+        Look::Yes(at)
+    } else if PRODUCTS.iter().any(|(header, _)| agrees(event, header)) {
+        Look::More
+    } else {
+        Look::No
+    }
+}
+
+/// `Nov 30 06:00:00 ` (RFC 3164 section 4.1.2): d is a digit, D a digit or a blank.
+const STAMP: &[u8; 16] = b"Mmm Dd dd:dd:dd ";
+
+fn is_shaped(byte: u8, shape: u8) -> bool {
+    match shape {
+        b'd' => byte.is_ascii_digit(),
+        b'D' => is_day(&byte),
+        other => byte == other,
+    }
 }
 
 /// Version 1, then a timestamp or nil (RFC 5424 section 6).
@@ -157,10 +217,6 @@ fn is_iso(stamp: &[u8]) -> bool {
 
 /// Whether a timestamp stands near the front, as RFC 3164 section 4.1.2 has it or as devices write it.
 fn is_dated(rest: &[u8]) -> bool {
-    const MONTHS: [&[u8]; 12] = [
-        b"Jan ", b"Feb ", b"Mar ", b"Apr ", b"May ", b"Jun ", b"Jul ", b"Aug ", b"Sep ", b"Oct ", b"Nov ",
-        b"Dec ",
-    ];
     // Some put a sequence number, a host name or a mark before it.
     let front = rest.get(..80).unwrap_or(rest);
     (0..front.len()).any(|at| {
@@ -216,8 +272,13 @@ fn framed(
             None => Look::No,
         };
     }
-    if bytes.first() != Some(&b'<') {
-        return if bytes.is_empty() { Look::More } else { Look::No };
+    let is_bare = bytes.first() != Some(&b'<');
+    if is_bare {
+        match bare_at(bytes) {
+            Look::Yes(_) => {}
+            Look::More if !complete => return Look::More,
+            Look::More | Look::No => return Look::No,
+        }
     }
     let ended = match line(bytes) {
         Some((line, _)) => Some(line),
@@ -231,6 +292,13 @@ fn framed(
         }
         Some(_) => Look::More,
         None if ended.is_some() => Look::No,
+        None if is_bare => {
+            if !complete && bytes.iter().all(is_text) {
+                Look::More
+            } else {
+                Look::No
+            }
+        }
         None => unsure(body, complete),
     }
 }
@@ -283,6 +351,17 @@ mod tests {
         ] {
             assert_eq!(format(Carrier::Udp, message).as_deref(), Some(want), "{message:?}");
             assert_eq!(format(Carrier::Tcp, message).as_deref(), Some(want), "{message:?}");
+        }
+        for (message, want) in [
+            (&b"CEF:0|Nozomi|N2OS|1|x|y|3|src=1.1.1.1"[..], Some("cef")),
+            (b"Nov 30 06:00:00 guardian CEF:0|Nozomi|N2OS|1|x|y|3|", Some("cef")),
+            (b"Nov  3 06:00:00 ctd LEEF:2.0|Claroty|CTD|1|x|^|a=b", Some("leef")),
+            (b"CEF:0|only|two", None),
+            (b"Nov 30 06:00:00 guardian cron: a job", None),
+            (b"Nov 30 06:00 guardian CEF:0|Nozomi|N2OS|1|x|y|3|", None),
+        ] {
+            assert_eq!(format(Carrier::Udp, message).as_deref(), want, "{message:?}");
+            assert_eq!(format(Carrier::Tcp, message).as_deref(), want, "{message:?}");
         }
         assert_eq!(format(Carrier::Tcp, b"17 <13>1 - - - - - -").as_deref(), Some("rfc5424"));
         let Probe::Proven(proof) =

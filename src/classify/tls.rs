@@ -16,6 +16,7 @@ use super::tls_hello;
 use super::tls_record;
 use super::tls_record::Records;
 use super::tls_record::Stop;
+use super::weigh::agrees;
 use crate::model::Facts;
 
 /// The protocol.
@@ -43,7 +44,7 @@ impl Protocol for Tls {
         let strange = [&seen.first, &seen.second]
             .into_iter()
             .zip(&looks)
-            .any(|(side, look)| matches!(look, Look::No) && side.from_start && !side.is_silent());
+            .any(|(side, look)| matches!(look, Look::No) && is_other(side));
         let [first, second] = looks;
         match look::join(first, second) {
             Ok(both) => {
@@ -57,6 +58,13 @@ impl Protocol for Tls {
             Err(probe) => probe,
         }
     }
+}
+
+/// Whether what an end begins with is something else, and no alert of which the rest is still to come.
+fn is_other(side: &Side<'_>) -> bool {
+    let begins_alert =
+        agrees(side.bytes, &[tls_record::ALERT, 3]) && side.bytes.len() < tls_record::RECORD_HEADER + 2;
+    side.from_start && !side.is_silent() && !begins_alert
 }
 
 /// TLS that takes over from another protocol within the stream, no earlier than at these offsets of `first` and `second`.
@@ -414,6 +422,11 @@ mod tests {
         assert_eq!(proof.facts.get("tls.alert.from"), Some("server"));
         assert_eq!(proof.facts.get("tls.version"), None);
         assert_eq!(proof.facts.get("tls.offered"), Some("1.2"));
+        for (begun, other) in [("15", false), ("15 0303 0002", false), ("48 5454 50", true)] {
+            let probe = probe_both(&Tls, Carrier::Tcp, &[&hello], &[&hex(begun)]);
+            let told = probe.proof().is_some_and(|proof| proof.facts.get("tls.answer").is_some());
+            assert_eq!(told, other, "{begun}");
+        }
     }
 
     #[test]

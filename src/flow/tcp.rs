@@ -168,7 +168,9 @@ pub fn take(me: &mut Side, peer: &mut Side, segment: &Tcp<'_>, look: &Look) {
         mine.fin_at.get_or_insert(start.wrapping_add(segment.payload_length));
     }
     mine.window_closed = segment.window == 0;
-    if flags.ack() {
+    let about_another =
+        peer.tcp.as_deref().is_some_and(|theirs| theirs.never_sent(segment.acknowledgement, flags.syn()));
+    if flags.ack() && !about_another {
         let heard = peer.last;
         let theirs = peer.tcp.get_or_insert_default();
         let due = theirs.next;
@@ -201,6 +203,15 @@ impl TcpSide {
     /// Whether all that this end sent, resets aside, were SYNs without ACK.
     pub fn only_syn(&self) -> bool {
         self.sent_syn && !self.sent_syn_ack && self.spoken == u64::from(self.syn.count)
+    }
+
+    /// Whether an acknowledgement is about another connection: this end has sent its SYN alone, and more is acknowledged than could have been
+    /// missed since. So answers who still has an older connection over the same ports (RFC 5961 section 4).
+    fn never_sent(&self, acknowledgement: u32, opens: bool) -> bool {
+        /// What may be sent before the first acknowledgement: a SYN-ACK's window is not scaled (RFC 7323 section 2.2).
+        const FIRST_WINDOW: u32 = 0xffff;
+        let most = if opens { self.syn_payload } else { FIRST_WINDOW };
+        self.only_syn() && self.stream_start().is_some_and(|start| acknowledgement.wrapping_sub(start) > most)
     }
 
     /// Where the byte stream of this end begins: after its SYN.

@@ -94,6 +94,9 @@ impl Outcome {
     }
 }
 
+/// The reason of a question in a datagram that the server answers by another port.
+pub const ANSWERED_ELSEWHERE: &str = "answered from another port of the server";
+
 /// What a payload proved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classification {
@@ -105,6 +108,8 @@ pub struct Classification {
     pub facts: Facts,
     /// The packet that completed the proof.
     pub proven: Option<PacketRef>,
+    /// Whether nothing that was said asks for an answer: the protocol has none, or these messages want none.
+    pub one_way: bool,
 }
 
 /// A series of like packets of one side: SYNs, SYN-ACKs, or one unacknowledged segment sent again and again.
@@ -239,6 +244,13 @@ pub struct SideRecord {
     pub mac: Option<MacAddr>,
     /// Destination MAC of the first packet: the neighbour to which this end hands its packets.
     pub neighbour: Option<MacAddr>,
+}
+
+impl SideRecord {
+    /// TCP: whether this end says anything beyond its SYN. What that carries (RFC 7413) is sent before anybody was let in.
+    pub fn says_something(&self) -> bool {
+        self.payload_packets > 0 && self.packets > u64::from(self.syn.count)
+    }
 }
 
 /// One flow, told.

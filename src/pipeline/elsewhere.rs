@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::ANSWERED_ELSEWHERE;
 use crate::model::CellId;
 use crate::model::Endpoint;
 use crate::model::FlowRecord;
@@ -87,7 +88,7 @@ impl Elsewhere {
             }
             // On its own ports it stays one-way: nothing is missing there.
             question.outcome = Outcome::Observed;
-            question.reason = Some("answered from another port of the server".into());
+            question.reason = Some(ANSWERED_ELSEWHERE.into());
             if question.from_client.unanswered.last.is_none_or(|asked| asked.time <= last.time.plus(EARLY)) {
                 question.from_client.unanswered = Series::default();
             }

@@ -174,8 +174,12 @@ impl Judgement {
 
     /// The result, and the end that the payload says is the client.
     pub fn tell(&mut self) -> (Box<Classification>, Option<Half>, bool) {
-        let answers = !self.unasked && self.protocol().is_some_and(|protocol| protocol.about().answers);
-        (self.classification.take().unwrap_or_default(), self.client, answers)
+        let protocol = self.protocol();
+        let answers = !self.unasked && protocol.is_some_and(|protocol| protocol.about().answers);
+        let one_way = protocol.is_some() && !answers;
+        let mut classification = self.classification.take().unwrap_or_default();
+        classification.one_way = one_way;
+        (classification, self.client, answers)
     }
 
     /// The name proved so far.

@@ -35,6 +35,9 @@ const LATER_SPAN: Duration = Duration::from_secs(3);
 /// A segment at least this long may have met a path-MTU black hole instead of a filter (Ethernet's 1500 less headers and a tunnel).
 const FULL_SIZE: u32 = 1300;
 
+/// Who ends a connection sooner after a request does not wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Opened, then the first data stalls or is answered by a reset or a close.
 pub(super) fn at_first(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let (client, server) = (&flow.from_client, &flow.from_server);
@@ -65,14 +68,27 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let gave_up = client.fin.or(client.reset.map(|reset| reset.at));
     if unanswered && let Some(gave_up) = gave_up.filter(|at| server.fin.is_none_or(|fin| *at < fin)) {
         let asked = client.last_payload.unwrap_or(flow.first);
-        return Some(State::Unclear(format!(
-            "{} acknowledges the {} and never answers it; {} gives up {:.0} s later ({}): what runs there hangs, or its answer is held back on the way",
-            flow.server.host,
-            if tls { "ClientHello" } else { "first request" },
-            flow.client.host,
-            gave_up.time.since(asked.time).as_secs_f64(),
-            view.packet(gave_up)
-        )));
+        let waited = gave_up.time.since(asked.time);
+        if waited < PATIENCE {
+            return Some(State::Unclear(format!(
+                "{} acknowledges the first request, and {} ends the connection before anything is answered",
+                flow.server.host, flow.client.host
+            )));
+        }
+        if let Some(why) = view.loss_explains(view.missing(flow), 1) {
+            return Some(State::Unclear(why));
+        }
+        return Some(State::Stopped(
+            asked,
+            format!(
+                "{} acknowledges the {} and never answers it; {} gives up {:.0} s later ({}): what runs there hangs, or its answer is held back on the way",
+                flow.server.host,
+                if tls { "ClientHello" } else { "first request" },
+                flow.client.host,
+                waited.as_secs_f64(),
+                view.packet(gave_up)
+            ),
+        ));
     }
     if let Some(fin) = server.fin.filter(|_| unanswered)
         && view.loss_explains(view.missing(flow), 1).is_none()
@@ -119,10 +135,13 @@ fn ended_at_once(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
             let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::B, by, evidence };
             State::Fails(Fault::Blocked, failure, reason)
         }
-        Some(reset) if came_another_way(flow, &reset) => State::Unclear(format!(
-            "the connection opens and is reset at once, by another way than what else {} sends: the server or something in between",
-            flow.server.host
-        )),
+        Some(reset) if came_another_way(flow, &reset) => State::Stopped(
+            reset.at,
+            format!(
+                "the connection opens and is reset at once, by another way than what else {} sends: the server or something in between",
+                flow.server.host
+            ),
+        ),
         _ => closed(flow, &format!("{word} it before anything is said"), evidence),
     })
 }
@@ -184,10 +203,13 @@ fn reset_after_request(flow: &FlowRecord, reset: &Reset, mechanism: Mechanism, v
             );
             State::Fails(Fault::Blocked, Failure { mechanism, grade: Grade::B, by: None, evidence }, reason)
         }
-        None if came_another_way(flow, reset) => State::Unclear(format!(
-            "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
-            flow.server.host
-        )),
+        None if came_another_way(flow, reset) => State::Stopped(
+            reset.at,
+            format!(
+                "the {request} is answered by a reset that came another way than what else {} sends: the server or something in between",
+                flow.server.host
+            ),
+        ),
         None => closed(flow, &format!("resets it at the {request}"), evidence),
     }
 }
@@ -420,10 +442,13 @@ pub(super) fn later(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
         )
         .and(last, "its last repetition")
         .and_maybe(other.last, "the last packet of the other end in this session");
-        let reason = format!(
+        let mut reason = format!(
             "the session worked, then from {} on nothing of {sender} is acknowledged any more, though {receiver} is alive: a stateful filter has dropped the session, or the application hangs",
             view.packet(first)
         );
+        if side.unacknowledged_length >= FULL_SIZE {
+            reason.push_str(&format!(", or full-size packets are lost on the way: {BLACK_HOLE}"));
+        }
         let failure = Failure { mechanism: Mechanism::Cut, grade: Grade::C, by: None, evidence };
         return Some(State::Fails(Fault::Blocked, failure, reason));
     }

@@ -58,7 +58,10 @@ pub(super) fn return_path(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     let (client, server) = (&flow.from_client, &flow.from_server);
     let asks_on = client.syn.count >= 2
         && client.syn.last.zip(server.syn.first).is_some_and(|(syn, syn_ack)| syn.time > syn_ack.time);
-    if server.syn.count < SYN_ACKS || client.first_ack.is_some() || client.payload_packets > 0 || !asks_on {
+    // Whoever resets what it is answered has got it.
+    let got = client.reset.is_some_and(|reset| server.syn.first.is_some_and(|first| reset.at >= first));
+    if got || server.syn.count < SYN_ACKS || client.first_ack.is_some() || client.says_something() || !asks_on
+    {
         return None;
     }
     if let Some(why) = view.loss_explains(view.missing(flow), server.syn.count) {

@@ -23,7 +23,9 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     /// Alerts that say "not this version or strength" (RFC 8446 section 6.2): 40, 70, 71, 86.
     const MISMATCH: [&str; 4] = ["(40)", "(70)", "(71)", "(86)"];
     let facts = &flow.classification.facts;
-    let Some(alert) = facts.iter().find(|fact| fact.key == "tls.alert" && fact.value.starts_with("fatal"))
+    let instead = is_instead_of_a_handshake(flow);
+    let Some(alert) =
+        facts.iter().find(|fact| fact.key == "tls.alert" && (instead || fact.value.starts_with("fatal")))
     else {
         return given_up(flow);
     };
@@ -34,9 +36,11 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
         return None;
     }
     let at = alert.at.unwrap_or(flow.last);
-    let words = alert.value.trim_start_matches("fatal ");
+    let fatal = alert.value.strip_prefix("fatal ");
+    let words = fatal.unwrap_or(&alert.value);
+    let level = if fatal.is_some() { "fatal " } else { "" };
     let who = if from == "client" { flow.client.host } else { flow.server.host };
-    let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the fatal alert {words}"))
+    let evidence = Proofs::new(at, format!("{who} ends the TLS handshake with the {level}alert {words}"))
         .and_maybe(facts.fact("tls.client_hello").and_then(|fact| fact.at), "the ClientHello");
     // Once a ServerHello chose both, the same numbers speak of something else: a certificate that is missing, say.
     let agreed = facts.get("tls.server_hello").is_some();
@@ -51,6 +55,18 @@ pub(super) fn fatal_alert(flow: &FlowRecord) -> Option<State> {
     let by =
         Some(Culprit { who: who.to_string(), kind: if who == flow.server.host { "server" } else { "host" } });
     Some(State::Fails(fault, Failure { mechanism, grade: Grade::C, by, evidence }, reason))
+}
+
+/// Whether an alert is all that the server says to a ClientHello: a warning then ends as much as a fatal one.
+fn is_instead_of_a_handshake(flow: &FlowRecord) -> bool {
+    let facts = &flow.classification.facts;
+    let begins = ["tls.server_hello", "tls.server_handshake"].iter().any(|key| facts.get(key).is_some());
+    facts.get("tls.alert.from") == Some("server")
+        && facts.get("tls.client_hello").is_some()
+        && !begins
+        && facts.all("tls.application_data").all(|end| end != "server")
+        && flow.from_server.unseen_acknowledged == 0
+        && flow.from_server.fin.is_some()
 }
 
 /// A client that ends the handshake of TLS 1.3 by an alert that is encrypted, and never finishes.
@@ -104,8 +120,13 @@ pub(super) fn answer_is_no_tls(flow: &FlowRecord) -> Option<State> {
 /// What works is held against what is documented.
 pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     let seen = &flow.classification;
-    let shown = flow.from_client.acked_payload.or(flow.from_server.first_payload).unwrap_or(flow.last);
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    let answered = client.acked_payload.or(server.first_payload);
+    let shown = answered.or(server.acked_payload).unwrap_or(flow.last);
     let answer = match flow.transport {
+        Transport::Tcp if answered.is_none() => {
+            format!("{} acknowledges what {} sends", flow.server.host, flow.client.host)
+        }
         Transport::Tcp => format!("{} acknowledges what {} answered", flow.client.host, flow.server.host),
         _ if flow.outcome == Outcome::Observed => format!("{} sends", flow.client.host),
         _ => format!("{} answers", flow.server.host),
@@ -120,8 +141,10 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
             );
         }
         let why = if begun_before { "it began before the capture, and " } else { "" };
+        let flows =
+            if answered.is_some() { "data flows both ways" } else { "it is sent, nothing comes back" };
         return State::Open(format!(
-            "data flows both ways, but {why}it was not recognised as {}",
+            "{flows}, but {why}it was not recognised as {}",
             want.protocols.join(" or ")
         ));
     };
@@ -168,7 +191,17 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     if let Some(state) = condition::contradicted(flow, want.require) {
         return state;
     }
-    State::Works(proofs, note.or_else(|| condition::shown(flow, want.require)))
+    let note = note.or_else(|| kiss_of_death(flow)).or_else(|| condition::shown(flow, want.require));
+    State::Works(proofs, note)
+}
+
+/// What there is to say of a time server that answers, and gives no time (RFC 5905 section 7.4).
+fn kiss_of_death(flow: &FlowRecord) -> Option<String> {
+    let mut strata = flow.classification.facts.all("ntp.stratum").peekable();
+    let refuses = strata.peek().is_some() && strata.all(|stratum| stratum == "0");
+    refuses.then(|| {
+        "the way is open, but the server refuses to give the time (stratum 0, kiss of death)".to_owned()
+    })
 }
 
 /// TLS whose ServerHello was not captured: what the client offered may still decide.
@@ -209,6 +242,12 @@ pub(super) fn one_way(flow: &FlowRecord, proofs: Proofs, view: &View<'_>) -> Sta
     if let Some(reason) = &flow.reason {
         // A question answered from another port has its own reason.
         return State::Works(proofs, Some(reason.to_string()));
+    }
+    if flow.classification.protocol.is_none() {
+        return State::Unclear(
+            "sent, and nothing comes back: what it speaks was not recognised, so whether an answer is due is not known"
+                .to_owned(),
+        );
     }
     if !view.receives(flow.cell, client) {
         return State::Open(format!(

@@ -1,4 +1,4 @@
-//! Connections over which the service itself says no: AMQP brokers, and portals that answer in a web server's name.
+//! Connections over which the service itself says no: AMQP brokers, mail servers, and portals that answer in a web server's name.
 
 use crate::model::Culprit;
 use crate::model::Failure;
@@ -27,20 +27,23 @@ const FORBIDDEN: &str = "403";
 
 /// What the service said, where it was no.
 pub(super) fn by_the_service(flow: &FlowRecord) -> Option<State> {
-    amqp(flow).or_else(|| portal(flow))
+    amqp(flow).or_else(|| mail(flow)).or_else(|| portal(flow))
+}
+
+/// The service's own no.
+fn closed(flow: &FlowRecord, evidence: Proofs, reason: String) -> State {
+    let by = Some(Culprit { who: flow.server.host.to_string(), kind: "server" });
+    State::Fails(
+        Fault::Failed,
+        Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence },
+        reason,
+    )
 }
 
 fn amqp(flow: &FlowRecord) -> Option<State> {
     let facts = &flow.classification.facts;
     let server = flow.server.host;
-    let failed = |evidence: Proofs, reason: String| {
-        let by = Some(Culprit { who: server.to_string(), kind: "server" });
-        State::Fails(
-            Fault::Failed,
-            Failure { mechanism: Mechanism::Closed, grade: Grade::C, by, evidence },
-            reason,
-        )
-    };
+    let failed = |evidence: Proofs, reason: String| closed(flow, evidence, reason);
     let opening = facts.get("amqp.start").is_some() && facts.get("amqp.open").is_none();
     if let Some(close) = facts.fact("amqp.close")
         && (opening || AMQP_NOT_LET_IN.iter().any(|code| close.value.starts_with(code)))
@@ -107,6 +110,21 @@ fn amqp(flow: &FlowRecord) -> Option<State> {
         )
     };
     Some(failed(evidence, reason))
+}
+
+/// A mail server that greets by refusing: no service here, or not now (RFC 5321 section 3.1 and 3.8).
+fn mail(flow: &FlowRecord) -> Option<State> {
+    const REFUSALS: [&str; 2] = ["554", "421"];
+    let greeting = flow.classification.facts.fact("smtp.greeting")?;
+    if !REFUSALS.iter().any(|code| greeting.value.starts_with(code)) {
+        return None;
+    }
+    let (client, server) = (flow.client.host, flow.server.host);
+    let evidence =
+        Proofs::new(greeting.at.unwrap_or(flow.last), format!("{server} greets with {}", greeting.value));
+    let reason =
+        format!("the mail server {server} is reached and refuses {client} at once: {}", greeting.value);
+    Some(closed(flow, evidence, reason))
 }
 
 /// Answers that come from a portal or proxy in the server's name, as long as nothing else was answered.

@@ -113,6 +113,12 @@ fn syn_acks_repeated_while_the_client_asks_on_are_a_return_path() {
     assert_eq!(path(&[0, 1000], &[1, 1001]), "blocked return-path B");
     assert_eq!(path(&[0, 1000], &[1]), "unclear", "one SYN-ACK");
     assert_eq!(path(&[0], &[1, 1001]), "unclear", "a half-open scan does not ask on");
+    let mut resets = opened(0);
+    resets.from_client.first_ack = None;
+    resets.from_client.syn = series(&[0, 1000]);
+    resets.from_server.syn = series(&[1, 1001]);
+    resets.from_client.reset = Some(reset(2, CLIENT_MAC, 64));
+    assert_eq!(verdict(resets), "unclear", "it gets the SYN-ACKs, and does not want them");
 }
 
 #[test]
@@ -184,7 +190,7 @@ fn who_resets_the_first_request_decides() {
     };
     assert_eq!(with(SERVER_MAC, 64), "failed closed C");
     assert_eq!(with(FIREWALL_MAC, 64), "blocked cut B");
-    assert_eq!(with(FIREWALL_MAC, 63), "unclear", "another way, but behind a router");
+    assert_eq!(with(FIREWALL_MAC, 63), "stopped", "another way, but behind a router");
 }
 
 #[test]
@@ -209,6 +215,16 @@ fn fatal_alerts_before_application_data_speak_by_their_code() {
     assert_eq!(with("fatal protocol_version(70)", false), "violated weak-tls C");
     assert_eq!(with("fatal unknown_ca(48)", false), "failed tls-alert C");
     assert_eq!(with("warning close_notify(0)", false), "works");
+    // All that the server says, before it closes.
+    let mut instead = answered(0, "tls");
+    states(&mut instead, "tls.client_hello", "seen");
+    states(&mut instead, "tls.alert", "warning close_notify(0)");
+    states(&mut instead, "tls.alert.from", "server");
+    assert_eq!(verdict(instead.clone()), "works");
+    instead.from_server.fin = Some(at(7));
+    assert_eq!(verdict(instead.clone()), "failed tls-alert C");
+    states(&mut instead, "tls.server_hello", "seen");
+    assert_eq!(verdict(instead), "works");
     assert_eq!(with("fatal unknown_ca(48)", true), "works");
     // In TLS 1.3 the server's encrypted handshake looks like application data.
     let mut ended = answered(0, "tls");
@@ -328,6 +344,7 @@ fn datagrams_are_answered_rejected_silent_or_one_way() {
         flow.from_client.payload_packets = 4;
         flow.from_client.unanswered = series(&[0, 1000, 2000, 3000]);
         (flow.from_client.first, flow.from_client.last) = (Some(at(0)), Some(at(3000)));
+        speaks(&mut flow, &["syslog"]);
         flow
     };
     assert_eq!(verdict(datagrams(Outcome::Unanswered)), "silent");
@@ -371,4 +388,76 @@ fn only_unreachable_means_unreachable() {
     let mut looping = syns(&[0, 1000, 3000]);
     looping.errors = [1, 1001].map(|time| IcmpError { kind: 11, ..error(time, FIREWALL, 0) }).into();
     assert_eq!(verdict(looping), "failed unreachable C", "a routing loop");
+}
+
+/// A SYN may carry the request (RFC 7413): no more was let in for that.
+#[test]
+fn data_in_a_syn_opens_nothing() {
+    let carries = |mut flow: FlowRecord| {
+        flow.from_client.payload_packets = 1;
+        flow.from_client.first_payload = flow.from_client.first;
+        flow
+    };
+    assert_eq!(verdict(carries(syns(&[0, 1000, 3000]))), "silent");
+    let mut refused = carries(syns(&[0]));
+    refused.outcome = Outcome::Refused;
+    refused.from_server.packets = 1;
+    refused.from_server.reset = Some(reset(1, SERVER_MAC, 64));
+    assert_eq!(verdict(refused), "failed refused C");
+}
+
+/// What a protocol without answers sends has arrived once it is acknowledged (RFC 6587 has syslog over TCP answer nothing).
+#[test]
+fn what_wants_no_answer_works_once_it_is_acknowledged() {
+    let mut log = asked(0, &[10]);
+    speaks(&mut log, &["syslog"]);
+    log.classification.one_way = true;
+    assert_ne!(verdict(log.clone()), "works", "nothing is acknowledged yet");
+    log.from_client.unacknowledged = Series::default();
+    log.from_client.payload_acknowledged = 300;
+    log.from_server.acked_payload = Some(at(11));
+    log.from_client.fin = Some(at(5000));
+    assert_eq!(verdict(log.clone()), "works");
+    log.from_client.fin = None;
+    log.from_server.fin = Some(at(5000));
+    assert_eq!(verdict(log.clone()), "works", "the server may end it when it likes");
+    log.classification.one_way = false;
+    assert_eq!(verdict(log), "failed closed C");
+}
+
+#[test]
+fn datagrams_of_nobody_knows_what_may_want_an_answer() {
+    let mut sent = flow(Transport::Udp, 9999, Outcome::Observed);
+    sent.from_client.packets = 5;
+    sent.from_client.payload_packets = 5;
+    assert_eq!(verdict(sent), "unclear");
+}
+
+#[test]
+fn a_mail_server_may_greet_with_a_refusal() {
+    let greeted = |line: &str| {
+        let mut flow = answered(0, "smtp");
+        states(&mut flow, "smtp.greeting", line);
+        verdict(flow)
+    };
+    assert_eq!(greeted("554 5.7.1 client host blocked"), "failed closed C");
+    assert_eq!(greeted("421 too many connections"), "failed closed C");
+    assert_eq!(greeted("220 mail.plant.example ESMTP"), "works");
+}
+
+#[test]
+fn a_time_server_that_refuses_is_told_as_that() {
+    let answers = |strata: &[&str]| {
+        let mut flow = flow(Transport::Udp, 123, Outcome::Answered);
+        flow.from_client.packets = 1;
+        flow.from_server.payload_packets = 1;
+        speaks(&mut flow, &["ntp"]);
+        for stratum in strata {
+            states(&mut flow, "ntp.stratum", stratum);
+        }
+        verdict(flow)
+    };
+    assert!(answers(&["0"]).contains("refuses to give the time"));
+    assert_eq!(answers(&["0", "2"]), "works");
+    assert_eq!(answers(&["2"]), "works");
 }

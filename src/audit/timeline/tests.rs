@@ -207,6 +207,7 @@ fn a_missing_error_takes_nothing_from_the_one_before() {
         flow.from_client.payload_packets = 1;
         flow.errors = refused.then(|| error(time, FIREWALL, 13)).into_iter().collect();
         (flow.first, flow.last) = (at(time), at(time));
+        speaks(&mut flow, &["syslog"]);
         flow
     };
     let told = |later: i64| {
@@ -268,6 +269,31 @@ fn a_session_that_stops_puts_those_before_it_in_doubt() {
     let mut beside = answered(0, "amqp");
     beside.last = at(200_000);
     assert_eq!(words(&told(&[beside, stops(50_000)])), "satisfied", "another goes on beside it");
+}
+
+/// Later connections that get nothing, whosever doing it is, take back what the earlier ones showed.
+#[test]
+fn a_request_never_answered_puts_those_before_it_in_doubt() {
+    let told = |flows: &[FlowRecord]| words(&settled(flows, &observed(flows.to_vec(), LATE), true, false));
+    let hangs = |start: i64| {
+        let mut flow = asked(start, &[start + 3]);
+        flow.from_client.unacknowledged = Default::default();
+        flow.from_client.payload_acknowledged = 300;
+        flow.from_client.last_payload = Some(at(start + 3));
+        flow.from_client.fin = Some(at(start + 9000));
+        flow
+    };
+    let reset_elsewhere = |start: i64| {
+        let mut flow = asked(start, &[start + 3]);
+        flow.outcome = Outcome::Cut;
+        flow.from_server.reset = Some(reset(start + 4, FIREWALL_MAC, 63));
+        flow
+    };
+    for later in [hangs(100_000), reset_elsewhere(100_000)] {
+        assert_eq!(told(std::slice::from_ref(&later)), "undecided");
+        assert_eq!(told(&[answered(0, "amqp"), later.clone()]), "undecided");
+        assert_eq!(told(&[later, answered(200_000, "amqp")]), "satisfied");
+    }
 }
 
 #[test]

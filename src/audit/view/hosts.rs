@@ -128,7 +128,7 @@ impl Seen {
     fn count_answers(&mut self, flow: &FlowRecord, server: IpAddr) {
         let side = &flow.from_client;
         // What a client sends after its SYN, or acknowledges anew, answers something; a repetition into a dead connection does not.
-        let opened = side.syn.count > 0 && (side.first_ack.is_some() || side.payload_packets > 0);
+        let opened = side.syn.count > 0 && (side.first_ack.is_some() || side.says_something());
         let proven = opened || side.acked_payload.is_some();
         if flow.transport != Transport::Tcp || !proven {
             return;

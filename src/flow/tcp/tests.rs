@@ -396,3 +396,25 @@ fn of_two_fins_the_acknowledgements_tell_which_came_first() {
     assert_eq!(first("9 c FA 101 901 0\n 9 s FA 901 102 0"), (false, true));
     assert_eq!(first("9 c FA 101 901 0\n 9 s FA 901 101 0"), (false, false), "both at once");
 }
+
+/// Whoever has an older connection over the same ports answers a SYN by acknowledging that one (RFC 5961 section 4): nothing was missed.
+#[test]
+fn an_acknowledgement_of_an_older_connection_tells_of_no_loss() {
+    for answer in ["A", "SA"] {
+        let flows = play(&format!(
+            "0 c S 1000 0 0
+             1 s {answer} 7000 300000 0
+             2 c R 300000 0 0
+             1000 c S 1000 0 0"
+        ));
+        assert_eq!(flows[0].from_client.unseen_acknowledged, 0, "{answer}");
+    }
+    // The client's own data that was not captured is missed all the same.
+    let flows = play(
+        "0 c S 1000 0 0
+         1 s SA 7000 1001 0
+         2 s A 7001 2501 0
+         3 s A 7001 3501 0",
+    );
+    assert_eq!(flows[0].from_client.unseen_acknowledged, 2500);
+}

@@ -55,6 +55,7 @@ pub const ALL: &[Scenario] = &[
     ("reset on the way before the SYN-ACK is acknowledged", reset_when_half_open),
     ("a reset sooner than the target ever answered, behind a router", reset_too_soon),
     ("the server's hello dies, and what follows it passes", only_the_hello_dies),
+    ("dropped, and the SYN carries the request", request_in_the_syn),
 ];
 
 fn dropped(v6: bool, attempts: &[u64], repeated: &[u64]) -> Scene {
@@ -353,5 +354,19 @@ fn only_the_hello_dies(v6: bool) -> Scene {
             .loses_first(Server, &flight, &REPEATS);
     }
     s.expect(s.sensor, s.site, 3006, &["blocked tls-cut C"]);
+    s
+}
+
+/// TCP Fast Open (RFC 7413): what the SYN carries was never let in, and the SYNs after it carry nothing.
+fn request_in_the_syn(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[5672]);
+    for at in [10, 90] {
+        let mut talk = s.talk(s.sensor, s.site, 5672, at);
+        talk.packet(Client, SYN, bytes::AMQP, 0, Fate::Dies);
+        for after in [1, 3, 7] {
+            talk.packet(Client, SYN, &[], after * S, Fate::Dies);
+        }
+    }
+    s.expect(s.sensor, s.site, 5672, &["blocked dropped B"]);
     s
 }

@@ -16,6 +16,8 @@ pub const ALL: &[Scenario] = &[
     ("NTP is answered, then no more", fixed_port_goes_silent),
     ("NTP is answered now and then", |v6| ntp(v6, |n| (n % 4 == 0).then_some(Fate::Passes), &["satisfied"])),
     ("SNMP is answered from the agent's other address", other_address),
+    ("SNMP is answered by another port of the agent", other_port),
+    ("TFTP that the site allows moves to another port", moves_on),
     ("nothing listens for NTP", |v6| error(v6, 123, By::Target, "failed refused")),
     ("NTP is rejected on the way", |v6| error(v6, 123, By::Firewall, "blocked rejected")),
     ("nothing listens for syslog", |v6| error(v6, 514, By::Target, "failed refused")),
@@ -164,6 +166,36 @@ fn other_address(v6: bool) -> Scene {
         datagram(&mut s.plant, at + 1_300, (other, s.sensor), (161, 41_000), &answer, Fate::Passes);
     }
     s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied", "undecided"]);
+    s
+}
+
+fn other_port(v6: bool) -> Scene {
+    let mut s = Scene::defender(v6, &[]);
+    for id in 1..5 {
+        let at = u64::from(id) * 30 * S;
+        datagram(&mut s.plant, at, (s.sensor, s.dns), (41_000, 161), &bytes::snmp(GET, id), Fate::Passes);
+        let answer = bytes::snmp(RESPONSE, id);
+        datagram(&mut s.plant, at + 1_300, (s.dns, s.sensor), (50_161, 41_000), &answer, Fate::Passes);
+    }
+    s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied"]);
+    s
+}
+
+/// The data of TFTP comes from a port of its own, to which the client acknowledges it (RFC 1350 section 4).
+fn moves_on(v6: bool) -> Scene {
+    let mut s = Scene::opswat(v6, &[]);
+    let store = s.plant.machine(50, 69);
+    s.entries = format!(
+        "[[allow]]\nfrom = \"network-sensor\"\nto = \"{}\"\nservice = \"udp/69\"\nprotocol = [\"tftp\"]\nreason = \"firmware\"\n",
+        store.ip
+    );
+    for (at, own, port) in [(20, 40_001, 50_001), (60, 40_002, 50_002)] {
+        let (there, back) = ((s.sensor, store), (store, s.sensor));
+        let (ask, data, done) = (b"\0\x01plc.bin\0octet\0", b"\0\x03\0\x01firmware", b"\0\x04\0\x01");
+        datagram(&mut s.plant, at * S, there, (own, 69), ask, Fate::Passes);
+        datagram(&mut s.plant, at * S + 1_300, back, (port, own), data, Fate::Passes);
+        datagram(&mut s.plant, at * S + 2_600, there, (own, port), done, Fate::Passes);
+    }
     s
 }
 

@@ -22,6 +22,8 @@ pub const ALL: &[Scenario] = &[
     ("a private address that works", split_horizon),
     ("the search suffix has no such name", search_suffix),
     ("no such name, then it is there", fixed),
+    ("the name is there, and soon no more", soon_gone),
+    ("the name is there no more, while a session goes on", gone_beside_a_session),
     ("the name resolves, the connection is dropped", dropped),
     ("the name resolves, the connection is prohibited", prohibited),
     ("the proxy grants it", |v6| proxy(v6, "200 Connection established", "satisfied")),
@@ -113,6 +115,31 @@ fn search_suffix(v6: bool) -> Scene {
         s.lookup(at * S, s.sensor, &format!("{NAME}.plant.example"), Some(3), false, None);
         s.lookup(at * S + 5_000, s.sensor, NAME, Some(0), true, Some(server));
         s.fine(s.sensor, server, 443, at, &bytes::tls(NAME, TLS13));
+    }
+    says(s, "satisfied")
+}
+
+/// Retries come closer than the time in which lookups are taken for one attempt.
+fn soon_gone(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    resolves(&mut s, 10, NAME, server);
+    s.fine(s.sensor, server, 443, 10, &bytes::tls(NAME, TLS13));
+    for at in [20, 30, 40, 50] {
+        s.lookup(at * S, s.sensor, NAME, Some(3), false, None);
+    }
+    says(s, "blocked dns-nxdomain")
+}
+
+fn gone_beside_a_session(v6: bool) -> Scene {
+    let (mut s, server) = online(v6);
+    resolves(&mut s, 10, NAME, server);
+    let messages = bytes::tls(NAME, TLS13);
+    let mut talk = s.talk(s.sensor, server, 443, 10).opens().exchange(&messages);
+    for _ in 0..10 {
+        talk = talk.waits(10 * S).says(Client, &bytes::sealed_data(40)).says(Server, &bytes::sealed_data(40));
+    }
+    for at in [50, 55] {
+        s.lookup(at * S, s.sensor, NAME, Some(3), false, None);
     }
     says(s, "satisfied")
 }

@@ -39,6 +39,7 @@ pub const ALL: &[Scenario] = &[
     ("reset at the ClientHello from farther away", reset_from_afar),
     ("a stray reset", stray_reset),
     ("an answer to a question that nobody asked", backscatter),
+    ("a controller that may be read is written to", written_to),
 ];
 
 fn own_segment(v6: bool) -> Scene {
@@ -303,5 +304,22 @@ fn reset_from_afar(v6: bool) -> Scene {
         talk.resets_with(Server, 250);
     }
     s.expect(s.sensor, s.site, 3006, &["undecided"]);
+    s
+}
+
+/// Two documents' rows share the port: it is the one whose protocol is spoken that is violated.
+fn written_to(v6: bool) -> Scene {
+    const CONNECT: &[u8] = b"\x03\0\0\x16\x11\xe0\0\0\0\x01\0\xc0\x01\x0a\xc1\x02\x01\0\xc2\x02\x01\x02";
+    const CONFIRM: &[u8] = b"\x03\0\0\x16\x11\xd0\0\x01\0\x01\0\xc0\x01\x0a\xc1\x02\x01\0\xc2\x02\x01\x02";
+    const WRITE: &[u8] = b"\x03\0\0\x24\x02\xf0\x80\x32\x01\0\0\0\x01\0\x0e\0\x05\x05\x01\
+        \x12\x0a\x10\x02\0\x01\0\x01\x84\0\0\0\0\x04\0\x08\xaa";
+    const DONE: &[u8] = b"\x03\0\0\x16\x02\xf0\x80\x32\x03\0\0\0\x01\0\x02\0\x01\0\0\x05\x01\xff";
+    let mut s = Scene::opswat(v6, &[]);
+    s.features.push("smart-asset-profiling");
+    let asset = s.plant.machine(60, 101);
+    s.bind("asset", format!("[\"{}\"]", asset.ip));
+    let said = [(Client, CONNECT), (Server, CONFIRM), (Client, WRITE), (Server, DONE)];
+    s.fine(s.sensor, asset, 102, 20, &said.map(|(end, bytes)| (end, bytes.to_vec())).to_vec());
+    s.expect(s.sensor, asset, 102, &["violated not-as-documented"]);
     s
 }
