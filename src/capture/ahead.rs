@@ -26,8 +26,8 @@ pub(super) struct Ahead {
     lanes: Vec<Lane>,
     /// Whose piece is next.
     next: usize,
-    /// Whether there is no next one.
-    over: bool,
+    /// Whether it is a file, of which a short piece is the last: what was added behind it since is not read.
+    of_file: bool,
     /// Bytes handed over.
     pub(super) taken: u64,
 }
@@ -60,7 +60,7 @@ impl Ahead {
             }
         });
         match lane {
-            Ok(lane) => Ok(Self { lanes: vec![lane], next: 0, over: false, taken: 0 }),
+            Ok(lane) => Ok(Self { lanes: vec![lane], next: 0, of_file: false, taken: 0 }),
             Err(_) => Err(unpack(&parcel).unwrap_or_else(|| Box::new(io::empty()))),
         }
     }
@@ -69,36 +69,45 @@ impl Ahead {
     /// around.
     pub(super) fn file(file: &File, at: u64, threads: usize) -> io::Result<Self> {
         let file = Arc::new(file.try_clone()?);
+        Self::by_turns(at, threads, move |room: &mut [u8], at| file.read_at(room, at))
+    }
+
+    /// The same of anything that can be read at a place.
+    fn by_turns(
+        at: u64,
+        threads: usize,
+        read_at: impl Fn(&mut [u8], u64) -> io::Result<usize> + Clone + Send + 'static,
+    ) -> io::Result<Self> {
         let lane = |first: usize| {
-            let file = Arc::clone(&file);
-            let mut at = at + (first * LARGEST_READ) as u64;
-            Lane::new("read", move |filling| {
-                filling.pump(|room| {
-                    let count = read_at(&file, room, at)?;
-                    at += (threads * LARGEST_READ) as u64;
-                    Ok(count)
-                });
-            })
+            let read_at = read_at.clone();
+            let at = at + (first * LARGEST_READ) as u64;
+            let step = (threads.max(1) * LARGEST_READ) as u64;
+            Lane::new("read", move |filling| filling.every(at, step, read_at))
         };
         let lanes = (0..threads.max(1)).map(lane).collect::<io::Result<_>>()?;
-        Ok(Self { lanes, next: 0, over: false, taken: 0 })
+        Ok(Self { lanes, next: 0, of_file: true, taken: 0 })
     }
 
     /// The next piece, behind [`HEADROOM`] bytes that say nothing; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let Some(lane) = self.lanes.get(self.next).filter(|_| !self.over) else { return Ok(None) };
+        let Some(lane) = self.lanes.get(self.next) else { return Ok(None) };
         // A disconnected channel is the end of the stream.
         let Ok(piece) = lane.full.recv() else { return Ok(None) };
         let piece = piece?;
-        // Of several that read a file, who gets a short piece has come to its end: what was added behind it since is another's.
-        self.over = self.lanes.len() > 1 && piece.len() < HEADROOM + LARGEST_READ;
-        self.next = (self.next + 1) % self.lanes.len();
+        // Behind the last piece of a file comes, from the same thread, why it is the last, or nothing.
+        if !self.of_file || piece.len() == HEADROOM + LARGEST_READ {
+            self.next = (self.next + 1) % self.lanes.len();
+        }
         self.taken += (piece.len() - HEADROOM) as u64;
         Ok(Some(piece))
     }
 
     /// Gives back a piece that nobody needs any more, for whoever fills the next one.
     pub(super) fn give_back(&self, mut piece: Vec<u8>) {
+        if piece.capacity() > 2 * (HEADROOM + LARGEST_READ) {
+            // It grew for one large record.
+            return;
+        }
         for lane in &self.lanes {
             match lane.empty.try_send(piece) {
                 Ok(()) => return,
@@ -108,20 +117,22 @@ impl Ahead {
     }
 }
 
-/// Fills all the room from a place in a file: less of it at the end alone.
-fn read_at(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
+/// Fills all the room from a place: less of it where there is no more, or where reading failed.
+fn fill(
+    room: &mut [u8],
+    at: u64,
+    read_at: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+) -> (usize, io::Result<()>) {
     let mut done = 0;
     while let Some(left) = room.get_mut(done..).filter(|left| !left.is_empty()) {
-        match file.read_at(left, at + done as u64) {
+        match read_at(left, at + done as u64) {
             Ok(0) => break,
             Ok(count) => done += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // What came before is still to be read.
-            Err(_) if done > 0 => break,
-            Err(error) => return Err(error),
+            Err(error) => return (done, Err(error)),
         }
     }
-    Ok(done)
+    (done, Ok(()))
 }
 
 impl Lane {
@@ -136,11 +147,17 @@ impl Lane {
 }
 
 impl Filling {
+    /// An empty piece: one that was used before, where there is one.
+    fn piece(&self) -> Vec<u8> {
+        let mut piece = self.empty.try_recv().unwrap_or_default();
+        piece.resize(HEADROOM + LARGEST_READ, 0);
+        piece
+    }
+
     /// Fills pieces until there is nothing more to read or nobody wants them any more.
     fn pump(self, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) {
         loop {
-            let mut piece = self.empty.try_recv().unwrap_or_default();
-            piece.resize(HEADROOM + LARGEST_READ, 0);
+            let mut piece = self.piece();
             let told = match read(piece.get_mut(HEADROOM..).unwrap_or_default()) {
                 Ok(0) => return,
                 Ok(count) => {
@@ -156,6 +173,26 @@ impl Filling {
             if told.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Fills whole pieces from places that lie `step` apart, until one can't be filled or nobody wants them any more.
+    fn every(self, mut at: u64, step: u64, read_at: impl Fn(&mut [u8], u64) -> io::Result<usize>) {
+        loop {
+            let mut piece = self.piece();
+            let (count, outcome) = fill(piece.get_mut(HEADROOM..).unwrap_or_default(), at, &read_at);
+            piece.truncate(HEADROOM + count);
+            if count > 0 && self.full.send(Ok(piece)).is_err() {
+                return;
+            }
+            if let Err(error) = outcome {
+                let _ = self.full.send(Err(error));
+                return;
+            }
+            if count < LARGEST_READ {
+                return;
+            }
+            at += step;
         }
     }
 }
@@ -212,6 +249,45 @@ mod tests {
                 end.unwrap();
                 assert!(told == bytes.get(at..).unwrap_or_default(), "{length} from {at} by {threads}");
             }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_fails_within_a_piece_is_told_behind_what_came_before() {
+        let most = LARGEST_READ as u64 + 1000;
+        for threads in [1, 2, 3] {
+            let ahead = Ahead::by_turns(0, threads, move |room, at| match most.checked_sub(at) {
+                Some(left) if left > 0 => {
+                    let count = room.len().min(left as usize).min(4096);
+                    room.get_mut(..count).unwrap_or_default().fill(7);
+                    Ok(count)
+                }
+                _ => Err(io::Error::new(io::ErrorKind::InvalidData, "worn out")),
+            });
+            let (told, end) = read(ahead.unwrap());
+            assert_eq!(
+                (told.len() as u64, end.unwrap_err().to_string().as_str()),
+                (most, "worn out"),
+                "{threads}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_meanwhile_has_no_hole() {
+        let path = std::env::temp_dir().join(format!("spanaudit-grows-{}", std::process::id()));
+        for threads in [1, 2, 5] {
+            let bytes: Vec<u8> = (0..=250).cycle().take(40 * LARGEST_READ).collect();
+            // More pieces than fit between the two, the last of them short; then it goes on.
+            let first = 9 * LARGEST_READ + 100;
+            std::fs::write(&path, &bytes[..first]).unwrap();
+            let ahead = Ahead::file(&File::open(&path).unwrap(), 0, threads).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::write(&path, &bytes).unwrap();
+            let (told, end) = read(ahead);
+            end.unwrap();
+            assert!(told.len() >= first && told == bytes[..told.len()], "{threads}: {}", told.len());
         }
         std::fs::remove_file(&path).unwrap();
     }

@@ -208,7 +208,8 @@ impl Recordings {
                 slot.input.stopped.get_or_insert(Stop { after: None, why });
             }
             Ok(mut reader) => {
-                reader.read_ahead(self.readers);
+                // Of several that are merged one is read at a time.
+                reader.read_ahead(self.readers / (self.ready.len() + 1));
                 self.ready.push(Reverse((reader.highest(), id)));
                 slot.reader = Some(reader);
             }

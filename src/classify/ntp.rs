@@ -28,7 +28,10 @@ static ABOUT: About = About {
             "each mode seen: client, server, symmetric-active, symmetric-passive, broadcast, control, private",
         ),
         ("ntp.version", "each version seen, 1 to 4"),
-        ("ntp.stratum", "stratum that the server states; 0 is a refusal (kiss of death), 16 unsynchronised"),
+        (
+            "ntp.stratum",
+            "stratum that the server states; 0 where it is not synchronised or refuses (kiss of death)",
+        ),
     ],
 };
 

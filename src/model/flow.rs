@@ -96,6 +96,10 @@ impl Outcome {
 
 /// The reason of a question in a datagram that the server answers by another port.
 pub const ANSWERED_ELSEWHERE: &str = "answered from another port of the server";
+/// An answer from elsewhere comes within this time of the last question, or it answers something else.
+pub const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(30);
+/// How much earlier than its question it may stand in a capture.
+pub const ELSEWHERE_EARLY: Duration = Duration::from_millis(5);
 
 /// What a payload proved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -297,6 +301,12 @@ impl FlowRecord {
             Role::Client => &self.from_client,
             Role::Server => &self.from_server,
         }
+    }
+
+    /// Whether what was sent from `first` to `last` by another port of its server may be the answer to it.
+    pub fn is_answered_between(&self, first: PacketRef, last: PacketRef) -> bool {
+        last.time >= self.first.time.minus(ELSEWHERE_EARLY)
+            && first.time <= self.last.time.plus(ELSEWHERE_PATIENCE)
     }
 
     /// Packets of both ends.

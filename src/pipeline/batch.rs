@@ -21,8 +21,10 @@ use super::share::Owners;
 
 /// Packets after which a batch is full: what handing it on costs is nothing beside them.
 const FULL: usize = 1024;
-/// Blocks after which it is, however few packets it has: nobody is to hold many of them for long.
-const MOST_BLOCKS: usize = 4;
+/// Bytes after which it is, however few packets it has: nobody is to hold much for long.
+const MOST_BYTES: usize = 1024 * 1024;
+/// Blocks that a batch holds. Packets of more recordings by turns than that are copied.
+const MOST_BLOCKS: usize = 8;
 /// Copied bytes after which it is.
 const MOST_COPIED: usize = 512 * 1024;
 /// Stands for the bytes that were copied.
@@ -35,6 +37,8 @@ pub struct Batch {
     blocks: Vec<Arc<Vec<u8>>>,
     /// Bytes of packets whose source has no blocks to share, one after the other.
     copied: Vec<u8>,
+    /// Bytes of all packets.
+    bytes: usize,
     /// What is to be done with packets that are not usual.
     errands: Vec<Errand>,
     /// Which packets are fragments: they are put together in the order of all batches.
@@ -91,8 +95,7 @@ pub struct Errand {
 impl Batch {
     /// Takes in packets from a source until it is full; `false` where the source has come to its end.
     pub fn read(&mut self, source: &mut dyn Source) -> Result<bool, CaptureError> {
-        while self.packets.len() < FULL && self.blocks.len() < MOST_BLOCKS && self.copied.len() < MOST_COPIED
-        {
+        while self.packets.len() < FULL && self.bytes < MOST_BYTES && self.copied.len() < MOST_COPIED {
             let mut run = Run::default();
             if !source.run(&mut run)? {
                 return Ok(false);
@@ -106,7 +109,10 @@ impl Batch {
     #[inline]
     fn put(&mut self, run: &Run<'_>) {
         let (block, begin, length) = match run.block {
-            Some(block) => (self.number(block), block.as_ptr().addr(), block.len()),
+            Some(block) => match self.number(block) {
+                Some(number) => (number, block.as_ptr().addr(), block.len()),
+                None => (COPIED, 0, 0),
+            },
             None => (COPIED, 0, 0),
         };
         for &Packet { at, link, interface, original, bytes } in &run.packets {
@@ -119,17 +125,20 @@ impl Batch {
                 self.copied.extend_from_slice(bytes);
                 (COPIED, from)
             };
+            self.bytes += bytes.len();
             let length = bytes.len() as u32;
             self.packets.push(Lying { at, link, interface, original, block, from, length });
         }
     }
 
-    /// The number of a block; mostly it is the latest.
-    fn number(&mut self, block: &Arc<Vec<u8>>) -> u32 {
-        if !self.blocks.last().is_some_and(|known| Arc::ptr_eq(known, block)) {
-            self.blocks.push(Arc::clone(block));
+    /// The number of a block, mostly of the latest; `None` where there is no room for another one.
+    fn number(&mut self, block: &Arc<Vec<u8>>) -> Option<u32> {
+        if let Some(known) = self.blocks.iter().rposition(|known| Arc::ptr_eq(known, block)) {
+            return u32::try_from(known).ok();
         }
-        (self.blocks.len() - 1) as u32
+        let next = (self.blocks.len() < MOST_BLOCKS).then_some(self.blocks.len())?;
+        self.blocks.push(Arc::clone(block));
+        u32::try_from(next).ok()
     }
 
     /// Finds out who has to do with each packet, fragments left out. What can't be read is counted.
@@ -205,6 +214,7 @@ impl Batch {
         self.packets.clear();
         self.blocks.clear();
         self.copied.clear();
+        self.bytes = 0;
         self.errands.clear();
         self.fragments.clear();
         self.jobs.iter_mut().for_each(Vec::clear);

@@ -4,10 +4,11 @@
 //! as unanswered, because its silence means nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::model::ANSWERED_ELSEWHERE;
 use crate::model::CellId;
+use crate::model::ELSEWHERE_EARLY;
+use crate::model::ELSEWHERE_PATIENCE;
 use crate::model::Endpoint;
 use crate::model::FlowRecord;
 use crate::model::Host;
@@ -22,11 +23,6 @@ use crate::model::WholeFlow;
 const MOST_QUESTIONS: usize = 1024;
 /// The most askers and answerers remembered of one shard.
 const MOST_ANSWERS: usize = 16_384;
-/// An answer comes within this time of the last question, or it answers something else.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How much earlier than its cause an answer may stand in a capture.
-const EARLY: Duration = Duration::from_millis(5);
-
 /// Who asked, which host answered, and in which protocol.
 type Exchange = (CellId, Endpoint, Host, &'static str);
 
@@ -70,7 +66,7 @@ impl Elsewhere {
         let (old, young) = std::mem::take(&mut self.questions).into_iter().partition(|q| q.last.time < since);
         let answers = self.answers.clone();
         self.questions = young;
-        self.answers.retain(|_, (_, last)| last.time.plus(PATIENCE) >= since);
+        self.answers.retain(|_, (_, last)| last.time.plus(ELSEWHERE_PATIENCE) >= since);
         Self { questions: old, answers }.finish()
     }
 
@@ -81,15 +77,18 @@ impl Elsewhere {
             let Some(&(first, last)) = exchange(question).and_then(|exchange| answers.get(&exchange)) else {
                 continue;
             };
-            let in_time = last.time >= question.first.time.minus(EARLY)
-                && first.time <= question.last.time.plus(PATIENCE);
-            if !in_time {
+            if !question.is_answered_between(first, last) {
                 continue;
             }
             // On its own ports it stays one-way: nothing is missing there.
             question.outcome = Outcome::Observed;
             question.reason = Some(ANSWERED_ELSEWHERE.into());
-            if question.from_client.unanswered.last.is_none_or(|asked| asked.time <= last.time.plus(EARLY)) {
+            if question
+                .from_client
+                .unanswered
+                .last
+                .is_none_or(|asked| asked.time <= last.time.plus(ELSEWHERE_EARLY))
+            {
                 question.from_client.unanswered = Series::default();
             }
         }

@@ -77,7 +77,7 @@ struct GoingOut {
     /// The ways to the workers; none once there is nothing more to come.
     ways: Vec<Sender<Arc<Batch>>>,
     /// The ways of shards that change hands.
-    gifts: Vec<Sender<Shard>>,
+    gifts: Vec<Sender<(usize, Shard)>>,
     trouble: Option<CaptureError>,
 }
 
@@ -86,7 +86,9 @@ pub struct Place<'r, 's> {
     relay: &'r Relay<'s>,
     own: usize,
     inbox: Receiver<Arc<Batch>>,
-    gifts: Receiver<Shard>,
+    gifts: Receiver<(usize, Shard)>,
+    /// Shards that came before their turn: two that give are not in step.
+    early: Vec<(usize, Shard)>,
     /// How often in a row it had to wait for others.
     waited: usize,
     /// What this worker found out that no shard counts.
@@ -125,7 +127,7 @@ impl<'s> Relay<'s> {
             let (gift, gifts) = unbounded();
             out.ways.push(way);
             out.gifts.push(gift);
-            Place { relay: self, own, inbox, gifts, waited: 0, tally: Tally::default() }
+            Place { relay: self, own, inbox, gifts, early: Vec::new(), waited: 0, tally: Tally::default() }
         };
         (0..self.workers).map(place).collect()
     }
@@ -259,18 +261,28 @@ impl Place<'_, '_> {
     }
 
     /// Hands over or takes over the shard that changes hands with a batch. Whoever gets one waits until the other has come as far.
-    pub fn change(&self, moved: Moved, shards: &mut Shards<'_>) {
+    pub fn change(&mut self, moved: Moved, shards: &mut Shards<'_>) {
         if moved.from == self.own {
             if let (Some(shard), Some(gift)) =
                 (shards.let_go(moved.shard), self.relay.out().gifts.get(moved.to))
             {
                 // One that is gone has panicked; joining it tells.
-                let _ = gift.send(shard);
+                let _ = gift.send((moved.shard, shard));
             }
         } else if moved.to == self.own
-            && let Ok(shard) = self.gifts.recv()
+            && let Some(shard) = self.given(moved.shard)
         {
             shards.take_over(moved.shard, shard);
+        }
+    }
+
+    /// The shard of that number, once it is given; `None` where whoever should give it is gone.
+    fn given(&mut self, number: usize) -> Option<Shard> {
+        loop {
+            if let Some(place) = self.early.iter().position(|&(early, _)| early == number) {
+                return Some(self.early.swap_remove(place).1);
+            }
+            self.early.push(self.gifts.recv().ok()?);
         }
     }
 

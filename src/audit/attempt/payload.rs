@@ -191,16 +191,18 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     if let Some(state) = condition::contradicted(flow, want.require) {
         return state;
     }
-    let note = note.or_else(|| kiss_of_death(flow)).or_else(|| condition::shown(flow, want.require));
+    let note = note.or_else(|| no_time(flow)).or_else(|| condition::shown(flow, want.require));
     State::Works(proofs, note)
 }
 
-/// What there is to say of a time server that answers, and gives no time (RFC 5905 section 7.4).
-fn kiss_of_death(flow: &FlowRecord) -> Option<String> {
+/// What there is to say of a time server that answers, and gives no time: one that is not synchronised sends stratum 0 (RFC 5905 section 7.3), and one
+/// that refuses does as well (section 7.4).
+fn no_time(flow: &FlowRecord) -> Option<String> {
     let mut strata = flow.classification.facts.all("ntp.stratum").peekable();
-    let refuses = strata.peek().is_some() && strata.all(|stratum| stratum == "0");
-    refuses.then(|| {
-        "the way is open, but the server refuses to give the time (stratum 0, kiss of death)".to_owned()
+    let gives_none = strata.peek().is_some() && strata.all(|stratum| stratum == "0");
+    gives_none.then(|| {
+        "the way is open, but the server gives no time (stratum 0: it is not synchronised itself, or refuses)"
+            .to_owned()
     })
 }
 

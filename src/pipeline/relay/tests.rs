@@ -4,8 +4,12 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
 use super::*;
+use crate::capture::Run;
 use crate::model::Input;
+use crate::model::LinkType;
 use crate::model::Packet;
+use crate::model::PacketRef;
+use crate::pipeline::CellMap;
 use crate::pipeline::Options;
 use crate::pipeline::batch::Job;
 use crate::pipeline::run;
@@ -135,13 +139,13 @@ fn counted(idle: Option<usize>) -> [Vec<(usize, u64)>; 2] {
     // The one that gives comes first, so that the other finds what it is given.
     places.sort_by_key(|place| idle == Some(place.own()));
     let mut counted: Vec<(usize, Vec<(usize, u64)>)> = places
-        .iter()
+        .iter_mut()
         .map(|place| {
             let mut share = Share::equal(place.own(), 2);
             let mut all: Vec<Shard> =
                 share.shards().iter().map(|_| Shard::new(bounds, Arc::clone(&hosts))).collect();
             let mut shards = Shards { own: &mut all, share: &mut share, cells: &options.cells };
-            for batch in place.inbox.try_iter() {
+            for batch in place.inbox.try_iter().collect::<Vec<_>>() {
                 if let Some(moved) = batch.moved {
                     place.change(moved, &mut shards);
                 }
@@ -170,6 +174,82 @@ fn a_worker_that_keeps_waiting_gets_shards_with_all_later_packets_of_them() {
         let mut together = after.concat();
         together.sort_unstable();
         assert_eq!(together, all);
+    }
+}
+
+#[test]
+fn shards_of_two_that_are_not_in_step_are_told_apart() {
+    let (mut made, options) = (many(), Options::default());
+    let (bounds, hosts) = (options.bounds(), Hosts::default());
+    let relay = Relay::new(&mut made, FragmentBounds::default(), 3);
+    let mut places = relay.places();
+    let [mut one, mut two, mut three] = [0, 1, 2].map(|own| {
+        let share = Share::equal(own, 3);
+        let shard = |&number: &usize| {
+            let mut shard = Shard::new(bounds, Arc::clone(&hosts));
+            shard.learnt().tally.packets = number as u64;
+            shard
+        };
+        let shards: Vec<Shard> = share.shards().iter().map(shard).collect();
+        (share, shards)
+    });
+    let cells = &options.cells;
+    fn own<'a>((share, own): &'a mut (Share, Vec<Shard>), cells: &'a CellMap) -> Shards<'a> {
+        Shards { own, share, cells }
+    }
+    let [first, later] = [Moved { shard: 3, from: 0, to: 2 }, Moved { shard: 4, from: 1, to: 2 }];
+    places[1].change(later, &mut own(&mut two, cells));
+    places[0].change(first, &mut own(&mut one, cells));
+    for moved in [first, later] {
+        let mut shards = own(&mut three, cells);
+        places[2].change(moved, &mut shards);
+        let shard = shards.get(moved.shard).unwrap();
+        assert_eq!(shard.learnt().tally.packets, moved.shard as u64);
+    }
+    assert_eq!((one.1.len(), two.1.len(), three.1.len()), (21, 20, 23));
+}
+
+/// Packets of several recordings by turns, each with a block of its own.
+struct ByTurns {
+    blocks: Vec<Arc<Vec<u8>>>,
+    next: usize,
+}
+
+impl Source for ByTurns {
+    fn advance(&mut self) -> Result<bool, CaptureError> {
+        self.next += 1;
+        Ok(true)
+    }
+
+    fn packet(&self) -> Packet<'_> {
+        let bytes = &self.blocks[self.next % self.blocks.len()];
+        Packet { at: PacketRef::default(), link: LinkType::ETHERNET, interface: 0, original: 60, bytes }
+    }
+
+    fn run<'a>(&'a mut self, into: &mut Run<'a>) -> Result<bool, CaptureError> {
+        self.next += 1;
+        into.block = Some(&self.blocks[self.next % self.blocks.len()]);
+        into.packets.push(self.packet());
+        Ok(true)
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn recordings_by_turns_fill_a_batch_all_the_same() {
+    for recordings in [1, 2, 30] {
+        let blocks = (0..recordings).map(|number| Arc::new(vec![number; 60])).collect();
+        let mut source = ByTurns { blocks, next: 0 };
+        let mut batch = Batch::default();
+        assert!(batch.read(&mut source).unwrap());
+        let bytes = |number: u32| batch.packet(number).map(|packet| packet.bytes.to_vec());
+        for number in 0..1000 {
+            let expected = vec![((number + 1) % u32::from(recordings)) as u8; 60];
+            assert_eq!(bytes(number), Some(expected), "{number} of {recordings} recordings");
+        }
     }
 }
 

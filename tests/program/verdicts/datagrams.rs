@@ -17,6 +17,7 @@ pub const ALL: &[Scenario] = &[
     ("NTP is answered now and then", |v6| ntp(v6, |n| (n % 4 == 0).then_some(Fate::Passes), &["satisfied"])),
     ("SNMP is answered from the agent's other address", other_address),
     ("SNMP is answered by another port of the agent", other_port),
+    ("an agent that answered by another port speaks up unasked later", other_port_unasked),
     ("TFTP that the site allows moves to another port", moves_on),
     ("nothing listens for NTP", |v6| error(v6, 123, By::Target, "failed refused")),
     ("NTP is rejected on the way", |v6| error(v6, 123, By::Firewall, "blocked rejected")),
@@ -178,6 +179,18 @@ fn other_port(v6: bool) -> Scene {
         datagram(&mut s.plant, at + 1_300, (s.dns, s.sensor), (50_161, 41_000), &answer, Fate::Passes);
     }
     s.expect_named(s.sensor, &s.dns.ip.to_string(), "udp/161", &["satisfied"]);
+    s
+}
+
+/// What nobody asked for is no answer: neither at another port of the client nor long after the question.
+fn other_port_unasked(v6: bool) -> Scene {
+    let mut s = other_port(v6);
+    for (at, from, to) in [(600, 50_999, 47_777), (900, 50_998, 41_000)] {
+        let answer = bytes::snmp(RESPONSE, 9);
+        datagram(&mut s.plant, at * S, (s.dns, s.sensor), (from, to), &answer, Fate::Passes);
+    }
+    s.unexpected(s.sensor, s.dns, "udp/50998");
+    s.unexpected(s.sensor, s.dns, "udp/50999");
     s
 }
 
