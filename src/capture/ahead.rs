@@ -199,6 +199,8 @@ impl Filling {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// All that comes, and how it ends.
@@ -278,13 +280,14 @@ mod tests {
     fn a_file_that_grows_meanwhile_has_no_hole() {
         let path = std::env::temp_dir().join(format!("spanaudit-grows-{}", std::process::id()));
         for threads in [1, 2, 5] {
-            let bytes: Vec<u8> = (0..=250).cycle().take(40 * LARGEST_READ).collect();
-            // More pieces than fit between the two, the last of them short; then it goes on.
-            let first = 9 * LARGEST_READ + 100;
+            // The last piece is short and does not fit between the two; then the file goes on.
+            let first = PIECES * threads * LARGEST_READ + 100;
+            let bytes: Vec<u8> = (0..=250).cycle().take(first + 10 * threads * LARGEST_READ).collect();
             std::fs::write(&path, &bytes[..first]).unwrap();
             let ahead = Ahead::file(&File::open(&path).unwrap(), 0, threads).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(50));
-            std::fs::write(&path, &bytes).unwrap();
+            let mut file = File::options().append(true).open(&path).unwrap();
+            file.write_all(&bytes[first..]).unwrap();
             let (told, end) = read(ahead);
             end.unwrap();
             assert!(told.len() >= first && told == bytes[..told.len()], "{threads}: {}", told.len());

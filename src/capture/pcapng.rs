@@ -3,13 +3,11 @@
 //! `pcap-parser` reads the blocks that describe (section, interface, names, statistics). Packet blocks are read here: the crate
 //! allocates a list for the options of each, and has no obsolete packet block.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
+mod options;
 
-use pcap_parser::NameRecordType;
+use std::net::IpAddr;
+
 use pcap_parser::OptionCode;
-use pcap_parser::PcapNGOption;
 use pcap_parser::pcapng;
 
 use crate::capture::block::LARGEST_READ;
@@ -22,6 +20,10 @@ use crate::capture::walker::Walker;
 use crate::model::LinkType;
 use crate::model::LossyInterface;
 use crate::model::Timestamp;
+
+use options::drop_count;
+use options::named;
+use options::option;
 
 /// The block types that are read (draft-ietf-opsawg-pcapng section 11.1). That of the section header is a palindrome.
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -48,8 +50,6 @@ const SECTION_HEADER_BLOCK: usize = 28;
 const ENHANCED_HEADER: usize = 28;
 /// The largest block read whole: the largest packet with room for its options.
 const LARGEST_BLOCK: usize = LARGEST_PACKET as usize + LARGEST_READ;
-/// Option `epb_dropcount` of an enhanced packet block (section 4.3).
-const DROP_COUNT: u16 = 4;
 /// The most interfaces of one section, against files made to fill the memory. 16 bits were all that packets had for them at first.
 const MOST_INTERFACES: usize = 1 << 16;
 /// The most names kept of one file.
@@ -483,41 +483,6 @@ fn name(kind: u32) -> String {
 /// What to say of a block whose fixed fields do not fit.
 fn too_short(body: &[u8]) -> String {
     format!("{} bytes are too few for its fields", body.len())
-}
-
-/// The value of the first option of that code, without its padding.
-fn option<'a>(options: &'a [PcapNGOption<'_>], code: OptionCode) -> Option<&'a [u8]> {
-    options.iter().find(|option| option.code == code).and_then(|option| option.as_bytes().ok())
-}
-
-/// `epb_dropcount` among the options of a packet block, walked over without a list.
-fn drop_count(order: Order, mut options: &[u8]) -> Option<u64> {
-    while let Some(([a, b, c, d], rest)) = options.split_first_chunk::<4>() {
-        let (code, length) = (order.u16([*a, *b]), usize::from(order.u16([*c, *d])));
-        match (code, rest.first_chunk::<8>()) {
-            (0, _) => return None,
-            (DROP_COUNT, Some(value)) if length == 8 => return Some(order.u64(*value)),
-            _ => options = rest.get(length.next_multiple_of(4)..)?,
-        }
-    }
-    None
-}
-
-/// The address and the names of a name resolution record (section 4.5).
-fn named(kind: NameRecordType, value: &[u8]) -> Option<impl Iterator<Item = (IpAddr, String)>> {
-    let (address, names) = match kind {
-        NameRecordType::Ipv4 => {
-            let (address, names) = value.split_first_chunk::<4>()?;
-            (IpAddr::V4(Ipv4Addr::from(*address)), names)
-        }
-        NameRecordType::Ipv6 => {
-            let (address, names) = value.split_first_chunk::<16>()?;
-            (IpAddr::V6(Ipv6Addr::from(*address)), names)
-        }
-        _ => return None,
-    };
-    let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
-    Some(names.map(move |name| (address, String::from_utf8_lossy(name).into_owned())))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Workers that take turns at reading: whoever has nothing to judge reads the next packets, finds out who has to do with each, and hands them to all.
+//! Workers that take turns at reading: whoever has little to judge reads the next packets, finds out who has to do with each, and hands them to all.
 //!
 //! Nothing but the reading itself is done by one at a time. What was read is sorted by whoever read it while the next one reads on, and goes out in the
 //! order in which it was read; so every worker meets the packets of its shards in the order of the capture. A worker that keeps waiting for others gets

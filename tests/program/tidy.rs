@@ -176,6 +176,14 @@ fn every_file_says_its_subject_in_its_first_line() {
 }
 
 #[test]
+fn no_file_is_too_long_for_one_subject() {
+    for path in files(&["src", "tests", "benches", "fuzz/fuzz_targets"]) {
+        let lines = fs::read_to_string(&path).expect("a file that was listed").lines().count();
+        assert!(lines <= 500, "{}: {lines} lines", path.display());
+    }
+}
+
+#[test]
 fn only_the_right_rooms_use_certain_crates() {
     let rooms: [(&str, &[&str]); 4] = [
         ("serde_json", &["report", "watch"]),
