@@ -205,13 +205,16 @@ impl TcpSide {
         self.sent_syn && !self.sent_syn_ack && self.spoken == u64::from(self.syn.count)
     }
 
-    /// Whether an acknowledgement is about another connection: this end has sent its SYN alone, and more is acknowledged than could have been
+    /// Whether an acknowledgement is about another connection: this end has sent its SYN alone, and more is acknowledged at once than could have been
     /// missed since. So answers who still has an older connection over the same ports (RFC 5961 section 4).
     fn never_sent(&self, acknowledgement: u32, opens: bool) -> bool {
         /// What may be sent before the first acknowledgement: a SYN-ACK's window is not scaled (RFC 7323 section 2.2).
         const FIRST_WINDOW: u32 = 0xffff;
-        let most = if opens { self.syn_payload } else { FIRST_WINDOW };
-        self.only_syn() && self.stream_start().is_some_and(|start| acknowledgement.wrapping_sub(start) > most)
+        let Some(start) = self.stream_start().filter(|_| self.only_syn()) else { return false };
+        // Acknowledgements that went on from one to the next are of what a mirror did not show.
+        let known = self.acknowledged.map_or(0, |known| known.wrapping_sub(start));
+        let most = if opens { self.syn_payload } else { known.saturating_add(FIRST_WINDOW) };
+        acknowledgement.wrapping_sub(start) > most
     }
 
     /// Where the byte stream of this end begins: after its SYN.

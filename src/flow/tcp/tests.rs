@@ -417,4 +417,13 @@ fn an_acknowledgement_of_an_older_connection_tells_of_no_loss() {
          3 s A 7001 3501 0",
     );
     assert_eq!(flows[0].from_client.unseen_acknowledged, 2500);
+    // And so is all that a mirror of one direction does not show, however much that becomes.
+    let flows = play(
+        "0 c S 1000 0 0
+         1 s SA 7000 1001 0
+         2 s A 7001 60001 0
+         3 s A 7001 120001 0
+         4 s A 7001 180001 0",
+    );
+    assert_eq!(flows[0].from_client.unseen_acknowledged, 179_000);
 }
