@@ -95,7 +95,7 @@ pub fn all(judged: &[Judged<'_>], workers: Option<NonZeroUsize>) -> Vec<Finding>
         told.extend(cases);
     }
     let shares = spread(&told, LEAST_SHARE, workers, |cases| {
-        let told = cases.iter().filter_map(|case| told_together(case.group, case.title()));
+        let told = cases.iter().filter_map(|case| case.finding());
         told.collect::<Vec<_>>()
     });
     findings.extend(shares.into_iter().flatten());
@@ -122,6 +122,26 @@ enum Shape {
 }
 
 impl Case<'_, '_> {
+    /// What is told of it.
+    fn finding(&self) -> Option<Finding> {
+        let main = self.group.first()?;
+        let mut told = told_together(self.group, self.title())?;
+        let end = match self.shape {
+            Shape::OfOne => main.told.client.as_str(),
+            Shape::ToOne => main.told.server.as_str(),
+            Shape::Alone => return Some(told),
+        };
+        if self.group.len() > SPREAD {
+            // The other ends differ from capture to capture; this one and the service do not, and it may have others.
+            let (transport, protocols) = (main.told.transport.to_string(), main.told.protocols.join(", "));
+            let port = main.key.port.map(|port| port.to_string()).unwrap_or_default();
+            let answered = if main.answered { "answered" } else { "" };
+            told.id =
+                id::short(&[told.kind.name(), "sweep", end, &transport, &port, &protocols, answered]).into();
+        }
+        Some(told)
+    }
+
     fn title(&self) -> String {
         // Who spoke to one of them is not told to have said nothing.
         let speaks = self.group.iter().find(|one| one.spoke);

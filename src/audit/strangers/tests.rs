@@ -106,6 +106,34 @@ fn what_one_client_does_to_several_machines_is_one_finding() {
 }
 
 #[test]
+fn what_one_client_does_with_several_services_has_an_id_each() {
+    let with = |service: u16| {
+        (0..6).map(move |n| {
+            let mut one = judged(n + 1, 7, 1000 * service + n);
+            if service == 2 {
+                (one.told.port, one.told.protocols) = (Some(22), ["ssh"].into());
+                one.key = key(ConversationKey { port: Some(22), ..*one.key });
+            }
+            one
+        })
+    };
+    let told = all(&with(1).chain(with(2)).collect::<Vec<_>>(), None);
+    let ids: BTreeSet<&str> = told.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!((told.len(), ids.len()), (2, 2));
+    // Of other machines the next time the same.
+    let later = all(
+        &with(1)
+            .map(|mut one| {
+                one.told.id = format!("{}x", one.told.id).into();
+                one
+            })
+            .collect::<Vec<_>>(),
+        None,
+    );
+    assert!(ids.contains(later[0].id.as_str()));
+}
+
+#[test]
 fn what_is_tried_or_opened_without_a_word_is_not_told_as_talk() {
     let silent = |answered: bool| {
         let of_one = |n: u16| {
