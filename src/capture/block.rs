@@ -34,7 +34,7 @@ pub(super) struct Block {
 enum Feed {
     /// A stream, read into the block.
     Stream(Box<dyn Read + Send>),
-    /// Another thread, which fills whole blocks.
+    /// Other threads, whose pieces become the blocks.
     Ahead(Ahead),
 }
 

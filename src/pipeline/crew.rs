@@ -27,7 +27,7 @@ use super::engine::Engine;
 use super::gather::Gather;
 
 /// A ring's packets, from any thread.
-pub type Ring = Box<dyn Source + Send>;
+pub type Ring = Box<dyn Source>;
 /// What a worker is sent to do.
 type Errand = Box<dyn FnOnce(&mut Worker) + Send>;
 
