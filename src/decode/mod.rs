@@ -24,6 +24,7 @@ mod tests;
 pub use fragment::*;
 pub use frame::*;
 pub use plain::Plain;
+pub use plain::is_real_time;
 pub use plain::plain;
 pub use shard::shard_of;
 pub use shard::shard_of_pair;

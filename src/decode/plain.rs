@@ -1,16 +1,21 @@
-//! The usual packet read in one go: Ethernet, up to two VLAN tags, IPv4 without options, TCP or UDP, whole headers.
+//! The usual packet read in one go: Ethernet, up to two VLAN tags, then IPv4 without options or IPv6 without extension headers, TCP or UDP, whole
+//! headers; or a frame of a real-time protocol.
 //!
 //! What is unusual in any way (an odd length, a fragment, a port that may be a tunnel's) is left to the walk through the layers, which
 //! would read the usual packet just the same: a property test holds the two against each other.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 
 use arrayvec::ArrayVec;
 
+use crate::model::EtherKind;
+use crate::model::Host;
 use crate::model::LinkType;
 use crate::model::MacAddr;
 use crate::model::Packet;
+use crate::model::Transport;
 
 use super::Body;
 use super::Context;
@@ -29,6 +34,12 @@ use super::tunnel;
 const PLAIN_IPV4: u8 = 0x45;
 /// More fragments, and the offset, in the seventh byte of the header.
 const FRAGMENT_BITS: u8 = 0x3f;
+/// The version of IPv6 in the upper half of its first byte (RFC 8200 section 3).
+const IPV6: u8 = 6;
+/// Ethertypes of protocols that run in cycles, so that most of what they send is like what they sent before: PROFINET RT, EtherCAT, POWERLINK,
+/// GOOSE, sampled values, SERCOS III (IEEE 802 ethertype list).
+const REAL_TIME: [u16; 6] = [0x8892, 0x88a4, 0x88ab, 0x88b8, 0x88ba, 0x88cd];
+
 /// IP protocol numbers (IANA).
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -45,7 +56,7 @@ const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 pub struct Plain<'a> {
     /// Destination and source MAC address, and the ethertype or tag after them.
     head: &'a [u8; 14],
-    ip: &'a [u8; 20],
+    ip: Ip<'a>,
     carried: Carried<'a>,
     payload: &'a [u8],
     payload_length: u32,
@@ -53,12 +64,25 @@ pub struct Plain<'a> {
     tagged: u8,
 }
 
+/// The IP header, without options and extension headers; none in a frame of a real-time protocol.
+#[derive(Clone, Copy, Debug)]
+enum Ip<'a> {
+    V4(&'a [u8; 20]),
+    V6(&'a [u8; 40]),
+    None,
+}
+
 /// The transport header, without the options of TCP.
 #[derive(Clone, Copy, Debug)]
 enum Carried<'a> {
     Tcp(&'a [u8; 20]),
     Udp(&'a [u8; 8]),
+    /// None: a frame with that ethertype.
+    Frame(u16),
 }
+
+/// What a packet carries: the transport header, the payload as captured, and its length on the wire.
+type Load<'a> = (Carried<'a>, &'a [u8], u32);
 
 /// The most VLAN tags of a usual packet.
 const MOST_TAGS: usize = 2;
@@ -79,9 +103,17 @@ pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
         number = u16::from_be_bytes([*high, *low]);
         rest = behind;
     }
-    if number != ethertype::IPV4 {
-        return None;
-    }
+    let (ip, (carried, payload, payload_length)) = match number {
+        ethertype::IPV4 => v4(rest)?,
+        ethertype::IPV6 => v6(rest)?,
+        number if is_real_time(number) => (Ip::None, (Carried::Frame(number), rest, rest.len() as u32)),
+        _ => return None,
+    };
+    Some(Plain { head, ip, carried, payload, payload_length, tags, tagged })
+}
+
+#[inline(always)]
+fn v4(rest: &[u8]) -> Option<(Ip<'_>, Load<'_>)> {
     let (ip, _) = rest.split_first_chunk::<20>()?;
     let total = u16::from_be_bytes([ip[2], ip[3]]);
     if ip[0] != PLAIN_IPV4 || ip[6] & FRAGMENT_BITS != 0 || ip[7] != 0 || total < 20 {
@@ -89,12 +121,31 @@ pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
     }
     let held = rest.get(..usize::from(total)).unwrap_or(rest);
     let payload = Part { bytes: held.get(20..)?, length: u32::from(total) - 20 };
-    let (carried, payload, payload_length) = match ip[9] {
-        TCP => tcp(payload)?,
-        UDP => udp(payload)?,
-        _ => return None,
-    };
-    Some(Plain { head, ip, carried, payload, payload_length, tags, tagged })
+    Some((Ip::V4(ip), transport(ip[9], payload)?))
+}
+
+fn v6(rest: &[u8]) -> Option<(Ip<'_>, Load<'_>)> {
+    let (ip, rest) = rest.split_first_chunk::<40>()?;
+    let length = u16::from_be_bytes([ip[4], ip[5]]);
+    if ip[0] >> 4 != IPV6 || length == 0 {
+        return None;
+    }
+    let bytes = rest.get(..usize::from(length)).unwrap_or(rest);
+    Some((Ip::V6(ip), transport(ip[6], Part { bytes, length: u32::from(length) })?))
+}
+
+#[inline(always)]
+fn transport(protocol: u8, payload: Part<'_>) -> Option<Load<'_>> {
+    match protocol {
+        TCP => tcp(payload),
+        UDP => udp(payload),
+        _ => None,
+    }
+}
+
+/// Whether frames with that ethertype are usual ones.
+pub fn is_real_time(number: u16) -> bool {
+    REAL_TIME.contains(&number)
 }
 
 impl<'a> Plain<'a> {
@@ -103,16 +154,33 @@ impl<'a> Plain<'a> {
         let vlans: ArrayVec<_, _> = self.vlans().iter().copied().collect();
         Frame {
             context: Context { ethernet: Some(self.ethernet()), vlans, tunnels: ArrayVec::new() },
-            network: Some(self.network()),
+            network: self.network(),
             body: self.body(),
         }
     }
 
-    /// Source and destination address.
+    /// Source and destination address of IPv4.
     #[inline(always)]
-    pub fn addresses(&self) -> (u32, u32) {
-        let [.., a, b, c, d, e, f, g, h] = *self.ip;
-        (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+    pub fn addresses_v4(&self) -> Option<(u32, u32)> {
+        let Ip::V4(&[.., a, b, c, d, e, f, g, h]) = self.ip else { return None };
+        Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+    }
+
+    /// Who sent it and to whom.
+    pub fn hosts(&self) -> (Host, Host) {
+        match (self.network(), self.ethernet()) {
+            (Some(network), _) => (Host::Ip(network.source), Host::Ip(network.destination)),
+            (None, ethernet) => (Host::Mac(ethernet.source), Host::Mac(ethernet.destination)),
+        }
+    }
+
+    /// What carries its flow.
+    pub fn transport(&self) -> Transport {
+        match self.carried {
+            Carried::Tcp(_) => Transport::Tcp,
+            Carried::Udp(_) => Transport::Udp,
+            Carried::Frame(number) => Transport::Ethernet(EtherKind::Type(number)),
+        }
     }
 
     /// Its MAC addresses.
@@ -137,28 +205,39 @@ impl<'a> Plain<'a> {
 
     /// Its IP header.
     #[inline(always)]
-    pub fn network(&self) -> Network {
-        let (source, destination) = self.addresses();
-        Network {
-            source: IpAddr::V4(Ipv4Addr::from_bits(source)),
-            destination: IpAddr::V4(Ipv4Addr::from_bits(destination)),
-            ttl: self.ip[8],
-            identification: u16::from_be_bytes([self.ip[4], self.ip[5]]),
-            length: u32::from(u16::from_be_bytes([self.ip[2], self.ip[3]])),
+    pub fn network(&self) -> Option<Network> {
+        let (source, destination) = match self.ip {
+            Ip::V4(&[.., a, b, c, d, e, f, g, h]) => {
+                (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), IpAddr::V4(Ipv4Addr::new(e, f, g, h)))
+            }
+            Ip::V6(ip) => addresses_v6(ip),
+            Ip::None => return None,
+        };
+        let words = self.network_words();
+        let (identification, length) = ((words >> 32) as u16, words as u32);
+        Some(Network { source, destination, ttl: self.ttl(), identification, length })
+    }
+
+    /// Its time to live or hop limit; zero where it has none.
+    #[inline(always)]
+    pub fn ttl(&self) -> u8 {
+        match self.ip {
+            Ip::V4(ip) => ip[8],
+            Ip::V6(ip) => ip[7],
+            Ip::None => 0,
         }
     }
 
-    /// Its time to live.
-    #[inline(always)]
-    pub fn ttl(&self) -> u8 {
-        self.ip[8]
-    }
-
-    /// Identification (the upper half) and length of the IP packet.
+    /// Identification (the upper half) and length of the IP packet; zero where it is none.
     #[inline(always)]
     pub fn network_words(&self) -> u64 {
-        let [_, _, a, b, c, d, ..] = *self.ip;
-        u64::from(u16::from_be_bytes([c, d])) << 32 | u64::from(u16::from_be_bytes([a, b]))
+        match *self {
+            Self { ip: Ip::V4(&[_, _, a, b, c, d, ..]), .. } => {
+                u64::from(u16::from_be_bytes([c, d])) << 32 | u64::from(u16::from_be_bytes([a, b]))
+            }
+            Self { ip: Ip::V6(&[_, _, _, _, a, b, ..]), .. } => u64::from(u16::from_be_bytes([a, b])) + 40,
+            Self { ip: Ip::None, .. } => 0,
+        }
     }
 
     /// Of a TCP segment sequence and acknowledgement number, then flags, window and checksum.
@@ -169,12 +248,13 @@ impl<'a> Plain<'a> {
         Some([u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([0, 0, 0, i, j, k, l, m])])
     }
 
-    /// What it carries: TCP or UDP.
+    /// What it carries.
     #[inline(always)]
     pub fn body(&self) -> Body<'a> {
         match self.carried {
             Carried::Tcp(header) => Body::Tcp(self.segment(header)),
             Carried::Udp(header) => Body::Udp(self.datagram(header)),
+            Carried::Frame(number) => Body::Ethernet { kind: EtherKind::Type(number), payload: self.payload },
         }
     }
 
@@ -194,10 +274,9 @@ impl<'a> Plain<'a> {
 
     #[inline(always)]
     fn segment(&self, h: &[u8; 20]) -> Tcp<'a> {
-        let (source, destination, _) = self.ports();
         Tcp {
-            source,
-            destination,
+            source: u16::from_be_bytes([h[0], h[1]]),
+            destination: u16::from_be_bytes([h[2], h[3]]),
             sequence: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
             acknowledgement: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
             flags: TcpFlags(h[13]),
@@ -212,18 +291,19 @@ impl<'a> Plain<'a> {
     #[inline(always)]
     fn datagram(&self, h: &[u8; 8]) -> Udp<'a> {
         let Self { payload, payload_length, .. } = *self;
-        let (source, destination, _) = self.ports();
+        let (source, destination) = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
         Udp { source, destination, checksum: u16::from_be_bytes([h[6], h[7]]), payload, payload_length }
     }
 
     /// Source and destination port, and whether it is TCP; else it is UDP.
     #[inline(always)]
-    pub fn ports(&self) -> (u16, u16, bool) {
+    pub fn ports(&self) -> Option<(u16, u16, bool)> {
         let ([a, b, c, d], tcp) = match self.carried {
             Carried::Tcp(&[a, b, c, d, ..]) => ([a, b, c, d], true),
             Carried::Udp(&[a, b, c, d, ..]) => ([a, b, c, d], false),
+            Carried::Frame(_) => return None,
         };
-        (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), tcp)
+        Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), tcp))
     }
 
     /// Whether it carries anything beyond headers.
@@ -232,16 +312,36 @@ impl<'a> Plain<'a> {
         !self.payload.is_empty()
     }
 
+    /// How much that is on the wire; of a frame of a real-time protocol, as captured.
+    #[inline(always)]
+    pub fn payload_length(&self) -> u32 {
+        self.payload_length
+    }
+
     /// As [`super::shard_of_pair`] of its two hosts.
     #[inline(always)]
     pub fn shard(&self) -> u64 {
-        let (source, destination) = self.addresses();
-        shard::of_pair_v4(source, destination)
+        match self.addresses_v4() {
+            Some((source, destination)) => shard::of_pair_v4(source, destination),
+            None => {
+                let (source, destination) = self.hosts();
+                shard::shard_of_pair(source, destination)
+            }
+        }
     }
 }
 
+/// Source and destination address (RFC 8200 section 3).
+fn addresses_v6(ip: &[u8; 40]) -> (IpAddr, IpAddr) {
+    let address = |from: usize| {
+        let bytes = ip.get(from..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(bytes)))
+    };
+    (address(8), address(24))
+}
+
 #[inline(always)]
-fn tcp(part: Part<'_>) -> Option<(Carried<'_>, &[u8], u32)> {
+fn tcp(part: Part<'_>) -> Option<Load<'_>> {
     let (h, behind) = part.bytes.split_first_chunk::<20>()?;
     let length = u32::from(h[12] >> 4) * 4;
     if length < 20 || length > part.length {
@@ -257,7 +357,7 @@ fn tcp(part: Part<'_>) -> Option<(Carried<'_>, &[u8], u32)> {
 }
 
 #[inline(always)]
-fn udp(part: Part<'_>) -> Option<(Carried<'_>, &[u8], u32)> {
+fn udp(part: Part<'_>) -> Option<Load<'_>> {
     let (h, rest) = part.bytes.split_first_chunk::<8>()?;
     let (source, destination) = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
     let length = u32::from(u16::from_be_bytes([h[4], h[5]]));

@@ -92,7 +92,7 @@ impl<'a> Seen<'a> {
     #[inline(always)]
     pub fn plain(plain: &'a Plain<'a>) -> Self {
         Self {
-            network: Some(plain.network()),
+            network: plain.network(),
             body: plain.body(),
             ethernet: Some(plain.ethernet()),
             vlans: plain.vlans(),
@@ -280,6 +280,9 @@ mod tests {
     use super::*;
     use crate::decode;
     use crate::decode::decode;
+    use crate::flow::Key;
+    use crate::flow::Place;
+    use crate::model::CellId;
     use crate::model::InputId;
     use crate::model::LinkType;
     use crate::model::Packet;
@@ -293,21 +296,39 @@ mod tests {
         /// A packet read in one go and the same walked through leave the same trace: one may be a copy of the other.
         #[test]
         fn a_usual_packet_leaves_the_trace_of_its_frame(
-            mut bytes in prop::collection::vec(any::<u8>(), 54..90),
+            mut bytes in prop::collection::vec(any::<u8>(), 74..110),
             tcp in any::<bool>(),
+            number in prop_oneof![Just(0x0800_u16), Just(0x86dd), Just(0x8892)],
         ) {
-            let total = (bytes.len() - 14) as u16;
-            bytes[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
-            bytes[16..18].copy_from_slice(&total.to_be_bytes());
-            bytes[20..22].copy_from_slice(&[0, 0]);
-            bytes[23] = if tcp { 6 } else { 17 };
-            bytes[38..40].copy_from_slice(&(total - 20).to_be_bytes());
-            bytes[46] = if tcp { 0x50 } else { bytes[46] };
+            bytes[12..14].copy_from_slice(&number.to_be_bytes());
+            let protocol = if tcp { 6 } else { 17 };
+            let header = match number {
+                0x0800 => {
+                    let total = (bytes.len() - 14) as u16;
+                    bytes[14..16].copy_from_slice(&[0x45, 0]);
+                    bytes[16..18].copy_from_slice(&total.to_be_bytes());
+                    bytes[20..24].copy_from_slice(&[0, 0, 64, protocol]);
+                    34
+                }
+                _ => {
+                    let length = (bytes.len() - 54) as u16;
+                    bytes[14] = 0x60;
+                    bytes[18..20].copy_from_slice(&length.to_be_bytes());
+                    bytes[20] = protocol;
+                    54
+                }
+            };
+            let carried = (bytes.len() - header) as u16;
+            bytes[header + 4..header + 6].copy_from_slice(&carried.to_be_bytes());
+            bytes[header + 12] = if tcp { 0x50 } else { bytes[header + 12] };
             let packet = packet(&bytes);
-            let (recent, frame) = (Recent::default(), decode(&packet).unwrap());
+            let (recent, frame) = (Recent::default(), decode::layered(&packet).unwrap());
             if let Some(plain) = decode::plain(&packet) {
                 let expected = recent.trace(7, Half::High, &Seen::frame(&frame));
                 prop_assert_eq!(recent.trace_plain(7, Half::High, &plain), expected);
+                let place = Place::of(CellId(0), &frame).unwrap();
+                prop_assert_eq!(Key::of_plain(CellId(0), &plain), (place.key, place.from));
+                prop_assert_eq!(decode::shard_of(&frame), plain.shard());
             }
         }
     }

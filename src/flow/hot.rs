@@ -8,6 +8,8 @@
 use crate::decode::Plain;
 use crate::decode::Tcp;
 use crate::decode::Udp;
+use crate::decode::is_real_time;
+use crate::model::EtherKind;
 use crate::model::PacketRef;
 use crate::model::Series;
 use crate::model::Timestamp;
@@ -77,6 +79,8 @@ enum Kind {
     Stream,
     /// Datagrams in turns.
     Datagrams,
+    /// Frames of a real-time protocol.
+    Frames,
 }
 
 /// A segment waits for its acknowledgement; one datagram waits for an answer.
@@ -141,6 +145,7 @@ impl Hot {
                 Some(datagram) => me.hear_datagram(peer, &datagram, at),
                 None => false,
             },
+            Kind::Frames if sort == Sort::Any => me.hear_frame(plain.payload_length(), at),
             _ => false,
         };
         if taken {
@@ -178,6 +183,9 @@ impl Hot {
         let ready = match flow.transport {
             Transport::Tcp => Ready::of_stream(low).zip(Ready::of_stream(high)),
             Transport::Udp => Ready::of_datagrams(low).zip(Ready::of_datagrams(high)),
+            Transport::Ethernet(EtherKind::Type(number)) if is_real_time(number) => {
+                Ready::of_frames(low).zip(Ready::of_frames(high))
+            }
             _ => None,
         };
         if let Some((low, high)) = ready {
@@ -280,6 +288,10 @@ impl Ready {
         Some(ready)
     }
 
+    fn of_frames(side: &Side) -> Option<Self> {
+        if side.is_silent() { Some(Self::OFF) } else { Self::of(side, Kind::Frames) }
+    }
+
     #[inline(always)]
     fn hear_segment(&mut self, peer: &mut Self, segment: &Tcp<'_>, at: PacketRef, sort: Sort) -> bool {
         let ordinary = segment.flags.0 & FIN_SYN_RST_ACK == ACK && segment.window != 0;
@@ -357,6 +369,15 @@ impl Ready {
     }
 
     #[inline(always)]
+    fn hear_frame(&mut self, length: u32, at: PacketRef) -> bool {
+        let is_known = self.marks & PAYLOAD != 0;
+        if is_known {
+            self.hear_payload(length, at);
+        }
+        is_known
+    }
+
+    #[inline(always)]
     fn hear_payload(&mut self, length: u32, at: PacketRef) {
         self.payload_packets += 1;
         self.payload_bytes += length;
@@ -366,6 +387,7 @@ impl Ready {
     fn carry_over(&self, side: &mut Side) {
         match self.kind {
             Kind::Off => return,
+            Kind::Frames => {}
             Kind::Stream => {
                 if let Some(tcp) = side.tcp.as_deref_mut() {
                     let now = Calm {

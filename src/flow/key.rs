@@ -14,6 +14,7 @@ use crate::model::CellId;
 use crate::model::Endpoint;
 use crate::model::EtherKind;
 use crate::model::Host;
+use crate::model::MacAddr;
 use crate::model::Transport;
 
 /// One of the two ends of a flow before it is known which of them is the client: the lower or the higher endpoint.
@@ -102,8 +103,10 @@ impl Key {
     /// The key of a usual packet's flow, and the end that sent it: as [`Place::of`] tells them, with less work.
     #[inline(always)]
     pub fn of_plain(cell: CellId, plain: &Plain<'_>) -> (Self, Half) {
-        let (source, destination) = plain.addresses();
-        let (from, to, tcp) = plain.ports();
+        let (Some((source, destination)), Some((from, to, tcp))) = (plain.addresses_v4(), plain.ports())
+        else {
+            return Self::of_longer(cell, plain);
+        };
         let kind = if tcp { TCP } else { UDP };
         let end = |ip: u32, port: u16| u64::from(ip) << 16 | u64::from(port);
         let (source, destination) = (end(source, from), end(destination, to));
@@ -113,14 +116,28 @@ impl Key {
         let rest = u64::from(cell.0) << 48 | IPV4 << FAMILY | kind << 40 | ports;
         (Self([0, low >> 16, 0, high >> 16, rest]), half)
     }
+
+    /// The same where the addresses are longer than those of IPv4.
+    #[inline(never)]
+    fn of_longer(cell: CellId, plain: &Plain<'_>) -> (Self, Half) {
+        let ((source, destination), ports) = (plain.hosts(), plain.ports());
+        let end = |host, port| Endpoint { host, port };
+        let source = end(source, ports.map(|(from, ..)| from));
+        let destination = end(destination, ports.map(|(_, to, _)| to));
+        let place = Place::between(cell, plain.transport(), source, destination);
+        (place.key, place.from)
+    }
 }
 
 /// Where the family of the addresses stands in the last word, and what it is for IPv4.
 const FAMILY: u32 = 44;
 const IPV4: u64 = 0;
-/// What stands for TCP and for UDP in the last word.
+/// The same for a MAC address.
+const MAC: u64 = 2;
+/// What stands for TCP, for UDP and for an ethertype in the last word.
 const TCP: u64 = 0;
 const UDP: u64 = 1;
+const ETHERTYPE: u64 = 6;
 
 /// Where a packet belongs: its flow, and the end that sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,20 +219,27 @@ impl Place {
         Self { key: pack(cell, transport, ends), from, cell, transport, ends }
     }
 
-    /// The place that the key of a TCP or UDP flow was made from.
+    /// The place that the key of a TCP or UDP flow, or of one of Ethernet frames with an ethertype, was made from.
     pub fn of_key(key: Key, from: Half) -> Self {
         let [low_high, low_low, high_high, high_low, rest] = key.0;
-        let host = |high: u64, low: u64| {
-            Host::Ip(match rest >> FAMILY & 0xf {
-                IPV4 => IpAddr::V4(Ipv4Addr::from_bits(low as u32)),
-                _ => IpAddr::V6(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))),
-            })
+        let host = |high: u64, low: u64| match rest >> FAMILY & 0xf {
+            IPV4 => Host::Ip(IpAddr::V4(Ipv4Addr::from_bits(low as u32))),
+            MAC => {
+                let [_, _, a, b, c, d, e, f] = low.to_be_bytes();
+                Host::Mac(MacAddr([a, b, c, d, e, f]))
+            }
+            _ => Host::Ip(IpAddr::V6(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)))),
         };
+        let (transport, has_ports) = match rest >> 40 & 0xf {
+            TCP => (Transport::Tcp, true),
+            UDP => (Transport::Udp, true),
+            _ => (Transport::Ethernet(EtherKind::Type(low_high as u16)), false),
+        };
+        let port = |port: u64| has_ports.then_some(port as u16);
         let ends = Pair {
-            low: Endpoint { host: host(low_high, low_low), port: Some((rest >> 16) as u16) },
-            high: Endpoint { host: host(high_high, high_low), port: Some(rest as u16) },
+            low: Endpoint { host: host(low_high, low_low), port: port(rest >> 16) },
+            high: Endpoint { host: host(high_high, high_low), port: port(rest) },
         };
-        let transport = if rest >> 40 & 0xf == TCP { Transport::Tcp } else { Transport::Udp };
         Self { key, from, cell: CellId((rest >> 48) as u16), transport, ends }
     }
 
@@ -263,7 +287,7 @@ fn pack(cell: CellId, transport: Transport, ends: Pair<Endpoint>) -> Key {
         Transport::Icmpv6 => (4, 0),
         // The number goes where ports would be: such a flow has none.
         Transport::Ip(number) => (5, u64::from(number)),
-        Transport::Ethernet(EtherKind::Type(number)) => (6, u64::from(number)),
+        Transport::Ethernet(EtherKind::Type(number)) => (ETHERTYPE, u64::from(number)),
         Transport::Ethernet(EtherKind::Llc(sap)) => (7, u64::from(sap)),
         Transport::Ethernet(EtherKind::Snap([a, b, c], number)) => {
             (8, u64::from(u32::from_be_bytes([0, a, b, c])) << 16 | u64::from(number))
@@ -294,7 +318,7 @@ fn host_words(host: Host) -> (u64, u64, u64) {
         }
         Host::Mac(mac) => {
             let [a, b, c, d, e, f] = mac.0;
-            (0, u64::from_be_bytes([0, 0, a, b, c, d, e, f]), 2)
+            (0, u64::from_be_bytes([0, 0, a, b, c, d, e, f]), MAC)
         }
     }
 }
@@ -302,7 +326,6 @@ fn host_words(host: Host) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MacAddr;
 
     fn end(ip: &str, port: u16) -> Endpoint {
         Endpoint { host: Host::Ip(ip.parse().unwrap()), port: Some(port) }
@@ -332,6 +355,16 @@ mod tests {
                     assert_eq!(Place::of_key(place.key, place.from), place);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_key_of_frames_tells_their_ends() {
+        let end = |last| Endpoint { host: Host::Mac(MacAddr([0xfe, 0, 10, 0, 0, last])), port: None };
+        for (one, other) in [(1, 2), (2, 1), (7, 7)] {
+            let transport = Transport::Ethernet(EtherKind::Type(0x88ba));
+            let place = Place::between(CellId(513), transport, end(one), end(other));
+            assert_eq!(Place::of_key(place.key, place.from), place);
         }
     }
 

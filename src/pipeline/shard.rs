@@ -239,7 +239,11 @@ impl Shard {
     #[inline]
     fn show_plain(&mut self, slot: SlotId, from: Half, plain: &Plain<'_>, at: PacketRef) {
         let body = plain.body();
-        let carrier = if let Body::Tcp(_) = body { Carrier::Tcp } else { Carrier::Udp };
+        let carrier = match body {
+            Body::Tcp(_) => Carrier::Tcp,
+            Body::Ethernet { kind, .. } => Carrier::Ethernet(kind),
+            _ => Carrier::Udp,
+        };
         match self.show(slot, (from, carrier), payload(&body, at).as_ref(), at) {
             Some(Wants::Payload) | None => {}
             Some(Wants::Nothing) => self.table.mute(slot),

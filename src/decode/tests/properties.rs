@@ -63,6 +63,8 @@ proptest! {
         let mut all = around_frames(&sample());
         all.extend(around_ipv4(&ipv4(6, &tcp(b"hello"))));
         all.extend(around_ipv6(&ipv6(17, &udp(53, b"hello"))));
+        all.extend(around_ipv6(&ipv6(6, &tcp(b"hello"))));
+        all.extend(around_frames(&ethernet(0x88ba, b"\x40\x00\x00\x0d\0\0\0\0hello")));
         let mut bytes = which.get(&all).1.clone();
         for (index, value) in changes {
             let index = index.index(bytes.len());

@@ -41,9 +41,34 @@ fn draw() -> impl Strategy<Value = Draw> {
     (any::<bool>(), kind, off(), off(), length, step)
 }
 
-fn frame(udp: bool, from_low: bool, flags: u8, window: u16, place: (u32, u32), length: u16) -> Vec<u8> {
+/// What carries the packets that are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Carried {
+    Tcp,
+    Udp,
+    SampledValues,
+}
+
+fn carried() -> impl Strategy<Value = Carried> {
+    prop_oneof![Just(Carried::Tcp), Just(Carried::Udp), Just(Carried::SampledValues)]
+}
+
+fn frame(
+    carried: Carried,
+    from_low: bool,
+    flags: u8,
+    window: u16,
+    place: (u32, u32),
+    length: u16,
+) -> Vec<u8> {
     let (low, high) = ((Ipv4Addr::new(10, 0, 0, 1), 1000_u16), (Ipv4Addr::new(10, 0, 0, 2), 2000_u16));
     let (from, to) = if from_low { (low, high) } else { (high, low) };
+    if carried == Carried::SampledValues {
+        let mut bytes = vec![2, 0, 0, 0, 0, to.1 as u8, 2, 0, 0, 0, 0, from.1 as u8, 0x88, 0xba];
+        bytes.resize(14 + usize::from(length), 7);
+        return bytes;
+    }
+    let udp = carried == Carried::Udp;
     let header = if udp { 8 } else { 20 };
     let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
     bytes.extend((20 + header + length).to_be_bytes());
@@ -103,18 +128,18 @@ fn told(packets: &[(PacketRef, Vec<u8>)], quickly: bool) -> (Vec<FlowRecord>, us
     (records, quick)
 }
 
-fn packets(udp: bool, draws: &[Draw]) -> Vec<(PacketRef, Vec<u8>)> {
+fn packets(carried: Carried, draws: &[Draw]) -> Vec<(PacketRef, Vec<u8>)> {
     let (mut next, mut time) = ([100_u32, u32::MAX - 400], 1_000_000_000_000_i64);
     let mut made = vec![];
     let mut push = |time: i64, bytes| {
         let at = PacketRef::new(Timestamp::from_nanos(time), InputId(0), made.len() as u64 + 1);
         made.push((at, bytes));
     };
-    if !udp {
+    if carried == Carried::Tcp {
         for (from_low, flags) in [(true, 2), (false, 0x12), (true, 0x10)] {
             let (me, peer) = (usize::from(!from_low), usize::from(from_low));
             let ack = if flags == 2 { 0 } else { next[peer] };
-            push(time, frame(udp, from_low, flags, 9, (next[me], ack), 0));
+            push(time, frame(carried, from_low, flags, 9, (next[me], ack), 0));
             next[me] = next[me].wrapping_add(u32::from(flags & 2 != 0));
         }
     }
@@ -130,7 +155,7 @@ fn packets(udp: bool, draws: &[Draw]) -> Vec<(PacketRef, Vec<u8>)> {
             _ => (0x18, 9),
         };
         let place = (next[me].wrapping_add(off), next[peer].wrapping_add(ack_off));
-        push(time, frame(udp, from_low, flags, window, place, length));
+        push(time, frame(carried, from_low, flags, window, place, length));
         if off == 0 {
             next[me] = next[me].wrapping_add(u32::from(length));
         }
@@ -141,18 +166,26 @@ fn packets(udp: bool, draws: &[Draw]) -> Vec<(PacketRef, Vec<u8>)> {
 proptest! {
     /// Whatever two ends send each other, it is told as it is when every packet takes the long way.
     #[test]
-    fn what_is_taken_in_quickly_is_told_the_same(udp: bool, draws in prop::collection::vec(draw(), 0..60)) {
-        let packets = packets(udp, &draws);
+    fn what_is_taken_in_quickly_is_told_the_same(carried in carried(), draws in prop::collection::vec(draw(), 0..60)) {
+        let packets = packets(carried, &draws);
         prop_assert_eq!(told(&packets, true).0, told(&packets, false).0);
     }
 }
 
 #[test]
 fn questions_and_answers_are_taken_in_quickly() {
-    for udp in [false, true] {
+    for carried in [Carried::Tcp, Carried::Udp, Carried::SampledValues] {
         let polls: Vec<Draw> = (0..100).map(|n| (n % 2 == 0, 0, 0, 0, 12, 1000)).collect();
-        let (records, quick) = told(&packets(udp, &polls), true);
+        let (records, quick) = told(&packets(carried, &polls), true);
         assert_eq!(records.len(), 1);
         assert!(quick > 90, "{quick} of 100");
     }
+}
+
+#[test]
+fn frames_of_one_publisher_are_taken_in_quickly() {
+    let stream: Vec<Draw> = (0..100).map(|_| (true, 0, 0, 0, 80, 250_000)).collect();
+    let (records, quick) = told(&packets(Carried::SampledValues, &stream), true);
+    assert_eq!((records.len(), records[0].packets(), records[0].first.number()), (1, 100, 1));
+    assert!(quick > 90, "{quick} of 100");
 }
