@@ -26,6 +26,8 @@ pub use frame::*;
 pub use plain::Plain;
 pub use plain::is_real_time;
 pub use plain::plain;
+pub use plain::plain_longer;
+pub use plain::plain_v4;
 pub use shard::shard_of;
 pub use shard::shard_of_pair;
 pub use undecodable::*;

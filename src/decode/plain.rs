@@ -56,20 +56,16 @@ const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 pub struct Plain<'a> {
     /// Destination and source MAC address, and the ethertype or tag after them.
     head: &'a [u8; 14],
-    ip: Ip<'a>,
+    /// The header of IPv4; no more than zeros where it has none.
+    ip: &'a [u8; 20],
+    /// The header of IPv6, where that is what it has.
+    ip_v6: Option<&'a [u8; 40]>,
     carried: Carried<'a>,
     payload: &'a [u8],
     payload_length: u32,
     tags: [u16; MOST_TAGS],
     tagged: u8,
-}
-
-/// The IP header, without options and extension headers; none in a frame of a real-time protocol.
-#[derive(Clone, Copy, Debug)]
-enum Ip<'a> {
-    V4(&'a [u8; 20]),
-    V6(&'a [u8; 40]),
-    None,
+    is_v4: bool,
 }
 
 /// The transport header, without the options of TCP.
@@ -81,6 +77,9 @@ enum Carried<'a> {
     Frame(u16),
 }
 
+/// Stands for the IPv4 header of what has none.
+const NO_IP: &[u8; 20] = &[0; 20];
+
 /// What a packet carries: the transport header, the payload as captured, and its length on the wire.
 type Load<'a> = (Carried<'a>, &'a [u8], u32);
 
@@ -90,6 +89,58 @@ const MOST_TAGS: usize = 2;
 /// Reads a usual packet; `None` for any other.
 #[inline(always)]
 pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
+    plain_v4(packet).or_else(|| plain_longer(packet))
+}
+
+/// Reads a usual packet of IPv4, which most are; `None` for any other.
+#[inline(always)]
+pub fn plain_v4<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
+    let Start { head, number, rest, tags, tagged } = start(packet)?;
+    if number != ethertype::IPV4 {
+        return None;
+    }
+    let (ip, _) = rest.split_first_chunk::<20>()?;
+    let total = u16::from_be_bytes([ip[2], ip[3]]);
+    if ip[0] != PLAIN_IPV4 || ip[6] & FRAGMENT_BITS != 0 || ip[7] != 0 || total < 20 {
+        return None;
+    }
+    let held = rest.get(..usize::from(total)).unwrap_or(rest);
+    let payload = Part { bytes: held.get(20..)?, length: u32::from(total) - 20 };
+    let (carried, payload, payload_length) = transport(ip[9], payload)?;
+    Some(Plain { head, ip, ip_v6: None, carried, payload, payload_length, tags, tagged, is_v4: true })
+}
+
+/// Reads a usual packet whose addresses are longer than those of IPv4. Kept apart, so that the loop over most packets stays short.
+#[inline(never)]
+pub fn plain_longer<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
+    let Start { head, number, rest, tags, tagged } = start(packet)?;
+    let (ip_v6, (carried, payload, payload_length)) = match number {
+        ethertype::IPV6 => {
+            let (ip, rest) = rest.split_first_chunk::<40>()?;
+            let length = u16::from_be_bytes([ip[4], ip[5]]);
+            if ip[0] >> 4 != IPV6 || length == 0 {
+                return None;
+            }
+            let bytes = rest.get(..usize::from(length)).unwrap_or(rest);
+            (Some(ip), transport(ip[6], Part { bytes, length: u32::from(length) })?)
+        }
+        number if is_real_time(number) => (None, (Carried::Frame(number), rest, rest.len() as u32)),
+        _ => return None,
+    };
+    Some(Plain { head, ip: NO_IP, ip_v6, carried, payload, payload_length, tags, tagged, is_v4: false })
+}
+
+/// What stands before the network layer, and what follows it.
+struct Start<'a> {
+    head: &'a [u8; 14],
+    number: u16,
+    rest: &'a [u8],
+    tags: [u16; MOST_TAGS],
+    tagged: u8,
+}
+
+#[inline(always)]
+fn start<'a>(packet: &Packet<'a>) -> Option<Start<'a>> {
     if packet.link != LinkType::ETHERNET {
         return None;
     }
@@ -103,35 +154,7 @@ pub fn plain<'a>(packet: &Packet<'a>) -> Option<Plain<'a>> {
         number = u16::from_be_bytes([*high, *low]);
         rest = behind;
     }
-    let (ip, (carried, payload, payload_length)) = match number {
-        ethertype::IPV4 => v4(rest)?,
-        ethertype::IPV6 => v6(rest)?,
-        number if is_real_time(number) => (Ip::None, (Carried::Frame(number), rest, rest.len() as u32)),
-        _ => return None,
-    };
-    Some(Plain { head, ip, carried, payload, payload_length, tags, tagged })
-}
-
-#[inline(always)]
-fn v4(rest: &[u8]) -> Option<(Ip<'_>, Load<'_>)> {
-    let (ip, _) = rest.split_first_chunk::<20>()?;
-    let total = u16::from_be_bytes([ip[2], ip[3]]);
-    if ip[0] != PLAIN_IPV4 || ip[6] & FRAGMENT_BITS != 0 || ip[7] != 0 || total < 20 {
-        return None;
-    }
-    let held = rest.get(..usize::from(total)).unwrap_or(rest);
-    let payload = Part { bytes: held.get(20..)?, length: u32::from(total) - 20 };
-    Some((Ip::V4(ip), transport(ip[9], payload)?))
-}
-
-fn v6(rest: &[u8]) -> Option<(Ip<'_>, Load<'_>)> {
-    let (ip, rest) = rest.split_first_chunk::<40>()?;
-    let length = u16::from_be_bytes([ip[4], ip[5]]);
-    if ip[0] >> 4 != IPV6 || length == 0 {
-        return None;
-    }
-    let bytes = rest.get(..usize::from(length)).unwrap_or(rest);
-    Some((Ip::V6(ip), transport(ip[6], Part { bytes, length: u32::from(length) })?))
+    Some(Start { head, number, rest, tags, tagged })
 }
 
 #[inline(always)]
@@ -159,11 +182,17 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// Source and destination address of IPv4.
+    /// Whether its addresses are those of IPv4.
     #[inline(always)]
-    pub fn addresses_v4(&self) -> Option<(u32, u32)> {
-        let Ip::V4(&[.., a, b, c, d, e, f, g, h]) = self.ip else { return None };
-        Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+    pub fn is_v4(&self) -> bool {
+        self.is_v4
+    }
+
+    /// Source and destination address, where [`Plain::is_v4`].
+    #[inline(always)]
+    pub fn addresses_v4(&self) -> (u32, u32) {
+        let [.., a, b, c, d, e, f, g, h] = *self.ip;
+        (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
     }
 
     /// Who sent it and to whom.
@@ -206,38 +235,30 @@ impl<'a> Plain<'a> {
     /// Its IP header.
     #[inline(always)]
     pub fn network(&self) -> Option<Network> {
-        let (source, destination) = match self.ip {
-            Ip::V4(&[.., a, b, c, d, e, f, g, h]) => {
-                (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), IpAddr::V4(Ipv4Addr::new(e, f, g, h)))
-            }
-            Ip::V6(ip) => addresses_v6(ip),
-            Ip::None => return None,
-        };
-        let words = self.network_words();
-        let (identification, length) = ((words >> 32) as u16, words as u32);
-        Some(Network { source, destination, ttl: self.ttl(), identification, length })
+        if !self.is_v4 {
+            return self.ip_v6.map(network_v6);
+        }
+        let (source, destination) = self.addresses_v4();
+        Some(Network {
+            source: IpAddr::V4(Ipv4Addr::from_bits(source)),
+            destination: IpAddr::V4(Ipv4Addr::from_bits(destination)),
+            ttl: self.ip[8],
+            identification: u16::from_be_bytes([self.ip[4], self.ip[5]]),
+            length: u32::from(u16::from_be_bytes([self.ip[2], self.ip[3]])),
+        })
     }
 
-    /// Its time to live or hop limit; zero where it has none.
+    /// Its time to live, where [`Plain::is_v4`].
     #[inline(always)]
-    pub fn ttl(&self) -> u8 {
-        match self.ip {
-            Ip::V4(ip) => ip[8],
-            Ip::V6(ip) => ip[7],
-            Ip::None => 0,
-        }
+    pub fn ttl_v4(&self) -> u8 {
+        self.ip[8]
     }
 
-    /// Identification (the upper half) and length of the IP packet; zero where it is none.
+    /// Identification (the upper half) and length of the IP packet, where [`Plain::is_v4`].
     #[inline(always)]
-    pub fn network_words(&self) -> u64 {
-        match *self {
-            Self { ip: Ip::V4(&[_, _, a, b, c, d, ..]), .. } => {
-                u64::from(u16::from_be_bytes([c, d])) << 32 | u64::from(u16::from_be_bytes([a, b]))
-            }
-            Self { ip: Ip::V6(&[_, _, _, _, a, b, ..]), .. } => u64::from(u16::from_be_bytes([a, b])) + 40,
-            Self { ip: Ip::None, .. } => 0,
-        }
+    pub fn network_words_v4(&self) -> u64 {
+        let [_, _, a, b, c, d, ..] = *self.ip;
+        u64::from(u16::from_be_bytes([c, d])) << 32 | u64::from(u16::from_be_bytes([a, b]))
     }
 
     /// Of a TCP segment sequence and acknowledgement number, then flags, window and checksum.
@@ -295,15 +316,15 @@ impl<'a> Plain<'a> {
         Udp { source, destination, checksum: u16::from_be_bytes([h[6], h[7]]), payload, payload_length }
     }
 
-    /// Source and destination port, and whether it is TCP; else it is UDP.
+    /// Source and destination port, and whether it is TCP; else it is UDP, or has none.
     #[inline(always)]
-    pub fn ports(&self) -> Option<(u16, u16, bool)> {
+    pub fn ports(&self) -> (u16, u16, bool) {
         let ([a, b, c, d], tcp) = match self.carried {
             Carried::Tcp(&[a, b, c, d, ..]) => ([a, b, c, d], true),
             Carried::Udp(&[a, b, c, d, ..]) => ([a, b, c, d], false),
-            Carried::Frame(_) => return None,
+            Carried::Frame(_) => ([0; 4], false),
         };
-        Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), tcp))
+        (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), tcp)
     }
 
     /// Whether it carries anything beyond headers.
@@ -321,23 +342,29 @@ impl<'a> Plain<'a> {
     /// As [`super::shard_of_pair`] of its two hosts.
     #[inline(always)]
     pub fn shard(&self) -> u64 {
-        match self.addresses_v4() {
-            Some((source, destination)) => shard::of_pair_v4(source, destination),
-            None => {
-                let (source, destination) = self.hosts();
-                shard::shard_of_pair(source, destination)
-            }
+        if self.is_v4 {
+            return self.shard_v4();
         }
+        let (source, destination) = self.hosts();
+        shard::shard_of_pair(source, destination)
+    }
+
+    /// The same, where [`Plain::is_v4`].
+    #[inline(always)]
+    pub fn shard_v4(&self) -> u64 {
+        let (source, destination) = self.addresses_v4();
+        shard::of_pair_v4(source, destination)
     }
 }
 
-/// Source and destination address (RFC 8200 section 3).
-fn addresses_v6(ip: &[u8; 40]) -> (IpAddr, IpAddr) {
+/// What an IPv6 header says (RFC 8200 section 3).
+fn network_v6(ip: &[u8; 40]) -> Network {
     let address = |from: usize| {
         let bytes = ip.get(from..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
         IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(bytes)))
     };
-    (address(8), address(24))
+    let length = u32::from(u16::from_be_bytes([ip[4], ip[5]])) + 40;
+    Network { source: address(8), destination: address(24), ttl: ip[7], identification: 0, length }
 }
 
 #[inline(always)]

@@ -172,13 +172,13 @@ impl Recent {
     /// The same of a usual packet, which most are: what a segment is told by is read where it lies.
     #[inline(always)]
     pub fn trace_plain(&self, key: u64, from: Half, plain: &Plain<'_>) -> Trace {
-        let Some([place, rest]) = plain.stream_words() else {
+        let Some([place, rest]) = plain.stream_words().filter(|_| plain.is_v4()) else {
             return self.trace(key, from, &Seen::plain(plain));
         };
-        let mut hasher = self.begin(key, from, plain.network_words());
+        let mut hasher = self.begin(key, from, plain.network_words_v4());
         hasher.write_u128(u128::from(place) << 64 | u128::from(rest));
         let (most, rest) = plain.ethernet_words();
-        Trace { digest: hasher.finish(), look: look(plain.ttl(), plain.vlans(), way(most, rest)) }
+        Trace { digest: hasher.finish(), look: look(plain.ttl_v4(), plain.vlans(), way(most, rest)) }
     }
 
     /// Tells what this packet is, and remembers it. `may_repeat` as [`Seen::may_repeat`].

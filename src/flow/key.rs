@@ -101,12 +101,23 @@ impl Hash for Key {
 
 impl Key {
     /// The key of a usual packet's flow, and the end that sent it: as [`Place::of`] tells them, with less work.
-    #[inline(always)]
     pub fn of_plain(cell: CellId, plain: &Plain<'_>) -> (Self, Half) {
-        let (Some((source, destination)), Some((from, to, tcp))) = (plain.addresses_v4(), plain.ports())
-        else {
-            return Self::of_longer(cell, plain);
-        };
+        if plain.is_v4() {
+            return Self::of_plain_v4(cell, plain);
+        }
+        let (transport, (from, to, _)) = (plain.transport(), plain.ports());
+        let has_ports = !matches!(transport, Transport::Ethernet(_));
+        let end = |host, port| Endpoint { host, port: has_ports.then_some(port) };
+        let (source, destination) = plain.hosts();
+        let place = Place::between(cell, transport, end(source, from), end(destination, to));
+        (place.key, place.from)
+    }
+
+    /// The same of one of IPv4.
+    #[inline(always)]
+    pub fn of_plain_v4(cell: CellId, plain: &Plain<'_>) -> (Self, Half) {
+        let (source, destination) = plain.addresses_v4();
+        let (from, to, tcp) = plain.ports();
         let kind = if tcp { TCP } else { UDP };
         let end = |ip: u32, port: u16| u64::from(ip) << 16 | u64::from(port);
         let (source, destination) = (end(source, from), end(destination, to));
@@ -115,17 +126,6 @@ impl Key {
         let ports = (low & 0xffff) << 16 | high & 0xffff;
         let rest = u64::from(cell.0) << 48 | IPV4 << FAMILY | kind << 40 | ports;
         (Self([0, low >> 16, 0, high >> 16, rest]), half)
-    }
-
-    /// The same where the addresses are longer than those of IPv4.
-    #[inline(never)]
-    fn of_longer(cell: CellId, plain: &Plain<'_>) -> (Self, Half) {
-        let ((source, destination), ports) = (plain.hosts(), plain.ports());
-        let end = |host, port| Endpoint { host, port };
-        let source = end(source, ports.map(|(from, ..)| from));
-        let destination = end(destination, ports.map(|(_, to, _)| to));
-        let place = Place::between(cell, plain.transport(), source, destination);
-        (place.key, place.from)
     }
 }
 

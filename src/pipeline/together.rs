@@ -78,9 +78,9 @@ impl Shards<'_> {
         let mut ready: ArrayVec<Ready<'p>, TOGETHER> = ArrayVec::new();
         let mut usual_ones = 0_u32;
         for (bit, job) in few.iter().enumerate() {
-            if let Some(packet) = usual(job) {
-                usual_ones |= u32::from(self.ready(&packet, &mut ready)) << bit;
-            }
+            let is_usual = usual(job).is_some_and(|packet| self.ready(&packet, &mut ready))
+                || self.ready_longer(job, &usual, &mut ready);
+            usual_ones |= u32::from(is_usual) << bit;
         }
         self.touch(&mut ready);
         let mut next = ready.iter();
@@ -95,15 +95,33 @@ impl Shards<'_> {
         }
     }
 
-    /// Reads a usual packet that counts here, and puts it where those are that are ready; `false` for any other. It is written where it stays:
+    /// Reads a usual packet of IPv4 that counts here, and puts it where those are that are ready; `false` for any other. It is written where it stays:
     /// a copy of it would cost more than reading it.
     #[inline(always)]
     fn ready<'p>(&self, packet: &Packet<'p>, all: &mut ArrayVec<Ready<'p>, TOGETHER>) -> bool {
-        let Some(plain) = decode::plain(packet) else { return false };
+        let Some(plain) = decode::plain_v4(packet) else { return false };
+        let cell = self.cells.within(plain.vlans(), &[], packet.interface);
+        let (key, from) = Key::of_plain_v4(cell, &plain);
+        let Some(place) = self.share.place(dispatch::home(plain.shard_v4())) else { return false };
+        let Some(shard) = self.own.get(place) else { return false };
+        let hash = shard.hash(&key);
+        let (at, original) = (packet.at, packet.original);
+        all.try_push(Ready { at, original, plain, key, from, hash, probably: None, place }).is_ok()
+    }
+
+    /// The same of one that is not of IPv4. Asks for the packet itself: what is handed over is written to memory first, for every packet.
+    #[inline(never)]
+    fn ready_longer<'p, J>(
+        &self,
+        job: &J,
+        usual: &impl Fn(&J) -> Option<Packet<'p>>,
+        all: &mut ArrayVec<Ready<'p>, TOGETHER>,
+    ) -> bool {
+        let Some(packet) = &usual(job) else { return false };
+        let Some(plain) = decode::plain_longer(packet) else { return false };
         let cell = self.cells.within(plain.vlans(), &[], packet.interface);
         let (key, from) = Key::of_plain(cell, &plain);
-        let home = dispatch::home(plain.shard());
-        let Some(place) = self.share.place(home) else { return false };
+        let Some(place) = self.share.place(dispatch::home(plain.shard())) else { return false };
         let Some(shard) = self.own.get(place) else { return false };
         let hash = shard.hash(&key);
         let (at, original) = (packet.at, packet.original);
