@@ -268,6 +268,23 @@ impl Protocol for Bacnet {
         })
     }
 
+    fn gist(&self, carrier: Carrier, payload: &[u8]) -> Option<u64> {
+        if carrier != Carrier::Udp {
+            return None;
+        }
+        Some(match message(payload, false)? {
+            // Type and function of the BVLL name what is said and who says it.
+            Message::Management { .. } => {
+                let (kind, function) = (payload.first()?, payload.get(1)?);
+                1 << 32 | u64::from(*kind) << 8 | u64::from(*function)
+            }
+            Message::Network(kind) => 2 << 32 | u64::from(kind),
+            Message::Application(Apdu { kind, service }) => {
+                3 << 32 | u64::from(kind) << 16 | service.map_or(0, |service| u64::from(service) + 1)
+            }
+        })
+    }
+
     fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         let message = message(payload, carrier != Carrier::Udp);
         let access = message.as_ref().and_then(Message::access);

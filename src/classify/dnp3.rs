@@ -54,6 +54,15 @@ impl Protocol for Dnp3 {
         }
     }
 
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let (header, user) =
+            payload.split_first_chunk::<HEADER>().filter(|_| weigh::is_alone(payload, step))?;
+        let [_, _, _, control, addresses @ .., _, _] = *header;
+        let function = function(user).map_or(0, |function| u64::from(function) + 1);
+        let master = u64::from(control >> 7);
+        Some(u64::from(u32::from_le_bytes(addresses)) << 16 | function << 1 | master)
+    }
+
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         weigh::each_whole(payload, step, |frame| {
             if let Some(function) = frame.get(HEADER..).and_then(function) {
@@ -102,8 +111,28 @@ fn function_known(control: u8) -> bool {
 /// The check sequence: x^16 + x^13 + x^12 + x^11 + x^10 + x^8 + x^6 + x^5 + x^2 + 1, reflected and inverted (9.2.4.3).
 pub(super) fn check(bytes: &[u8]) -> u16 {
     !bytes.iter().fold(0_u16, |sum, &byte| {
-        (0..8).fold(sum ^ u16::from(byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xa6bc } else { sum >> 1 })
+        let by = CHECKS.get(usize::from(sum as u8 ^ byte)).copied().unwrap_or_default();
+        sum >> 8 ^ by
     })
+}
+
+/// What each byte does to the check sequence.
+const CHECKS: [u16; 256] = checks();
+
+#[expect(clippy::indexing_slicing, reason = "a constant, made with the program")]
+const fn checks() -> [u16; 256] {
+    let mut all = [0; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        let (mut sum, mut bits) = (byte as u16, 0);
+        while bits < 8 {
+            sum = if sum & 1 == 1 { sum >> 1 ^ 0xa6bc } else { sum >> 1 };
+            bits += 1;
+        }
+        all[byte] = sum;
+        byte += 1;
+    }
+    all
 }
 
 fn tell(end: End, frame: &[u8], proof: &mut Proof) {

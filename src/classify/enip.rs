@@ -18,6 +18,7 @@ use super::bytes::Reader;
 use super::framed::Cut;
 use super::framed::Found;
 use super::framed::Walk;
+use super::framed::alone;
 use super::framed::each_whole;
 use super::framed::probe;
 use crate::model::Facts;
@@ -358,6 +359,18 @@ impl Protocol for Enip {
                 Proof { client: End::asking(asks(&walks[0]), asks(&walks[1])), facts, ..Proof::default() }
             },
         )
+    }
+
+    fn gist(&self, carrier: Carrier, payload: &[u8]) -> Option<u64> {
+        let message = alone(payload, cut).filter(|_| carrier == Carrier::Tcp)?;
+        let service = match message.cip.and_then(<[u8]>::split_first) {
+            None => 0,
+            // Others may be within these.
+            Some((&(UNCONNECTED_SEND | MULTIPLE_SERVICE), _)) => return None,
+            Some((&service, path)) => 0x100 | u64::from(service) | u64::from(is_of_manager(path)) << 9,
+        };
+        let bare = u64::from(message.length == 0) << 1 | u64::from(message.session == 0);
+        Some(u64::from(message.command?) << 16 | service << 2 | bare)
     }
 
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {

@@ -4,14 +4,12 @@ use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 use super::Carrier;
+use super::MOST_OF_END;
 use super::MOST_STRANGERS;
 use super::Probe;
 use super::Proof;
 use super::Seen;
 use super::Side;
-
-/// The most messages of a side that are looked at: proof takes one to three.
-const MOST_MESSAGES: usize = 24;
 
 /// The most messages of one payload that are looked at.
 const MOST_IN_PAYLOAD: usize = 8;
@@ -54,8 +52,9 @@ pub struct Walk<T> {
 }
 
 impl<T> Walk<T> {
+    /// Proof takes one to three messages.
     fn is_full(&self) -> bool {
-        self.found.len() >= MOST_MESSAGES
+        self.found.len() >= MOST_OF_END
     }
 
     /// The messages alone.
@@ -111,6 +110,14 @@ pub fn each_whole<'a, T>(payload: &'a [u8], cut: impl Fn(&'a [u8]) -> Cut<T>, mu
     found.into_iter().for_each(&mut show);
 }
 
+/// The message that these bytes are, where they are one and no more.
+pub fn alone<'a, T>(payload: &'a [u8], cut: impl FnOnce(&'a [u8]) -> Cut<T>) -> Option<T> {
+    match cut(payload) {
+        Cut::Whole(message, length) if length == payload.len() => Some(message),
+        _ => None,
+    }
+}
+
 /// Cuts a side into messages.
 ///
 /// Datagrams are one message each, and a side that begins with a few others is over. A stream is cut from its start, or from where it was
@@ -121,13 +128,13 @@ pub fn walk<'a, T>(carrier: Carrier, side: &Side<'a>, cut: impl Fn(&'a [u8]) -> 
         Carrier::Tcp => walk_stream(side, cut, &mut walk),
         Carrier::Udp | Carrier::Ethernet(_) => walk_datagrams(side, cut, &mut walk),
     }
-    walk.over |= walk.is_full() || (side.read > 0 && side.heard() >= MOST_MESSAGES);
+    walk.over |= walk.is_full() || (side.read > 0 && side.heard() >= MOST_OF_END);
     walk
 }
 
 fn walk_datagrams<'a, T>(side: &Side<'a>, cut: impl Fn(&'a [u8]) -> Cut<T>, walk: &mut Walk<T>) {
     let unread = side.datagrams().filter(|(datagram, _)| !datagram.is_empty());
-    for (datagram, sent) in unread.take(MOST_MESSAGES) {
+    for (datagram, sent) in unread.take(MOST_OF_END) {
         match cut(datagram) {
             Cut::Whole(message, length) if length == datagram.len() => {
                 walk.end += length;

@@ -57,6 +57,21 @@ impl Protocol for Iec104 {
         }
     }
 
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        if !weigh::is_alone(payload, step) {
+            return None;
+        }
+        match *payload {
+            // U and S format by the first control octet.
+            [_, _, control, _, _, _] => Some(u64::from(control)),
+            [_, _, _, _, _, _, kind, _, cause, _, low, high, ..] => {
+                let (kind, cause) = (u64::from(kind), u64::from(cause & 0x3f));
+                Some(1 << 40 | kind << 32 | cause << 16 | u64::from(u16::from_le_bytes([low, high])))
+            }
+            _ => None,
+        }
+    }
+
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         weigh::each_whole(payload, step, |apdu| {
             // I format alone carries an ASDU.

@@ -36,6 +36,8 @@ pub mod framed;
 mod ftp;
 mod ge_egd;
 pub mod ge_srtp;
+#[cfg(test)]
+mod gists;
 mod goose;
 #[cfg(test)]
 mod halves;
@@ -147,6 +149,12 @@ pub enum Carrier {
 /// Datagrams of another kind that an end may begin with before it is given up.
 pub const MOST_STRANGERS: usize = 3;
 
+/// Messages of one end after which it adds nothing to a proof that goes on from what it told, and messages of both after which nothing does:
+/// it is there that a proof is closed, or by what a message says. What a protocol does later is seen at a glance.
+pub const MOST_OF_END: usize = 24;
+/// See [`MOST_OF_END`].
+pub const MOST_OF_BOTH: usize = 32;
+
 /// What a protocol concludes from a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -241,6 +249,16 @@ pub trait Protocol: Sync {
     /// segments it does not see.
     fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         let _ = (carrier, payload, tell);
+    }
+
+    /// A number below 2^62 for a payload that is exactly one message, the same for all that tell the same when they are sent by the same end:
+    /// to [`Protocol::probe`] of a flow that is known and of which nothing else is left unread, and at a glance. Once one of them was told,
+    /// the others are passed over while the flow is open. `None` for anything that is not whole, that hangs together with other messages, or
+    /// that has more to tell than a number holds. Only for protocols that go on from what they told ([`Proof::read`]), and of which nothing
+    /// but the bounds above, or the end of what is kept, closes a proof.
+    fn gist(&self, carrier: Carrier, payload: &[u8]) -> Option<u64> {
+        let _ = (carrier, payload);
+        None
     }
 
     /// Whether every further message of a proven flow is to be shown to [`Protocol::hear`].

@@ -14,6 +14,7 @@ use super::Protocol;
 use super::Seen;
 use super::framed::Cut;
 use super::framed::Walk;
+use super::framed::alone;
 use super::framed::each_whole;
 use super::framed::probe;
 use super::modbus_pdu::EXCEPTION;
@@ -203,6 +204,12 @@ impl Protocol for Modbus {
             walks.iter().flat_map(Walk::messages).for_each(|adu| adu.tell(&mut facts));
             Proof { client: client(walks), facts, ..Proof::default() }
         })
+    }
+
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let adu = alone(payload, cut).filter(|adu| !adu.ber)?;
+        let umas = adu.umas.map_or(0, |request| u64::from(request) + 1);
+        Some(u64::from(adu.unit) << 32 | u64::from(adu.function) << 24 | (adu.shape as u64) << 16 | umas)
     }
 
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {

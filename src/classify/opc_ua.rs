@@ -59,6 +59,12 @@ impl Protocol for OpcUa {
         }
     }
 
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let kind = payload.strip_prefix(b"MSG").filter(|_| weigh::is_alone(payload, step))?.first()?;
+        let id = payload.get(SYMMETRIC..).and_then(encoding);
+        Some(u64::from(*kind) << 32 | id.map_or(0, |id| 1 << 16 | u64::from(id)))
+    }
+
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         weigh::each_whole(payload, step, |chunk| {
             let body = chunk.strip_prefix(b"MSG").and_then(|_| chunk.get(SYMMETRIC..));

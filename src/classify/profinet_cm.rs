@@ -17,6 +17,7 @@ use super::dce_rpc;
 use super::dce_rpc::Pdu;
 use super::framed::Cut;
 use super::framed::Walk;
+use super::framed::alone;
 use super::framed::probe;
 use super::rpc_interface::ENDPOINT_MAPPER;
 
@@ -143,6 +144,16 @@ impl Protocol for ProfinetCm {
                 ..Proof::default()
             }
         })
+    }
+
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let (pdu, name) = alone(payload, cut)?;
+        // No two interfaces have names of one length, but for two of which the first letter differs.
+        let name = name.unwrap_or("endpoint-mapper").as_bytes();
+        let who = (name.len() as u64) << 8 | name.first().map_or(0, |&first| u64::from(first));
+        let (_, operation) = pdu.called?;
+        let asks = pdu.asks().map_or(0, |asks| 1 + u64::from(asks));
+        Some(who << 24 | u64::from(operation) << 8 | asks)
     }
 
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {

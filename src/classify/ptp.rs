@@ -49,6 +49,11 @@ impl Protocol for Ptp {
             _ => Probe::No,
         }
     }
+
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let header = payload.first_chunk::<HEADER>().filter(|_| weigh::is_alone(payload, step))?;
+        Some(u64::from(header[4]) << 8 | u64::from(header[0] & 0x0f))
+    }
 }
 
 /// Ethertype (annex E).

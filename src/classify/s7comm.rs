@@ -212,12 +212,34 @@ impl Protocol for S7comm {
         })
     }
 
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let message = Message::of(tpkt::data(payload)?)?;
+        let rest = match (message.rosctr, message.parameters) {
+            // The name of what is invoked stands further on.
+            (JOB, [PI_SERVICE, ..]) => return None,
+            (USERDATA, &[_, _, _, _, _, kind, subfunction, ..]) => {
+                1 << 16 | u64::from(kind) << 8 | u64::from(subfunction)
+            }
+            (USERDATA, &[_, _, _, _, _, kind]) => 2 << 16 | u64::from(kind) << 8,
+            (JOB | ACK_DATA, &[function, ..]) => 3 << 16 | u64::from(function),
+            _ => 0,
+        };
+        Some(u64::from(message.rosctr) << 32 | rest)
+    }
+
     fn glance(&self, _: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
-        each_whole(payload, tpkt::cut, |tpdu| {
-            let Tpdu::Data { user, last: true } = tpdu else { return };
+        let mut glance = |user| {
             let request = Message::of(user).and_then(|message| message.request());
             let deed = request.and_then(|(name, access)| Deed::of(access, "s7.function", name));
             deed.into_iter().for_each(&mut *tell);
+        };
+        if let Some(user) = tpkt::data(payload) {
+            return glance(user);
+        }
+        each_whole(payload, tpkt::cut, |tpdu| {
+            if let Tpdu::Data { user, last: true } = tpdu {
+                glance(user);
+            }
         });
     }
 }

@@ -165,6 +165,16 @@ impl Protocol for S7commPlus {
             other => other,
         }
     }
+
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let message = Message::of(tpkt::data(payload)?)?;
+        let rest = match *message.data {
+            [REQUEST, 0, 0, high, low, ..] => 1 << 16 | u64::from(u16::from_be_bytes([high, low])),
+            [opcode, ..] => u64::from(opcode),
+            [] => 0,
+        };
+        Some(u64::from(message.version) << 32 | rest)
+    }
 }
 
 #[cfg(test)]

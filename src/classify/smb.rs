@@ -60,6 +60,19 @@ impl Protocol for Smb {
         }
         Probe::Proven(proof)
     }
+
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let (&[kind, ..], message) = payload.split_first_chunk::<4>()?;
+        if kind != 0 || !weigh::is_alone(payload, step) {
+            return None;
+        }
+        let mut reader = Reader::new(message.strip_prefix(&SMB2)?);
+        let command = reader.skip(8).and_then(|()| reader.le16())?;
+        let flags = reader.skip(2).and_then(|()| reader.le32())?;
+        // Negotiation and tree connect have more to tell.
+        let plain = !matches!(command, 0 | 3);
+        plain.then_some(u64::from(command) << 2 | u64::from(carries_rpc(message)) << 1 | u64::from(flags & 1))
+    }
 }
 
 /// First four bytes of a message: SMB1, SMB2 and 3, encrypted ([MS-SMB2] 2.2.41), compressed ([MS-SMB2] 2.2.42).

@@ -88,6 +88,18 @@ impl Protocol for Snmp {
         Probe::Proven(Proof { client: client.or(notifies), facts, open, unasked, read, ..Proof::default() })
     }
 
+    fn gist(&self, carrier: Carrier, payload: &[u8]) -> Option<u64> {
+        let message = whole(payload, payload.len()).filter(|_| carrier == Carrier::Udp)?;
+        let version = u64::from(*message.version.as_bytes().first()?);
+        // What differs in operation or level of security differs in its length or one of its letters.
+        let word = |word: Option<&str>| {
+            let letters = word.map_or(&[][..], str::as_bytes);
+            let at = |place: usize| letters.get(place).map_or(0, |&letter| u64::from(letter & 0x1f));
+            (letters.len() as u64) << 10 | at(0) << 5 | at(letters.len().saturating_sub(1))
+        };
+        Some(version << 40 | word(message.security) << 17 | word(message.pdu) << 1 | u64::from(message.asks))
+    }
+
     fn glance(&self, carrier: Carrier, payload: &[u8], tell: &mut dyn FnMut(Deed)) {
         let message =
             message(payload).filter(|message| carrier == Carrier::Udp || message.total == payload.len());

@@ -62,6 +62,13 @@ impl Protocol for Synchrophasor {
             Carrier::Ethernet(_) => Probe::No,
         }
     }
+
+    fn gist(&self, _: Carrier, payload: &[u8]) -> Option<u64> {
+        let kind = kind(payload).filter(|kind| !matches!(*kind, CONFIGURATION_1 | CONFIGURATION_2))?;
+        let &[_, _, _, _, high, low] =
+            payload.first_chunk::<6>().filter(|_| weigh::is_alone(payload, step))?;
+        Some(u64::from(kind) << 16 | u64::from(u16::from_be_bytes([high, low])))
+    }
 }
 
 /// First byte of every frame (6.2, table 2).
@@ -97,11 +104,28 @@ fn step(bytes: &[u8]) -> Step {
 /// CRC-CCITT from all ones, x^16 + x^12 + x^5 + 1 (annex B).
 fn check(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0xffff_u16, |sum, &byte| {
-        (0..8).fold(
-            sum ^ u16::from(byte) << 8,
-            |sum, _| if sum & 0x8000 != 0 { sum << 1 ^ 0x1021 } else { sum << 1 },
-        )
+        let by = CHECKS.get(usize::from((sum >> 8) as u8 ^ byte)).copied().unwrap_or_default();
+        sum << 8 ^ by
     })
+}
+
+/// What each byte does to the check word.
+const CHECKS: [u16; 256] = checks();
+
+#[expect(clippy::indexing_slicing, reason = "a constant, made with the program")]
+const fn checks() -> [u16; 256] {
+    let mut all = [0; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        let (mut sum, mut bits) = ((byte as u16) << 8, 0);
+        while bits < 8 {
+            sum = if sum & 0x8000 != 0 { sum << 1 ^ 0x1021 } else { sum << 1 };
+            bits += 1;
+        }
+        all[byte] = sum;
+        byte += 1;
+    }
+    all
 }
 
 /// The type of a frame.

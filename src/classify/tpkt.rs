@@ -132,6 +132,14 @@ fn connect(mut rest: &[u8]) -> Connect<'_> {
     connect
 }
 
+/// The user's data where a payload is one TPDU with a whole message of the user.
+pub fn data(payload: &[u8]) -> Option<&[u8]> {
+    // A header of two bytes behind its length: the code and the number (X.224 section 13.7.1).
+    let &[VERSION, 0, high, low, 2, code, number, ref user @ ..] = payload else { return None };
+    let whole = usize::from(u16::from_be_bytes([high, low])) == payload.len();
+    (whole && code >> 4 == DATA && code & 0x0e == 0 && number & END_OF_TSDU != 0).then_some(user)
+}
+
 /// What one side said over ISO transport.
 #[derive(Clone, Debug, Default)]
 pub struct Talk<'a> {

@@ -6,6 +6,7 @@
 
 use super::Carrier;
 use super::End;
+use super::MOST_OF_BOTH;
 use super::MOST_STRANGERS;
 use super::Probe;
 use super::Proof;
@@ -19,8 +20,6 @@ pub const PROOF: u32 = 100;
 pub const FITS: u32 = 40;
 /// Messages walked per side; a prefix of 8 KiB holds no more that would matter.
 const MOST_MESSAGES: usize = 512;
-/// Segments of both ends after which a proven flow is not asked for more facts: what it does from then on is seen at a glance.
-const MOST_TOLD: usize = 32;
 
 /// What stands in front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub fn probe<'a>(
         return Probe::unless_over([first.out || seen.first.complete, second.out || seen.second.complete]);
     }
     let complete = seen.first.complete && seen.second.complete;
-    let told = seen.first.heard() + seen.second.heard() >= MOST_TOLD;
+    let told = seen.first.heard() + seen.second.heard() >= MOST_OF_BOTH;
     let mut proof = Proof { open: !complete && !told, facts: seen.facts(), ..Proof::default() };
     let mut read = [0; 2];
     for ((end, side, weighed), read) in
@@ -255,6 +254,11 @@ pub fn each_whole<'a>(payload: &'a [u8], step: impl Fn(&'a [u8]) -> Step, show: 
         rest = rest.get(length.max(1)..).unwrap_or_default();
     }
     each(payload, &step, show);
+}
+
+/// Whether these bytes are one message and no more.
+pub fn is_alone(payload: &[u8], step: impl FnOnce(&[u8]) -> Step) -> bool {
+    matches!(step(payload), Step::Whole(length, _) if length == payload.len())
 }
 
 /// Shows every message in these bytes, a cut one included; returns how many bytes the whole ones take.

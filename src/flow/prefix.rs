@@ -103,6 +103,11 @@ impl Prefix {
         self.before as usize
     }
 
+    /// Whether nothing is kept, nor waits for its turn.
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty() && !self.is_waiting()
+    }
+
     /// Where each segment or datagram ends.
     pub fn ends(&self) -> &[u16] {
         self.kept.as_deref().map_or(&[], |kept| &kept.ends)

@@ -1,5 +1,6 @@
 //! What one flow proves to be: its payload shown to the protocols until one of them knows, or all have said no.
 
+mod gists;
 mod keeping;
 
 use smallvec::SmallVec;
@@ -28,6 +29,8 @@ use crate::model::ICMP_TYPE;
 use crate::model::PacketRef;
 use crate::model::Statement;
 
+use gists::Gist;
+use gists::Gists;
 use keeping::Fresh;
 use keeping::stream_start;
 
@@ -70,6 +73,8 @@ pub struct Judgement {
     access: Option<Access>,
     /// How far the protocol has told what each end sent: it goes on from there.
     read: Pair<usize>,
+    /// By which messages it was told.
+    gists: Gists,
     /// What each end sent first, while someone may still ask for it.
     prefixes: Pair<Option<Prefix>>,
     /// DNS questions waiting for their answers.
@@ -100,21 +105,29 @@ impl Judgement {
         payload: &Payload<'_>,
         heard: &mut Vec<Heard>,
     ) -> u64 {
-        let listening = self.protocol;
-        if self.stage != Stage::Closed {
-            let copied = match self.where_it_lies(flow, from, carrier, payload) {
-                Some(fresh) => self.hear_in_place(flow, from, carrier, fresh, heard),
-                None => self.hear_kept(flow, from, carrier, payload, heard),
-            };
-            if listening.is_some() {
-                self.glance(carrier, payload);
-                self.listen(carrier, from, payload.at, payload.bytes, heard);
-            }
-            return copied;
+        if self.stage == Stage::Closed {
+            self.glance(carrier, payload);
+            self.listen(carrier, from, payload.at, payload.bytes, heard);
+            return 0;
         }
-        self.glance(carrier, payload);
-        self.listen(carrier, from, payload.at, payload.bytes, heard);
-        0
+        let listening = self.protocol.is_some();
+        let copied = match self.where_it_lies(flow, from, carrier, payload) {
+            Some(fresh) => {
+                let gist = self.gist(from, carrier, payload);
+                if gist.is_some_and(|gist| self.gists.have(gist) && self.may_pass(from, carrier, fresh)) {
+                    return 0;
+                }
+                let copied = self.hear_in_place(flow, from, carrier, fresh, heard);
+                self.learn_gist(gist, from, carrier, payload);
+                copied
+            }
+            None => self.hear_kept(flow, from, carrier, payload, heard),
+        };
+        if listening {
+            self.glance(carrier, payload);
+            self.listen(carrier, from, payload.at, payload.bytes, heard);
+        }
+        copied
     }
 
     /// States type and code of an ICMP flow's first message, of which no payload is judged.
@@ -160,6 +173,10 @@ impl Judgement {
 
     /// Judges by what there is, and frees what was kept.
     pub fn finish(&mut self, flow: &Flow, carrier: Option<Carrier>, heard: &mut Vec<Heard>) {
+        // Who has told all that there is has nothing to say to the end.
+        if self.is_told() {
+            return self.close();
+        }
         let Pair { low, high } = &mut self.prefixes;
         if let Some(carrier) = carrier.filter(|_| low.is_some() || high.is_some()) {
             for prefix in [low, high] {
@@ -189,6 +206,13 @@ impl Judgement {
 
     fn protocol(&self) -> Option<&'static dyn Protocol> {
         PROTOCOLS.get(self.protocol?).copied()
+    }
+
+    /// Whether one is proved that goes on from what it told, and nothing is left that it could go on with.
+    fn is_told(&self) -> bool {
+        let goes_on = matches!(self.stage, Stage::Open(_)) && (self.read.low > 0 || self.read.high > 0);
+        let is_empty = |half| self.prefix(half).is_none_or(Prefix::is_empty);
+        goes_on && is_empty(Half::Low) && is_empty(Half::High)
     }
 
     fn close(&mut self) {
@@ -345,6 +369,22 @@ impl Judgement {
         if let Some((half, payload)) = fresh {
             self.listen(carrier, half, payload.at, payload.bytes, heard);
         }
+    }
+
+    /// Remembers a payload that was told where it lay: the first of a flow is told by its proof.
+    fn learn_gist(&mut self, gist: Option<Gist>, from: Half, carrier: Carrier, payload: &Payload<'_>) {
+        if matches!(self.stage, Stage::Open(_)) && *self.read.of(from) > 0 {
+            let gist = gist.or_else(|| self.gist(from, carrier, payload));
+            if let Some(gist) = gist.filter(|&gist| !self.gists.have(gist)) {
+                self.gists.learn(gist);
+            }
+        }
+    }
+
+    /// The gist of a payload that is one message of the protocol that was proved.
+    fn gist(&self, from: Half, carrier: Carrier, payload: &Payload<'_>) -> Option<Gist> {
+        let protocol = self.protocol().filter(|_| !self.listens && !payload.is_cut())?;
+        Gist::of(from, protocol.gist(carrier, payload.bytes)?)
     }
 
     /// Takes in what a payload's messages do to a machine: facts that no prefix bounds.

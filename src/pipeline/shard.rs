@@ -420,6 +420,9 @@ impl Shard {
             self.learnt.tally.copied_bytes += judgement.hear(flow, from, carrier, payload, &mut self.heard);
         }
         let kept = judgement.kept();
+        if kept == before && self.heard.is_empty() {
+            return Some(judgement.wants());
+        }
         if self.kept + kept.saturating_sub(before) > self.bounds.prefixes {
             // The memory for beginnings is used up: this flow is judged by what there is.
             let (flow, judgement) = self.table.settled(slot)?;

@@ -4,6 +4,8 @@ use super::Heard;
 use super::Judgement;
 use super::Stage;
 use crate::classify::Carrier;
+use crate::classify::MOST_OF_BOTH;
+use crate::classify::MOST_OF_END;
 use crate::flow::Flow;
 use crate::flow::Half;
 use crate::flow::MOST_STREAM;
@@ -53,6 +55,28 @@ impl Judgement {
             }
         };
         Some(Fresh { payload, length, complete })
+    }
+
+    /// Passes over a message of which is known that it tells nothing new, where nothing else can come of asking: the protocol goes on from
+    /// what it told, nothing of this end is kept, and this is not the message at which a proof may be closed.
+    pub(super) fn may_pass(&mut self, from: Half, carrier: Carrier, fresh: Fresh<'_>) -> bool {
+        let read = *self.read.of(from);
+        let Fresh { payload, length, complete } = fresh;
+        let of = |prefix: &Option<Prefix>| prefix.as_ref().map_or(0, Prefix::heard);
+        let both = of(&self.prefixes.low) + of(&self.prefixes.high) + 1;
+        let Some(prefix) = self.prefixes.of_mut(from) else { return false };
+        let (so_far, with_it) = match carrier {
+            Carrier::Tcp => (prefix.length(), prefix.length() + length),
+            Carrier::Udp | Carrier::Ethernet(_) => (prefix.heard(), prefix.heard() + 1),
+        };
+        // A proof that was left open there is not closed by more of the same.
+        let is_bound = both == MOST_OF_BOTH || prefix.heard() + 1 == MOST_OF_END;
+        let passes = read > 0 && read == so_far && !complete && length == payload.bytes.len() && !is_bound;
+        if passes {
+            prefix.pass(payload, (length, complete));
+            *self.read.of_mut(from) = with_it;
+        }
+        passes
     }
 
     pub(super) fn hear_in_place(
