@@ -21,6 +21,10 @@ pub const FITS: u32 = 40;
 const MOST_MESSAGES: usize = 512;
 /// Segments of both ends after which a proven flow is not asked for more facts: what it does from then on is seen at a glance.
 const MOST_TOLD: usize = 32;
+/// Bytes that so many segments have at least, unless the stream is cut into very small ones: then more of them are heard first.
+const LEAST_TOLD: usize = 8 * MOST_TOLD;
+/// Bytes that are enough of a stream that trickles, in segments of a byte or two: more of one end are not told apart.
+const ENOUGH_TRICKLED: usize = 4 * 1024;
 
 /// What stands in front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,7 @@ pub fn probe<'a>(
         return Probe::unless_over([first.out || seen.first.complete, second.out || seen.second.complete]);
     }
     let complete = seen.first.complete && seen.second.complete;
-    let told = seen.first.heard() + seen.second.heard() >= MOST_TOLD;
+    let told = is_told(seen);
     let mut proof = Proof { open: !complete && !told, facts: seen.facts(), ..Proof::default() };
     let mut read = [0; 2];
     for ((end, side, weighed), read) in
@@ -79,6 +83,18 @@ pub fn probe<'a>(
         }
     }
     Probe::Proven(Proof { read, ..proof })
+}
+
+/// Whether so much was heard that a proven flow is not asked for more.
+fn is_told(seen: &Seen<'_>) -> bool {
+    let sides = [&seen.first, &seen.second];
+    let heard: usize = sides.iter().map(|side| side.heard()).sum();
+    if heard < MOST_TOLD || seen.carrier != Carrier::Tcp {
+        return heard >= MOST_TOLD;
+    }
+    let bytes: usize = sides.iter().map(|side| side.read + side.bytes.len()).sum();
+    let trickles = sides.iter().any(|side| side.heard() >= 2 * MOST_TOLD);
+    bytes >= if trickles { ENOUGH_TRICKLED } else { LEAST_TOLD }
 }
 
 /// Notes which end is the client, unless an earlier message told.
