@@ -342,6 +342,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_very_small_segments_is_read_on() {
+        let open = |segments: usize, size: usize| {
+            let bytes = [0xaa, 0].repeat(segments * size / 2);
+            let ends: Vec<u16> = (1..=segments).map(|at| (at * size) as u16).collect();
+            let side = Side::of(&bytes, &ends);
+            probe(&seen(side, Side::default()), step, |_, _, _| {}).proof().is_some_and(|proof| proof.open)
+        };
+        assert!(open(MOST_TOLD - 2, 100) && !open(MOST_TOLD, 100), "segments as they usually are");
+        assert!(open(MOST_TOLD, 2) && open(2 * MOST_TOLD, 2), "hardly anything was said");
+        assert!(!open(MOST_TOLD, 8) && !open(2 * MOST_TOLD, 64), "enough was");
+    }
+
+    #[test]
     fn a_stream_met_in_its_middle_is_tried_at_segment_starts() {
         let bytes = [7, 7, 0xaa, 0, 0xaa, 0];
         let side = Side { from_start: false, ..Side::of(&bytes, &[2, 4, 6]) };
