@@ -13,7 +13,7 @@ use spanaudit::model::PacketRef;
 use spanaudit::model::Timestamp;
 
 /// The link types that there is a reader for, and one that there is none for.
-const LINKS: [LinkType; 15] = [
+const LINKS: [LinkType; 18] = [
     LinkType::ETHERNET,
     LinkType::RAW,
     LinkType::RAW_BSD,
@@ -28,6 +28,9 @@ const LINKS: [LinkType; 15] = [
     LinkType::PPP_HDLC,
     LinkType::PPP_ETHER,
     LinkType(0),
+    LinkType(105),
+    LinkType(127),
+    LinkType(197),
     LinkType(65_000),
 ];
 

@@ -1,6 +1,7 @@
 //! One flow as an attempt of a documented flow: did it work, what stopped it, or why can't the capture tell.
 
 mod cut;
+mod handshake;
 mod icmp;
 mod opening;
 mod payload;
@@ -171,6 +172,7 @@ fn tcp(flow: &FlowRecord, want: &Expectation<'_>, view: &View<'_>) -> State {
         return match (state, cut::doubtful(flow)) {
             (State::Works(..), _) if let Some(stopped) = cut::given_up(flow) => stopped,
             (State::Works(..), _) if let Some(why) = cut::half_shown(flow) => State::Open(why),
+            (State::Works(..), _) if let Some(begun) = handshake::only_begun(flow, view) => begun,
             (State::Works(proofs, note), Some(doubt)) => State::Doubtful(proofs, note, doubt),
             (state, _) => state,
         };

@@ -112,7 +112,8 @@ pub fn of(observed: &Observed, site: &Site, options: Options) -> Report {
         findings.extend(failing::all(ground, &matched, &bound));
     }
     let warnings = summary::apply_waivers(site, observed, &mut findings);
-    let (conclusion, because) = conclude(&bound, &findings, guessed, cast.has_any_component());
+    let (conclusion, because) =
+        conclude(&bound, &findings, guessed, (cast.has_any_component(), view.hidden()));
     let mut told = summary::site(site, &features, by_guess.as_ref());
     told.assumptions.extend(cast.followed().iter().map(|one| summary::followed(one, &view)));
     told.warnings.extend(warnings);
@@ -152,7 +153,7 @@ fn conclude(
     bound: &[requirement::Bound],
     findings: &[crate::model::Finding],
     guessed: bool,
-    any_component: bool,
+    (any_component, hidden): (bool, Option<String>),
 ) -> (Conclusion, Vec<String>) {
     let mut because = Vec::new();
     if guessed {
@@ -160,6 +161,7 @@ fn conclude(
             true => "the roles were guessed from the traffic".to_owned(),
             false => "nobody said who plays which role, and the traffic does not show it".to_owned(),
         });
+        because.extend(hidden);
         return (Conclusion::Inconclusive, because);
     }
     if findings.iter().any(|finding| finding.counts) {
@@ -178,6 +180,8 @@ fn conclude(
                 .push(format!("{} {words}", counted(count as u64, "required continuous or periodic flow")));
         }
     }
+    // What nobody documented may be in there.
+    because.extend(hidden);
     if !any_component {
         because.push("the site names no machine of the product".to_owned());
     }

@@ -132,6 +132,15 @@ pub fn vantage(observed: &Observed, view: &View<'_>) -> Vantage {
             vantage.one_sided_pairs, vantage.pairs
         ));
     }
+    if let Some(dark) = view.hidden() {
+        let radio = dark.contains("802.11");
+        let advice = if radio {
+            "; what goes over the air is clear on the wired side of its access point"
+        } else {
+            ""
+        };
+        vantage.notes.push(format!("{dark}: what they would have shown counts as not seen{advice}"));
+    }
     if vantage.cut_packets > 0 {
         vantage.notes.push(format!(
             "{} packets are cut by a snap length: what stood behind the cut was not seen",

@@ -23,10 +23,19 @@ const LONG_FOR_PERIODIC: Duration = Duration::from_secs(3 * 1024);
 /// What it means that a source never tried.
 pub fn silence(ground: Ground<'_>, entry: &Entry<'_>, source: &Party) -> (Verdict, String) {
     let heard = source.addresses().filter_map(|ip| ground.view.heard_for(Host::Ip(ip))).max();
+    let hidden = ground.view.hidden();
     let Some(heard) = heard else {
-        let reason = format!("{source} was never heard: it is outside this mirror, or off");
+        let reason = match hidden {
+            Some(dark) => {
+                format!("{source} was never heard, but {dark}: it is in those, outside this mirror, or off")
+            }
+            None => format!("{source} was never heard: it is outside this mirror, or off"),
+        };
         return (Verdict::NotVisible, reason);
     };
+    if let Some(dark) = hidden {
+        return (Verdict::NotVisible, format!("never tried as far as can be read: {dark}"));
+    }
     let mut known = source.addresses().map(Host::Ip).filter(|host| ground.view.heard_for(*host).is_some());
     if known.all(|host| ground.view.is_behind_a_router(host)) {
         let reason = format!(

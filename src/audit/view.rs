@@ -1,6 +1,7 @@
 //! What this mirror could have seen: visibility of answers, loss, baselines of resets, and the guards at both ends.
 
 mod guards;
+mod hidden;
 mod holders;
 mod hosts;
 mod loss;

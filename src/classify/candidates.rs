@@ -191,7 +191,7 @@ mod tests {
     fn few_are_left_for_common_beginnings() {
         for (carrier, bytes, most) in [
             (Carrier::Tcp, &b"GET / HTTP/1.1"[..], 8),
-            (Carrier::Tcp, &[0x16, 3, 1, 2, 0], 3),
+            (Carrier::Tcp, &[0x16, 3, 1, 2, 0], 4),
             (Carrier::Tcp, b"AMQP\0\0\x09\x01", 7),
             (Carrier::Tcp, &[3, 0, 0, 22, 17, 0xe0], 9),
             (Carrier::Udp, &[0x30, 0x29, 2, 1, 1, 4, 6, b'p'], 5),

@@ -65,6 +65,7 @@ pub mod melsec;
 mod mms;
 pub mod modbus;
 mod modbus_pdu;
+mod modbus_rtu;
 mod mqtt;
 mod mrp;
 mod mssql;
@@ -112,6 +113,7 @@ mod stun;
 mod sv;
 mod synchrophasor;
 mod syslog;
+mod tacacs;
 mod telnet;
 #[cfg(test)]
 mod tests;
@@ -377,11 +379,14 @@ pub static PROTOCOLS: &[&dyn Protocol] = &[
     &sv::Sv,
     &synchrophasor::Synchrophasor,
     &syslog::Syslog,
+    &tacacs::Tacacs,
     &telnet::Telnet,
     &tftp::Tftp,
     &tls::Tls,
     &vnc::Vnc,
     &ws_discovery::WsDiscovery,
+    // Any two bytes in ten begin a frame of it: asked once nobody else says that it is his.
+    &modbus_rtu::ModbusRtu,
 ];
 
 /// The protocol of that name.

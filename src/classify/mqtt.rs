@@ -2,6 +2,8 @@
 
 use smallvec::SmallVec;
 
+use compact_str::ToCompactString;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -30,6 +32,7 @@ static ABOUT: About = About {
         ("mqtt.version", "protocol version: 3.1, 3.1.1 or 5.0"),
         ("mqtt.client-id", "client identifier"),
         ("mqtt.topic", "topic published to or asked for, the first eight"),
+        ("mqtt.refused", "code by which the server does not let the client in"),
     ],
 };
 
@@ -300,6 +303,12 @@ fn tell(end: End, packet: &[u8], proof: &mut Proof) {
             let id = reader.be16().and_then(|length| reader.take(usize::from(length)));
             if let Some(id) = id.filter(|id| !id.is_empty()) {
                 proof.facts.add("mqtt.client-id", text(id));
+            }
+        }
+        CONNACK => {
+            // 3.1.1 section 3.2.2.3 and 5.0 section 3.2.2.2: 0 alone lets it in.
+            if let Some(code) = body.get(1).filter(|code| **code != 0) {
+                proof.facts.add("mqtt.refused", code.to_compact_string());
             }
         }
         PUBLISH => {

@@ -1,5 +1,7 @@
 //! MySQL and MariaDB: the greeting of the server and the login of the client.
 
+use compact_str::format_compact;
+
 use super::About;
 use super::Carrier;
 use super::End;
@@ -25,7 +27,10 @@ static ABOUT: About = About {
     spec: "MySQL Internals Manual, Client/Server Protocol: HandshakeV10, HandshakeResponse41, SSLRequest; MariaDB Connection Protocol",
     usual: &["tcp/3306"],
     answers: true,
-    facts: &[("mysql.version", "version of the server")],
+    facts: &[
+        ("mysql.version", "version of the server"),
+        ("mysql.refused", "what the server says instead of a greeting: code and words"),
+    ],
 };
 
 impl Protocol for Mysql {
@@ -125,6 +130,13 @@ fn tell(end: End, packet: &[u8], proof: &mut Proof) {
     client_is(proof, if sequence == 1 { end } else { end.other() });
     if let Some(version) = greeting(payload) {
         proof.facts.add("mysql.version", text(version));
+    }
+    if sequence == 0
+        && refusal(payload)
+        && let [ERROR, low, high, words @ ..] = payload
+    {
+        let code = u16::from_le_bytes([*low, *high]);
+        proof.facts.add("mysql.refused", format_compact!("{code} {}", text(words)));
     }
 }
 

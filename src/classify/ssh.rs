@@ -30,6 +30,7 @@ static ABOUT: About = About {
         ("ssh.banner", "each identification line"),
         ("ssh.client", "the client's identification line, once the key exchange tells which end it is"),
         ("ssh.server", "the server's"),
+        ("ssh.key_exchange", "how far the key exchange is shown: begun, or answered by the server"),
     ],
 };
 
@@ -37,6 +38,11 @@ static ABOUT: About = About {
 const LONGEST_LINE: usize = 255;
 /// Message numbers (RFC 4253 section 12, RFC 4419 section 5).
 const KEXINIT: u8 = 20;
+const IGNORE: u8 = 2;
+const DEBUG: u8 = 4;
+const NEWKEYS: u8 = 21;
+/// The most messages looked at after KEXINIT.
+const MOST_MESSAGES: usize = 6;
 /// The largest packet that every implementation takes (RFC 4253 section 6.1).
 const LARGEST_PACKET: u32 = 35_000;
 
@@ -62,6 +68,19 @@ struct Half<'a> {
     banner: Option<(&'a [u8], &'a str)>,
     /// Which part it plays, where its key exchange tells.
     is_client: Option<bool>,
+    /// How far its key exchange goes, where it begins one.
+    exchange: Option<Exchange>,
+}
+
+/// How far the key exchange of an end goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Exchange {
+    /// It says what it can do.
+    Begun,
+    /// It goes on after that.
+    GoesOn,
+    /// It answers as the server, or has such an answer: both agree on the algorithms (RFC 4253 section 7.1).
+    Answered,
 }
 
 fn look_at<'a>(side: &Side<'a>) -> Look<Half<'a>> {
@@ -85,12 +104,12 @@ fn look_from(bytes: &[u8], complete: bool) -> Look<Half<'_>> {
     }
     match line(bytes) {
         Some((banner, rest)) => match version(banner).filter(|_| banner.len() <= LONGEST_LINE) {
-            Some(version) => Look::Yes(Half { banner: Some((banner, version)), is_client: role(rest) }),
+            Some(version) => Look::Yes(half(Some((banner, version)), rest)),
             None => Look::No,
         },
         // The line may be cut by the snap length; what is there must be one.
         None if complete && let Some(version) = version(bytes) => {
-            Look::Yes(Half { banner: Some((bytes, version)), is_client: None })
+            Look::Yes(half(Some((bytes, version)), &[]))
         }
         None if bytes.len() > LONGEST_LINE => Look::No,
         None => Look::More,
@@ -112,9 +131,7 @@ fn version(banner: &[u8]) -> Option<&str> {
 /// A KEXINIT packet when the line before it was missed (RFC 4253 section 7.1).
 fn key_exchange(bytes: &[u8]) -> Look<Half<'_>> {
     match packet(bytes) {
-        Some((KEXINIT, payload, rest)) if is_kexinit(payload) => {
-            Look::Yes(Half { banner: None, is_client: role_after_kexinit(rest) })
-        }
+        Some((KEXINIT, payload, _)) if is_kexinit(payload) => Look::Yes(half(None, bytes)),
         Some(_) => Look::No,
         None => Look::More,
     }
@@ -149,23 +166,42 @@ fn is_kexinit(payload: &[u8]) -> bool {
     })
 }
 
-/// Which part the sender of these packets, after its identification line, plays.
-fn role(bytes: &[u8]) -> Option<bool> {
-    match packet(bytes)? {
-        (KEXINIT, _, rest) => role_after_kexinit(rest),
-        _ => None,
+/// What the packets after an identification line tell of their sender.
+fn half<'a>(banner: Option<(&'a [u8], &'a str)>, packets: &[u8]) -> Half<'a> {
+    let Some((KEXINIT, _, rest)) = packet(packets) else {
+        return Half { banner, is_client: None, exchange: None };
+    };
+    let mut half = Half { banner, is_client: None, exchange: Some(Exchange::Begun) };
+    for number in messages(rest) {
+        half.is_client = half.is_client.or(match number {
+            // KEXDH_INIT or KEX_ECDH_INIT, GEX_INIT, GEX_REQUEST.
+            30 | 32 | 34 => Some(true),
+            // KEXDH_REPLY, GEX_GROUP (which shares 31), GEX_REPLY.
+            31 | 33 => Some(false),
+            _ => None,
+        });
+        let reached = match number {
+            // Who is ready for the new keys has what the other end says to them (RFC 4253 section 7.3).
+            NEWKEYS => Exchange::Answered,
+            31 | 33 if half.is_client == Some(false) => Exchange::Answered,
+            30..=49 => Exchange::GoesOn,
+            _ => Exchange::Begun,
+        };
+        half.exchange = half.exchange.max(Some(reached));
     }
+    half
 }
 
-/// The message after KEXINIT: the client's are even, the server's odd (RFC 4253 section 8, RFC 4419, RFC 5656).
-fn role_after_kexinit(bytes: &[u8]) -> Option<bool> {
-    match packet(bytes)?.0 {
-        // KEXDH_INIT or KEX_ECDH_INIT, GEX_INIT, GEX_REQUEST.
-        30 | 32 | 34 => Some(true),
-        // KEXDH_REPLY, GEX_GROUP (which shares 31), GEX_REPLY.
-        31 | 33 => Some(false),
-        _ => None,
-    }
+/// The first messages after KEXINIT, by their numbers: the client's are even, the server's odd (RFC 4253 section 8, RFC 4419, RFC 5656). Those
+/// that may stand anywhere are left out; after NEWKEYS all is encrypted.
+fn messages(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let mut over = false;
+    let next = move || {
+        let (number, _, rest) = packet(bytes).filter(|_| !over)?;
+        (bytes, over) = (rest, !matches!(number, IGNORE | DEBUG | 30..=49));
+        Some(number)
+    };
+    std::iter::from_fn(next).take(MOST_MESSAGES).filter(|number| !matches!(number, &IGNORE | &DEBUG))
 }
 
 /// Looks for the identification line after other lines of text.
@@ -176,7 +212,7 @@ fn after_lines<'a>(side: &Side<'a>) -> Look<Half<'a>> {
             // The line must be the last, or what follows must be a key exchange: text that quotes such a line is none.
             let goes_on = after.is_empty() || packet(after).is_some_and(|(number, ..)| number == KEXINIT);
             return if goes_on {
-                Look::Yes(Half { banner: Some((text, version)), is_client: Some(false) })
+                Look::Yes(Half { is_client: Some(false), ..half(Some((text, version)), after) })
             } else {
                 Look::No
             };
@@ -219,9 +255,23 @@ fn conclude(seen: &Seen<'_>, both: [Option<Half<'_>>; 2]) -> Proof {
             facts.add(if client == end { "ssh.client" } else { "ssh.server" }, banner);
         }
     }
-    let done =
-        client.is_some() && both.iter().all(|half| half.as_ref().is_some_and(|half| half.banner.is_some()));
+    let exchange = exchange(&both);
+    if let Some(exchange) = exchange {
+        facts.add("ssh.key_exchange", if exchange == Exchange::Answered { "answered" } else { "begun" });
+    }
+    let done = exchange == Some(Exchange::Answered)
+        && client.is_some()
+        && both.iter().all(|half| half.as_ref().is_some_and(|half| half.banner.is_some()));
     Proof { client, facts, open: !(done || seen.first.complete && seen.second.complete), ..Proof::default() }
+}
+
+/// How far the key exchange comes. Where both ends go on after saying what they can do, one of them is the server.
+fn exchange(both: &[Option<Half<'_>>; 2]) -> Option<Exchange> {
+    let of = |half: &Option<Half<'_>>| half.as_ref().and_then(|half| half.exchange);
+    match both.each_ref().map(of) {
+        [Some(Exchange::GoesOn), Some(Exchange::GoesOn)] => Some(Exchange::Answered),
+        [one, other] => one.max(other),
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +300,39 @@ mod tests {
         assert_eq!(
             (proof.client, proof.facts.get("ssh.server")),
             (Some(End::Second), Some("SSH-2.0-dropbear"))
+        );
+    }
+
+    #[test]
+    fn how_far_the_key_exchange_comes_is_told() {
+        let kexinit = [
+            &b"\x00\x00\x00\x24\x04\x14"[..],
+            &[0x42; 16],
+            b"\x00\x00\x00\x05kex-a\x00\x00\x00\x05key-a",
+            &[0; 0],
+        ]
+        .concat();
+        assert_eq!(kexinit.len(), 4 + 0x24);
+        let message = |number: u8| [&b"\x00\x00\x00\x0c\x0a"[..], &[number], &[0; 10]].concat();
+        let told = |client: &[&[u8]], server: &[&[u8]]| {
+            let banner = &b"SSH-2.0-x\r\n"[..];
+            let with = |rest: &[&[u8]]| [banner, &rest.concat()].concat();
+            let probe = probe_both(&Ssh, Carrier::Tcp, &[&with(client)], &[&with(server)]);
+            probe.proof().and_then(|proof| proof.facts.get("ssh.key_exchange").map(str::to_owned))
+        };
+        assert_eq!(told(&[], &[]), None, "banners alone");
+        assert_eq!(told(&[&kexinit], &[]).as_deref(), Some("begun"));
+        assert_eq!(told(&[&kexinit, &message(30)], &[&kexinit]).as_deref(), Some("begun"));
+        assert_eq!(told(&[&kexinit], &[&kexinit, &message(1)]).as_deref(), Some("begun"), "DISCONNECT");
+        assert_eq!(told(&[&kexinit, &message(30)], &[&kexinit, &message(31)]).as_deref(), Some("answered"));
+        assert_eq!(
+            told(&[&kexinit, &message(30)], &[&kexinit, &message(2), &message(31)]).as_deref(),
+            Some("answered")
+        );
+        assert_eq!(
+            told(&[&kexinit, &message(30)], &[&kexinit, &message(32)]).as_deref(),
+            Some("answered"),
+            "RFC 4462"
         );
     }
 

@@ -20,6 +20,10 @@ pub const PROOF: u32 = 100;
 pub const FITS: u32 = 40;
 /// Messages walked per side; a prefix of 8 KiB holds no more that would matter.
 const MOST_MESSAGES: usize = 512;
+/// Bytes that [`MOST_OF_BOTH`] segments have at least, unless the stream is cut into very small ones: then more of them are heard first.
+const LEAST_TOLD: usize = 8 * MOST_OF_BOTH;
+/// Bytes that are enough of a stream that trickles, in segments of a byte or two: more of one end are not told apart.
+const ENOUGH_TRICKLED: usize = 4 * 1024;
 
 /// What stands in front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub fn probe<'a>(
         return Probe::unless_over([first.out || seen.first.complete, second.out || seen.second.complete]);
     }
     let complete = seen.first.complete && seen.second.complete;
-    let told = seen.first.heard() + seen.second.heard() >= MOST_OF_BOTH;
+    let told = is_told(seen);
     let mut proof = Proof { open: !complete && !told, facts: seen.facts(), ..Proof::default() };
     let mut read = [0; 2];
     for ((end, side, weighed), read) in
@@ -78,6 +82,18 @@ pub fn probe<'a>(
         }
     }
     Probe::Proven(Proof { read, ..proof })
+}
+
+/// Whether so much was heard that a proven flow is not asked for more.
+fn is_told(seen: &Seen<'_>) -> bool {
+    let sides = [&seen.first, &seen.second];
+    let heard: usize = sides.iter().map(|side| side.heard()).sum();
+    if heard < MOST_OF_BOTH || seen.carrier != Carrier::Tcp {
+        return heard >= MOST_OF_BOTH;
+    }
+    let bytes: usize = sides.iter().map(|side| side.read + side.bytes.len()).sum();
+    let trickles = sides.iter().any(|side| side.heard() >= 2 * MOST_OF_BOTH);
+    bytes >= if trickles { ENOUGH_TRICKLED } else { LEAST_TOLD }
 }
 
 /// Notes which end is the client, unless an earlier message told.
@@ -327,6 +343,19 @@ mod tests {
     fn both_sides_count_together() {
         let (one, other) = ([0xaa, 0], [0xaa, 1, 1]);
         assert_eq!(verdict(&seen(Side::of(&one, &[2]), Side::of(&other, &[3]))), "proven");
+    }
+
+    #[test]
+    fn a_stream_of_very_small_segments_is_read_on() {
+        let open = |segments: usize, size: usize| {
+            let bytes = [0xaa, 0].repeat(segments * size / 2);
+            let ends: Vec<u16> = (1..=segments).map(|at| (at * size) as u16).collect();
+            let side = Side::of(&bytes, &ends);
+            probe(&seen(side, Side::default()), step, |_, _, _| {}).proof().is_some_and(|proof| proof.open)
+        };
+        assert!(open(MOST_OF_BOTH - 2, 100) && !open(MOST_OF_BOTH, 100), "segments as they usually are");
+        assert!(open(MOST_OF_BOTH, 2) && open(2 * MOST_OF_BOTH, 2), "hardly anything was said");
+        assert!(!open(MOST_OF_BOTH, 8) && !open(2 * MOST_OF_BOTH, 64), "enough was");
     }
 
     #[test]

@@ -142,6 +142,17 @@ fn llc(length: u16, part: Part<'_>) -> Result<Step<'_>, Undecodable> {
     }
 }
 
+/// What stands behind a link header of another kind that ends in LLC (IEEE 802.11, say), of whatever length.
+pub(super) fn logical_link(part: Part<'_>) -> Layer<'_> {
+    match part.split::<8>(Header::Llc) {
+        Ok(([0xaa, 0xaa, 0x03, 0, 0, 0 | 0xf8, high, low], rest)) => {
+            Layer::Ethertype(u16::from_be_bytes([*high, *low]), rest)
+        }
+        // As if it were the length of an 802.3 frame that ends with the packet.
+        _ => Layer::Ethertype(u16::try_from(part.length).unwrap_or(u16::MAX).min(LONGEST_802_3), part),
+    }
+}
+
 /// A PPPoE session frame (RFC 2516 section 4).
 fn pppoe(part: Part<'_>) -> Result<Step<'_>, Undecodable> {
     let outer = other(ethertype::PPPOE_SESSION, part);

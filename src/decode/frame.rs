@@ -42,6 +42,8 @@ pub enum TunnelKind {
     Teredo,
     /// GTP-U (3GPP TS 29.281).
     Gtp,
+    /// L2TP (RFC 2661, RFC 3931).
+    L2tp,
     /// MPLS label stack (RFC 3032).
     Mpls,
     /// PPPoE session (RFC 2516).
@@ -60,6 +62,7 @@ impl TunnelKind {
             Self::IpInIp => "ip-in-ip",
             Self::Teredo => "teredo",
             Self::Gtp => "gtp",
+            Self::L2tp => "l2tp",
             Self::Mpls => "mpls",
             Self::Pppoe => "pppoe",
         }
@@ -71,7 +74,7 @@ impl TunnelKind {
 pub struct Tunnel {
     /// What wraps.
     pub kind: TunnelKind,
-    /// VXLAN or Geneve VNI, GRE key, ERSPAN session, TEID, PPPoE session, MPLS label; 0 where there is none.
+    /// VXLAN or Geneve VNI, GRE key, ERSPAN session, TEID, L2TP or PPPoE session, MPLS label; 0 where there is none.
     pub id: u32,
     /// Outer source and destination.
     pub outer: Option<(IpAddr, IpAddr)>,

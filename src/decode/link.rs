@@ -9,9 +9,11 @@ use super::Context;
 use super::EthernetAddresses;
 use super::Header;
 use super::Undecodable;
+use super::erf;
 use super::ethernet::{self, ethertype};
 use super::part::Part;
 use super::walk::Layer;
+use super::wireless;
 
 /// PPP without HDLC framing; its first bytes may still be address and control.
 const PPP: LinkType = LinkType(9);
@@ -21,6 +23,13 @@ const PPP_WITH_DIRECTION: LinkType = LinkType(204);
 const NETANALYZER: LinkType = LinkType(240);
 /// The same with the preamble before the frame.
 const NETANALYZER_TRANSPARENT: LinkType = LinkType(241);
+
+/// 802.11 without anything before it.
+const WIRELESS: LinkType = LinkType(105);
+/// 802.11 behind a radiotap header.
+const RADIOTAP: LinkType = LinkType(127);
+/// Endace's extensible record format.
+const ERF: LinkType = LinkType(197);
 
 /// Length of the Ethernet frame check sequence.
 const CHECK_SEQUENCE: u32 = 4;
@@ -54,6 +63,9 @@ pub(super) fn layer<'a>(
             let (_, part) = part.split::<12>(Header::NetAnalyzer)?;
             Ok(Layer::Ethernet(part.limit(part.length.saturating_sub(CHECK_SEQUENCE))))
         }
+        WIRELESS => wireless::frame(context, part),
+        RADIOTAP => wireless::radiotap(context, part),
+        ERF => erf::record(part),
         _ => Err(Undecodable::UnknownLinkType),
     }
 }
@@ -102,20 +114,14 @@ fn cooked_payload(protocol: u16, rest: Part<'_>) -> Result<Layer<'_>, Undecodabl
     const LINUX_802_2: u16 = 0x0004;
     match protocol {
         // Novell's frames without LLC begin with FF FF, which LLC reads as a SAP of its own.
-        LINUX_802_3 | LINUX_802_2 => {
-            // As if it were the length of an 802.3 frame that ends with the packet.
-            Ok(Layer::Ethertype(
-                u16::try_from(rest.length).unwrap_or(u16::MAX).min(ethernet::LONGEST_802_3),
-                rest,
-            ))
-        }
+        LINUX_802_3 | LINUX_802_2 => Ok(ethernet::logical_link(rest)),
         0..0x0600 => Ok(Layer::Body(Body::Ethernet { kind: EtherKind::Type(protocol), payload: rest.bytes })),
         _ => Ok(Layer::Ethertype(protocol, rest)),
     }
 }
 
 /// PPP in HDLC-like framing (RFC 1662), PPP alone, or Cisco HDLC: told apart by the address byte.
-fn hdlc(part: Part<'_>) -> Result<Layer<'_>, Undecodable> {
+pub(super) fn hdlc(part: Part<'_>) -> Result<Layer<'_>, Undecodable> {
     match part.bytes {
         [0x0f | 0x8f, 0x00, ..] => {
             let (head, rest) = part.split::<4>(Header::Ppp)?;

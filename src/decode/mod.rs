@@ -3,11 +3,13 @@
 //! Opens nothing and keeps no clock; decoding allocates nothing. The one state here, [`Defragmenter`], is bounded.
 
 mod datagram;
+mod erf;
 mod ethernet;
 mod fragment;
 mod frame;
 mod icmp;
 mod ip;
+mod l2tp;
 mod link;
 mod mpls;
 mod part;
@@ -17,6 +19,7 @@ mod transport;
 mod tunnel;
 mod undecodable;
 mod walk;
+mod wireless;
 
 #[cfg(test)]
 mod tests;

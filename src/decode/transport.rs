@@ -14,7 +14,7 @@ use super::Undecodable;
 use super::ethernet::ethertype;
 use super::part::Part;
 use super::walk::{Layer, Step};
-use super::{icmp, tunnel};
+use super::{icmp, l2tp, tunnel};
 
 /// Reads what an IP header carries.
 #[inline]
@@ -27,7 +27,8 @@ pub(super) fn read(network: Network, protocol: u8, part: Part<'_>) -> Result<Ste
         ip_number::SCTP => sctp(network, part),
         ip_number::IPV4 => Ok(ip_in_ip(network, protocol, ethertype::IPV4, part)),
         ip_number::IPV6 => Ok(ip_in_ip(network, protocol, ethertype::IPV6, part)),
-        ip_number::GRE => Ok(gre(network, part)),
+        ip_number::GRE => Ok(named(network, protocol, part, tunnel::gre(part))),
+        ip_number::LAYER2_TUNNELING_PROTOCOL => Ok(named(network, protocol, part, l2tp::over_ip(part))),
         _ => Ok(Step::Done(Some(network), Body::Ip { protocol, payload: part.bytes })),
     }
 }
@@ -132,9 +133,15 @@ fn ip_in_ip(network: Network, protocol: u8, version: u16, part: Part<'_>) -> Ste
     }
 }
 
-fn gre(network: Network, part: Part<'_>) -> Step<'_> {
-    let body = Body::Ip { protocol: ip_number::GRE.0, payload: part.bytes };
-    match tunnel::gre(part) {
+/// An encapsulation that has an IP protocol number of its own.
+fn named<'a>(
+    network: Network,
+    protocol: u8,
+    part: Part<'a>,
+    wrapped: Option<tunnel::Wrapped<'a>>,
+) -> Step<'a> {
+    let body = Body::Ip { protocol, payload: part.bytes };
+    match wrapped {
         Some(tunnel::Wrapped { kind, id, inner }) => Step::Tunnel {
             tunnel: Tunnel { kind, id, outer: Some((network.source, network.destination)) },
             inner,

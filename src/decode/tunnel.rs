@@ -4,6 +4,7 @@ use super::Header;
 use super::TunnelKind;
 use super::ethernet::{self, ethertype};
 use super::ip;
+use super::l2tp;
 use super::part::Part;
 use super::walk::Layer;
 
@@ -33,6 +34,9 @@ const TEREDO_PORT: u16 = 3544;
 /// GTP-U (3GPP TS 29.281).
 const GTP_PORT: u16 = 2152;
 
+/// L2TP (RFC 2661 section 8.1, RFC 3931 section 4.1.2).
+const L2TP_PORT: u16 = 1701;
+
 /// The most extension headers or tags walked over in one encapsulation header.
 const MOST_EXTENSIONS: usize = 16;
 
@@ -41,8 +45,15 @@ const MOST_EXTENSIONS: usize = 16;
 pub(super) fn may_be_in_udp(source: u16, destination: u16, payload: &[u8]) -> bool {
     matches!(
         destination,
-        VXLAN_PORT | OLD_VXLAN_PORT | VXLAN_GPE_PORT | GENEVE_PORT | TZSP_PORT | TEREDO_PORT | GTP_PORT
-    ) || matches!(source, TEREDO_PORT | GTP_PORT)
+        VXLAN_PORT
+            | OLD_VXLAN_PORT
+            | VXLAN_GPE_PORT
+            | GENEVE_PORT
+            | TZSP_PORT
+            | TEREDO_PORT
+            | GTP_PORT
+            | L2TP_PORT
+    ) || matches!(source, TEREDO_PORT | GTP_PORT | L2TP_PORT)
         || payload.starts_with(&OWN_VXLAN)
 }
 
@@ -59,6 +70,7 @@ pub(super) fn in_udp(source: u16, destination: u16, payload: Part<'_>) -> Option
         (_, TZSP_PORT) => tzsp(payload),
         (TEREDO_PORT, _) | (_, TEREDO_PORT) => teredo(payload),
         (GTP_PORT, _) | (_, GTP_PORT) => gtp(payload),
+        (L2TP_PORT, _) | (_, L2TP_PORT) => l2tp::over_udp(payload),
         // VXLAN on a port of the site's own: the header alone is too weak a sign.
         _ if payload.bytes.starts_with(&OWN_VXLAN) => {
             vxlan(payload).filter(|_| proves_ethernet(payload.skip(8)))
@@ -68,7 +80,7 @@ pub(super) fn in_udp(source: u16, destination: u16, payload: Part<'_>) -> Option
 }
 
 /// Whether an Ethernet frame is certain: an IP packet in it with a right checksum or length.
-fn proves_ethernet(part: Part<'_>) -> bool {
+pub(super) fn proves_ethernet(part: Part<'_>) -> bool {
     let Ok((head, mut rest)) = part.split::<14>(Header::Ethernet) else { return false };
     let mut number = u16::from_be_bytes([head[12], head[13]]);
     if let (ethertype::VLAN, Ok((tag, behind))) = (number, rest.split::<4>(Header::Tag)) {

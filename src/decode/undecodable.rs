@@ -14,6 +14,9 @@ macro_rules! headers {
                 match self {
                     Self::UnknownLinkType => "unknown-link-type",
                     Self::TooManyLayers => "too-many-layers",
+                    Self::Encrypted => "encrypted-802.11",
+                    Self::NoData => "no-data-802.11",
+                    Self::InPieces => "in-pieces-802.11",
                     $(Self::Truncated(Header::$name) => concat!("truncated-", $word),)*
                     $(Self::Short(Header::$name) => concat!("short-", $word),)*
                     $(Self::Bad(Header::$name) => concat!("bad-", $word),)*
@@ -24,6 +27,9 @@ macro_rules! headers {
             pub const ALL: &[Self] = &[
                 Self::UnknownLinkType,
                 Self::TooManyLayers,
+                Self::Encrypted,
+                Self::NoData,
+                Self::InPieces,
                 $(Self::Truncated(Header::$name), Self::Short(Header::$name), Self::Bad(Header::$name),)*
             ];
         }
@@ -37,6 +43,12 @@ pub enum Undecodable {
     UnknownLinkType,
     /// More encapsulations or tags than are walked through.
     TooManyLayers,
+    /// A data frame of 802.11 that only its two ends can read.
+    Encrypted,
+    /// A frame of 802.11 by which a radio manages itself: beacons, acknowledgements, power saving.
+    NoData,
+    /// A fragment of an 802.11 frame, or several frames in one.
+    InPieces,
     /// The capture cut the packet inside this header (snap length, or a mirror that shortens its copies).
     Truncated(Header),
     /// The packet itself ends inside this header.
@@ -60,6 +72,12 @@ headers! {
     Ppp = "ppp";
     /// Netfilter log.
     Nflog = "nflog";
+    /// Endace's record header.
+    Erf = "erf";
+    /// Radiotap.
+    Radiotap = "radiotap";
+    /// 802.11.
+    Wireless = "802.11";
     /// Hilscher netANALYZER.
     NetAnalyzer = "netanalyzer";
     /// MPLS label stack.

@@ -209,6 +209,15 @@ fn datagrams_and_messages_have_their_outcomes() {
     let (there, back) = (udp(a, b, 1, b"x"), udp(b, a, 2, b"y"));
     assert_eq!(outcome(std::slice::from_ref(&there)), ("observed", client.clone(), RoleBasis::Port));
     assert_eq!(outcome(&[back, there.clone()]), ("answered", client.clone(), RoleBasis::Port));
+    // A low port that is no service's is no sign of one: who is heard first asks.
+    for (from, to) in
+        [(1, 40_000), (7, 5000), (700, 1500), (1023, 161), (5000, 1500), (50_000, 40_000), (40_000, 1)]
+    {
+        let first = udp((CLIENT, from), (SERVER, to), 1, b"x");
+        assert_eq!(outcome(std::slice::from_ref(&first)).1, client, "{from} > {to}");
+    }
+    let answer = udp((SERVER, 161), (CLIENT, 700), 1, b"x");
+    assert_eq!(outcome(&[answer]).1, client, "a known service answers");
     assert_eq!(outcome(&[there.clone(), unreachable(SERVER, CLIENT, 3, &there)]).0, "rejected");
     // Too big is not turned away.
     assert_eq!(outcome(&[there.clone(), unreachable(ROUTER, CLIENT, 4, &there)]).0, "observed");

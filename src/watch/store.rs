@@ -1,13 +1,12 @@
 //! What outlives a run: an embedded store that survives a crash and a power cut at any moment (redb: copy on write, checksummed).
 
 mod changes;
+mod guard;
 mod room;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +43,8 @@ use changes::Rows;
 use changes::save_findings;
 use changes::save_standings;
 use changes::save_told;
+use guard::caught;
+use guard::guarded;
 
 /// `seq`, `alive`, `counted`: numbers.
 const FIGURES: TableDefinition<'_, &str, i64> = TableDefinition::new("figures");
@@ -191,7 +192,7 @@ impl Store {
     fn close(&mut self) {
         let open = self.database.take();
         // Closing writes, and so may meet damaged pages as well.
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(open)));
+        let _ = caught(move || drop(open));
     }
 
     fn database(&self) -> Result<&Database, redb::Error> {
@@ -460,13 +461,6 @@ impl Store {
         self.saved = Memory { seq, requirements, findings, conversations };
         Ok(())
     }
-}
-
-/// Does something with the file. Over damaged pages the library panics, in its release build too (4.6): that must not end a watch each time
-/// that it begins.
-fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages are damaged".to_owned())))
 }
 
 /// Whether so much capture time has passed, whichever way the clock went.

@@ -63,6 +63,7 @@ fn each_step_tells_the_next() {
             "nothing-happens",
             "openings-missed",
             "cameras-and-refusals",
+            "logins-and-serial-lines",
         ];
         if anybody.contains(&name.as_str()) {
             assert!(offered.is_empty() && report.contains("--ruleset ID"), "{name}: {report}");

@@ -292,3 +292,29 @@ fn bridges_alone_speak_spanning_tree() {
     // The same bytes behind another service access point.
     check(Carrier::Ethernet(EtherKind::Llc(0xe0)), &hex(bpdu), &[]);
 }
+
+#[test]
+fn modbus_with_a_header_and_with_a_check() {
+    let (asks, answer) = (hex("11 03 006b 0003 7687"), hex("11 03 06 ae41 5652 4340 49ad"));
+    assert_eq!(claims(Carrier::Tcp, &[&asks], &[&answer]), ["modbus-rtu"]);
+    // One frame alone, a check that is wrong, the answer to another question, and the same question with the other header.
+    tcp(&asks, &[]);
+    assert!(claims(Carrier::Tcp, &[&asks], &[&hex("11 03 06 ae41 5652 4340 49ae")]).is_empty());
+    assert!(claims(Carrier::Tcp, &[&hex("11 03 006b 0004 3745")], &[&answer]).is_empty());
+    tcp(&hex("00 01 00 00 00 06 11 03 00 6b 00 03"), &["modbus"]);
+    // A TLS record may begin as a frame does: unit 22, function 3.
+    assert!(claims(Carrier::Tcp, &[&hex("16 03 01 0005 0100000103")], &[&answer]).is_empty());
+}
+
+#[test]
+fn twelve_bytes_on_port_49_are_no_tacacs() {
+    let body = "a1b2c3d4e5f60718293a4b5c6d7e8f90";
+    let packet = |head: &str| hex(&format!("{head} 8a3f10c2 00000010 {body}"));
+    tcp(&packet("c0 01 01 00"), &["tacacs"]);
+    // A sequence number in the middle, and a header that promises what does not fill the segment.
+    tcp(&packet("c0 01 05 00"), &[]);
+    tcp(&[packet("c0 01 01 00"), vec![0; 3]].concat(), &[]);
+    tcp(&hex("c0 01 01 00 8a3f10c2 00000000"), &[]);
+    // Its flag says that the body can be read: then it has to add up.
+    tcp(&packet("c0 01 01 01"), &[]);
+}

@@ -9,6 +9,7 @@ use crate::model::FlowRecord;
 use crate::model::Grade;
 use crate::model::Mechanism;
 use crate::model::Outcome;
+use crate::model::PacketRef;
 use crate::model::Proofs;
 use crate::model::Reset;
 use crate::model::Role;
@@ -104,18 +105,11 @@ pub(super) fn at_first(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
 /// client opened in advance and had no use for.
 fn ended_at_once(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     const AT_ONCE: Duration = Duration::from_secs(1);
-    const EARLY: Duration = Duration::from_millis(1);
     let (client, server) = (&flow.from_client, &flow.from_server);
     let opened = server.syn.first.filter(|_| client.syn.count > 0)?;
     let said = [client, server].iter().any(|side| side.payload_packets > 0 || side.unseen_acknowledged > 0);
     let ended = server.reset.map(|reset| reset.at).or(server.fin)?;
-    // Mirrors stamp an answer up to a millisecond before its cause; of two FINs the acknowledgements tell which came first.
-    let by_client = match (server.reset, client.fin.or(client.reset.map(|reset| reset.at))) {
-        (_, None) => false,
-        (Some(_), Some(at)) => at.time <= ended.time.plus(EARLY),
-        (None, Some(_)) => server.fin_answers || !client.fin_answers,
-    };
-    if said || by_client || ended.time.since(opened.time) > AT_ONCE {
+    if said || by_client(flow, ended) || ended.time.since(opened.time) > AT_ONCE {
         return None;
     }
     if let Some(why) = view.loss_explains(view.missing(flow), 1) {
@@ -146,8 +140,21 @@ fn ended_at_once(flow: &FlowRecord, view: &View<'_>) -> Option<State> {
     })
 }
 
+/// Whether a connection that the server ends here was ended by its client before.
+///
+/// Mirrors stamp an answer up to a millisecond before its cause; of two FINs the acknowledgements tell which came first.
+pub(super) fn by_client(flow: &FlowRecord, ended: PacketRef) -> bool {
+    const EARLY: Duration = Duration::from_millis(1);
+    let (client, server) = (&flow.from_client, &flow.from_server);
+    match (server.reset, client.fin.or(client.reset.map(|reset| reset.at))) {
+        (_, None) => false,
+        (Some(_), Some(at)) => at.time <= ended.time.plus(EARLY),
+        (None, Some(_)) => server.fin_answers || !client.fin_answers,
+    }
+}
+
 /// The server's own doing: it takes the connection and ends it.
-fn closed(flow: &FlowRecord, how: &str, evidence: Proofs) -> State {
+pub(super) fn closed(flow: &FlowRecord, how: &str, evidence: Proofs) -> State {
     let server = flow.server.host.to_string();
     let reason = format!("{server} accepts the connection and {how}");
     let by = Some(Culprit { who: server, kind: "server" });
@@ -160,7 +167,7 @@ fn closed(flow: &FlowRecord, how: &str, evidence: Proofs) -> State {
 
 /// Whether a reset in the server's name differs from its other packets. Behind a router neither a MAC nor a time to live proves anything by itself,
 /// and neither do they let the server be blamed.
-fn came_another_way(flow: &FlowRecord, reset: &Reset) -> bool {
+pub(super) fn came_another_way(flow: &FlowRecord, reset: &Reset) -> bool {
     let server = &flow.from_server;
     server.mac.is_none()
         || reset.mac.zip(server.mac).is_some_and(|(one, other)| one != other)
@@ -377,13 +384,26 @@ pub(super) fn doubtful(flow: &FlowRecord) -> Option<Doubt> {
 /// They show that the server said something, which may have been a refusal. In protocols that open with a handshake of several flights, what the
 /// client says next shows that it was none.
 pub(super) fn half_shown(flow: &FlowRecord) -> Option<String> {
-    /// RFC 8446 section 2; AMQP 0-9-1 section 2.2.4 (Start-Ok), AMQP 1.0 section 2.4.1 (open); RFC 4253 section 7 (KEXINIT, then the exchange).
-    const OPEN_IN_FLIGHTS: [&str; 3] = ["tls", "amqp", "ssh"];
-    let client = &flow.from_client;
-    let handshake = flow.classification.layers.iter().any(|layer| OPEN_IN_FLIGHTS.contains(layer));
+    /// AMQP 0-9-1 section 2.2.4 (Start-Ok), AMQP 1.0 section 2.4.1 (open), MQTT 3.1.1 section 3.2 (after CONNACK), OPC 10000-6 section 7.1.3 (after
+    /// ACK); TLS and SSH below.
+    const OPEN_IN_FLIGHTS: [&str; 5] = ["tls", "ssh", "amqp", "mqtt", "opc-ua"];
+    /// Whoever says more has long been let in; no more than that of a stream is read.
+    const LONG: u64 = 8 * 1024;
+    let (client, seen) = (&flow.from_client, &flow.classification);
+    let handshake = seen.layers.iter().any(|layer| OPEN_IN_FLIGHTS.contains(layer));
     let answered = client.acked_payload?;
-    let went_on =
+    let said_more =
         client.last_payload.is_some_and(|last| last >= answered && Some(last) > client.first_payload);
+    let says = |key: &str, what: &str| seen.facts.all(key).any(|said| said == what);
+    let went_on = said_more
+        && match seen.protocol {
+            _ if client.payload_bytes > LONG => true,
+            // The client's Finished of TLS 1.3 (RFC 8446 section 2), or what follows the server's of older versions (RFC 5246 section 7.3).
+            _ if seen.layers.contains(&"tls") => says("tls.application_data", "client"),
+            // Both greet and say what they can do before either knows whether the other agrees (RFC 4253 section 7.1).
+            Some("ssh") => says("ssh.key_exchange", "answered"),
+            _ => true,
+        };
     (flow.from_server.packets == 0 && client.syn.count > 0 && handshake && !went_on).then(|| {
         format!(
             "seen from {}'s side only: {} answers something, and nothing that {} says after it shows that it was no refusal",

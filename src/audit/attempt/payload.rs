@@ -132,7 +132,7 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
         _ => format!("{} answers", flow.server.host),
     };
     let proofs = Proofs::new(shown, answer);
-    let begun_before = matches!(flow.outcome, Outcome::Midstream | Outcome::OneSided);
+    let one_sided = flow.transport == Transport::Tcp && (client.packets == 0 || server.packets == 0);
     let Some(protocol) = seen.protocol else {
         if want.protocols.is_empty() {
             return State::Works(
@@ -140,7 +140,12 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
                 Some("what it speaks was not recognised; the document names no protocol".to_owned()),
             );
         }
-        let why = if begun_before { "it began before the capture, and " } else { "" };
+        let opening = flow.from_client.syn.count > 0 || flow.from_server.syn.count > 0;
+        let why = match flow.outcome {
+            _ if one_sided => "it is seen from one side, and ",
+            Outcome::Midstream | Outcome::OneSided if !opening => "it began before the capture, and ",
+            _ => "",
+        };
         let flows =
             if answered.is_some() { "data flows both ways" } else { "it is sent, nothing comes back" };
         return State::Open(format!(
@@ -191,7 +196,16 @@ pub(super) fn held_against(flow: &FlowRecord, want: &Expectation<'_>) -> State {
     if let Some(state) = condition::contradicted(flow, want.require) {
         return state;
     }
-    let note = note.or_else(|| no_time(flow)).or_else(|| condition::shown(flow, want.require));
+    let note = note
+        .or_else(|| no_time(flow))
+        .or_else(|| says_no(flow))
+        .or_else(|| condition::shown(flow, want.require));
+    let note = note.or_else(|| {
+        one_sided.then(|| {
+            "seen from the client's side only: that it is answered is shown, what is answered is not"
+                .to_owned()
+        })
+    });
     State::Works(proofs, note)
 }
 
@@ -204,6 +218,29 @@ fn no_time(flow: &FlowRecord) -> Option<String> {
         "the way is open, but the server gives no time (stratum 0: it is not synchronised itself, or refuses)"
             .to_owned()
     })
+}
+
+/// What there is to say of a service that is reached and does not do what it is asked for: the way is open, and it works no more than that.
+fn says_no(flow: &FlowRecord) -> Option<String> {
+    /// A bind that goes on (RFC 4511 appendix A.1), preauthentication (RFC 4120 section 7.5.9) and a login that is asked for (RFC 9110 section
+    /// 15.5.2) are part of the way.
+    const ROUTINE: [(&str, &str); 3] =
+        [("ldap.result", "bind-response 14"), ("kerberos.error", "25"), ("http.status", "401")];
+    let is_no = |key: &str, value: &str| match key {
+        "ldap.result" => value.starts_with("bind-response"),
+        "smtp.error" | "kerberos.error" | "tftp.error" => true,
+        "http.status" => value.starts_with(['4', '5']),
+        _ => false,
+    };
+    let facts = &flow.classification.facts;
+    let said = facts
+        .iter()
+        .find(|fact| is_no(fact.key, &fact.value) && !ROUTINE.contains(&(fact.key, fact.value.as_str())))?;
+    // The first status may be that of one page among many.
+    let serves =
+        said.key == "http.status" && facts.all(said.key).any(|status| status.starts_with(['2', '3']));
+    (!serves)
+        .then(|| format!("among the answers of {} is a no: {} {}", flow.server.host, said.key, said.value))
 }
 
 /// TLS whose ServerHello was not captured: what the client offered may still decide.

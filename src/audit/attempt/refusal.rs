@@ -1,4 +1,4 @@
-//! Connections over which the service itself says no: AMQP brokers, mail servers, and portals that answer in a web server's name.
+//! Connections over which the service itself says no: brokers, mail servers, others by their first answer, and portals in a web server's name.
 
 use crate::model::Culprit;
 use crate::model::Failure;
@@ -27,7 +27,7 @@ const FORBIDDEN: &str = "403";
 
 /// What the service said, where it was no.
 pub(super) fn by_the_service(flow: &FlowRecord) -> Option<State> {
-    amqp(flow).or_else(|| mail(flow)).or_else(|| portal(flow))
+    amqp(flow).or_else(|| mail(flow)).or_else(|| first_answer(flow)).or_else(|| portal(flow))
 }
 
 /// The service's own no.
@@ -124,6 +124,33 @@ fn mail(flow: &FlowRecord) -> Option<State> {
         Proofs::new(greeting.at.unwrap_or(flow.last), format!("{server} greets with {}", greeting.value));
     let reason =
         format!("the mail server {server} is reached and refuses {client} at once: {}", greeting.value);
+    Some(closed(flow, evidence, reason))
+}
+
+/// Services whose first answer says that they do not let the client in.
+fn first_answer(flow: &FlowRecord) -> Option<State> {
+    /// The fact that says so, what it is in words, and the fact that shows that it came in all the same (MQTT 3.1.1 section 3.2.2.3; OPC 10000-6
+    /// section 7.1.2.5; MySQL's connection phase).
+    const REFUSALS: [(&str, &str, Option<&str>); 3] = [
+        ("mqtt.refused", "CONNACK with the code", None),
+        ("opc-ua.error", "the error", Some("opc-ua.security-policy")),
+        ("mysql.refused", "the error", Some("mysql.version")),
+    ];
+    let facts = &flow.classification.facts;
+    let (client, server) = (flow.client.host, flow.server.host);
+    let (said, what) = REFUSALS.iter().find_map(|(key, what, otherwise)| {
+        let let_in = otherwise.is_some_and(|key| facts.get(key).is_some());
+        Some((facts.fact(key).filter(|_| !let_in)?, what))
+    })?;
+    // Of a server's no: a client may end a session by an error of its own.
+    if flow.from_server.payload_packets == 0 {
+        return None;
+    }
+    let evidence =
+        Proofs::new(said.at.unwrap_or(flow.last), format!("{server} answers with {what} {}", said.value))
+            .and_maybe(flow.from_client.first_payload, "what the client began with");
+    let reason =
+        format!("{server} is reached and does not let {client} in: it answers with {what} {}", said.value);
     Some(closed(flow, evidence, reason))
 }
 

@@ -4,5 +4,6 @@ mod build;
 mod captures;
 mod layers;
 mod properties;
+mod radio;
 mod reassembly;
 mod tunnels;

@@ -11,8 +11,9 @@ use crate::decode::Undecodable;
 use crate::decode::*;
 use crate::model::*;
 
-const LINK_TYPES: [u16; 21] =
-    [0, 1, 9, 12, 14, 50, 51, 101, 104, 108, 113, 204, 228, 229, 239, 240, 241, 276, 105, 147, 65535];
+const LINK_TYPES: [u16; 23] = [
+    0, 1, 9, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 197, 204, 228, 229, 239, 240, 241, 276, 147, 65535,
+];
 
 /// What must hold for every packet.
 fn decode_soundly(packet: &Packet<'_>) -> Result<(), TestCaseError> {

@@ -69,8 +69,8 @@ impl Judgement {
             Carrier::Tcp => (prefix.length(), prefix.length() + length),
             Carrier::Udp | Carrier::Ethernet(_) => (prefix.heard(), prefix.heard() + 1),
         };
-        // A proof that was left open there is not closed by more of the same.
-        let is_bound = both == MOST_OF_BOTH || prefix.heard() + 1 == MOST_OF_END;
+        // A proof that was left open at so many of one end is not closed by more of the same.
+        let is_bound = both >= MOST_OF_BOTH || prefix.heard() + 1 == MOST_OF_END;
         let passes = read > 0 && read == so_far && !complete && length == payload.bytes.len() && !is_bound;
         if passes {
             prefix.pass(payload, (length, complete));

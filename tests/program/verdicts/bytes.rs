@@ -144,11 +144,17 @@ pub fn ssh() -> Messages {
     let padding = 12 - (lists.len() + 5 + 4) % 8;
     let packet = [&[padding as u8][..], &lists, &vec![0; padding]].concat();
     let kex = sized::<4>(&packet);
+    // KEX_ECDH_INIT and KEX_ECDH_REPLY (RFC 5656 section 4).
+    let message = |number: u8, length: usize| {
+        sized::<4>(&[&[6, number][..], &sized::<4>(&vec![0x42; length]), &[0; 6]].concat())
+    };
     vec![
         (Client, b"SSH-2.0-OpenSSH_9.2p1\r\n".to_vec()),
         (Server, b"SSH-2.0-OpenSSH_8.9p1\r\n".to_vec()),
         (Client, kex.clone()),
         (Server, kex),
+        (Client, message(30, 32)),
+        (Server, message(31, 200)),
     ]
 }
 

@@ -7,6 +7,7 @@ use super::bytes::TLS13;
 use super::plant::Fate;
 use super::plant::S;
 use super::scene::Scene;
+use super::talk::End;
 use super::talk::End::Client;
 use super::talk::End::Server;
 use super::talk::REPEATS;
@@ -35,6 +36,15 @@ pub const ALL: &[Scenario] = &[
     ("the target resets before anything is said", |v6| at_once(v6, Answer::Reset)),
     ("the client trusts no such certificate", |v6| client_ends(v6, bytes::alert(48))),
     ("the client ends a handshake by a sealed alert", |v6| client_ends(v6, bytes::sealed_data(19))),
+    ("SSH ends after the greetings, by the server", |v6| ssh_ends(v6, 2, Server, 0, "failed closed C")),
+    ("SSH ends after the greetings, by the client", |v6| ssh_ends(v6, 2, Client, 0, "undecided")),
+    ("SSH ends after the greetings, much later", |v6| ssh_ends(v6, 2, Server, 60, "undecided")),
+    ("SSH ends as keys are agreed on, by the server", |v6| ssh_ends(v6, 4, Server, 0, "failed closed C")),
+    ("SSH ends as keys are agreed on, by the client", |v6| ssh_ends(v6, 4, Client, 0, "undecided")),
+    ("SSH ends once keys are exchanged", |v6| ssh_ends(v6, 6, Server, 0, "satisfied")),
+    ("the server ends TLS in its handshake", |v6| tls_ends(v6, Server, 0, "failed closed C")),
+    ("the client ends TLS without a word", |v6| tls_ends(v6, Client, 0, "undecided")),
+    ("TLS is not finished, and ended much later", |v6| tls_ends(v6, Server, 60, "undecided")),
     ("the broker is being shut down", broker_forced),
     ("the broker closes at the login", broker_closes),
     ("the broker refuses a login of AMQP 1.0", broker_denies),
@@ -209,6 +219,29 @@ fn client_ends(v6: bool, alert: Vec<u8>) -> Scene {
         s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..2]).says(Client, &alert).closes(Client);
     }
     s.expect(s.sensor, s.site, 3006, &["failed tls-alert C"]);
+    s
+}
+
+/// SSH up to its first messages, then one end closes.
+fn ssh_ends(v6: bool, said: usize, by: End, after: u64, verdict: &'static str) -> Scene {
+    let mut s = Scene::defender(v6, &[22]);
+    for at in [10, 80] {
+        let talk = s.talk(s.user, s.sensor, 22, at).opens().exchange(&bytes::ssh()[..said]);
+        talk.waits(after * S).closes(by);
+    }
+    s.expect(s.user, s.sensor, 22, &[verdict]);
+    s
+}
+
+/// TLS up to the server's first flight, then one end closes.
+fn tls_ends(v6: bool, by: End, after: u64, verdict: &'static str) -> Scene {
+    let mut s = Scene::opswat(v6, &[3006]);
+    let said = bytes::tls("site.plant.example", TLS13);
+    for at in [10, 80] {
+        let talk = s.talk(s.sensor, s.site, 3006, at).opens().exchange(&said[..2]);
+        talk.waits(after * S).closes(by);
+    }
+    s.expect(s.sensor, s.site, 3006, &[verdict]);
     s
 }
 
