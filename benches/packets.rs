@@ -18,6 +18,7 @@ use spanaudit::decode;
 use spanaudit::flow::Arrival;
 use spanaudit::flow::Key;
 use spanaudit::flow::Limits;
+use spanaudit::flow::Pair;
 use spanaudit::flow::Place;
 use spanaudit::flow::Quick;
 use spanaudit::flow::Sort;
@@ -149,7 +150,7 @@ fn datagram(table: &mut Table<()>, flow: u32, number: u64, asks: bool) -> bool {
     let place = Place::of(CellId(0), &frame).unwrap();
     let arrival = Arrival { at, original: 54, pieces: &[], frame: &frame, copy: false };
     if let Some(id) = table.take(hash, &place, &arrival, &mut |_, _| ()) {
-        table.arm(id, false);
+        table.arm(id, Pair::default());
     }
     false
 }

@@ -151,10 +151,44 @@ fn datagrams(exchanges: usize) -> Vec<Vec<u8>> {
     frames
 }
 
+/// Sampled values of one publisher, as far as their header goes (IEC 61850-9-2 section 8.5.2).
+fn sampled_values(exchanges: usize) -> Vec<Vec<u8>> {
+    let frame = |number: usize| {
+        let mut frame = vec![1, 12, 205, 4, 0, 1, 2, 0, 0, 0, 0, 1, 0x88, 0xba, 0x40, 0, 0, 16, 0, 0, 0, 0];
+        frame.extend((number as u64).to_be_bytes());
+        frame
+    };
+    (0..2 * exchanges).map(frame).collect()
+}
+
+/// Datagrams of no protocol at all over IPv6, both ways.
+fn datagrams_v6(exchanges: usize) -> Vec<Vec<u8>> {
+    let frame = |number: usize| {
+        let ends: [(u8, u16); 2] = [(1, 50_000), (2, 51_000)];
+        let (from, to) = if number % 2 == 0 { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
+        let mut frame =
+            vec![2, 0, 0, 0, 0, to.0, 2, 0, 0, 0, 0, from.0, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 17, 64];
+        for (last, _) in [from, to] {
+            frame.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+        }
+        frame.extend(from.1.to_be_bytes());
+        frame.extend(to.1.to_be_bytes());
+        frame.extend([0, 16, 0, 0, 0xf7, 0xe6, 0xd5, 0xc4]);
+        frame.extend((number as u32).to_be_bytes());
+        frame
+    };
+    (0..2 * exchanges).map(frame).collect()
+}
+
 #[test]
 fn a_packet_of_a_known_flow_allocates_nothing() {
     type Frames = fn(usize) -> Vec<Vec<u8>>;
-    let cases: [(&str, Frames); 2] = [("modbus", modbus), ("datagrams", datagrams)];
+    let cases: [(&str, Frames); 4] = [
+        ("modbus", modbus),
+        ("datagrams", datagrams),
+        ("datagrams of IPv6", datagrams_v6),
+        ("sampled values", sampled_values),
+    ];
     // What is set up once in a thread's life is not counted.
     allocations(modbus(10));
     for (name, make) in cases {

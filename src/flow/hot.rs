@@ -166,15 +166,16 @@ impl Hot {
         self.sides.of(from).shows
     }
 
-    /// Nobody wants to be shown payload any more.
-    pub fn mute(&mut self) {
-        self.sides.low.shows = false;
-        self.sides.high.shows = false;
+    /// Payload of those ends is to be shown to whoever judges it.
+    #[inline]
+    pub fn show(&mut self, of: Pair<bool>) {
+        self.sides.low.shows = of.low;
+        self.sides.high.shows = of.high;
     }
 
     /// Arms a flow, where nothing about it is unusual and it has shown that it may go on for a while. `due` is when its next stretch
-    /// begins, `shows` whether payload is to be shown.
-    pub fn arm(&mut self, flow: &Flow, due: Timestamp, shows: bool) {
+    /// begins, `shows` of which ends payload is to be shown.
+    pub fn arm(&mut self, flow: &Flow, due: Timestamp, shows: Pair<bool>) {
         let Pair { low, high } = &flow.sides;
         let begins = low.first_payload.is_none() || high.first_payload.is_none();
         if begins && low.packets + high.packets < BEGINNING {
@@ -189,7 +190,8 @@ impl Hot {
             _ => None,
         };
         if let Some((low, high)) = ready {
-            self.sides = Pair { low: Ready { shows, ..low }, high: Ready { shows, ..high } };
+            self.sides = Pair { low, high };
+            self.show(shows);
             self.due = due;
         }
     }

@@ -106,11 +106,17 @@ impl Key {
             return Self::of_plain_v4(cell, plain);
         }
         let (transport, (from, to, _)) = (plain.transport(), plain.ports());
-        let has_ports = !matches!(transport, Transport::Ethernet(_));
+        let ((source, destination), has_ports) =
+            (plain.hosts(), !matches!(transport, Transport::Ethernet(_)));
+        let ((source_high, source_low, _), (high, low, _)) = (host_words(source), host_words(destination));
+        let half = if (source_high, source_low, from) <= (high, low, to) { Half::Low } else { Half::High };
         let end = |host, port| Endpoint { host, port: has_ports.then_some(port) };
-        let (source, destination) = plain.hosts();
-        let place = Place::between(cell, transport, end(source, from), end(destination, to));
-        (place.key, place.from)
+        let (source, destination) = (end(source, from), end(destination, to));
+        let ends = match half {
+            Half::Low => Pair { low: source, high: destination },
+            Half::High => Pair { low: destination, high: source },
+        };
+        (pack(cell, transport, ends), half)
     }
 
     /// The same of one of IPv4.

@@ -25,6 +25,7 @@ use super::hot::Sort;
 use super::index::Index;
 use super::key::Half;
 use super::key::Key;
+use super::key::Pair;
 use super::key::Place;
 use super::live::Flow;
 use super::lone::Lones;
@@ -249,19 +250,20 @@ impl<S: Default + Clone> Table<S> {
         if hot.shows(from) && plain.has_payload() { Quick::Show } else { Quick::Counted }
     }
 
-    /// Says that ordinary packets of a flow are only to be counted from now on, and where `shows` their payload to be shown, until
-    /// another packet of it was taken.
+    /// Says that ordinary packets of a flow are only to be counted from now on, and payload of those ends to be shown, until another packet of
+    /// it was taken.
     #[inline]
-    pub fn arm(&mut self, id: SlotId, shows: bool) {
+    pub fn arm(&mut self, id: SlotId, shows: Pair<bool>) {
         if let (Some(hot), Some(slot)) = (self.hot.get_mut(id.0 as usize), self.slots.get(id.0)) {
             hot.arm(&slot.flow, slot.flow.first.time.plus(self.limits.active), shows);
         }
     }
 
-    /// Says that payload of an armed flow need not be shown any more.
-    pub fn mute(&mut self, id: SlotId) {
+    /// Says of which ends of an armed flow payload is to be shown from now on.
+    #[inline]
+    pub fn show(&mut self, id: SlotId, of: Pair<bool>) {
         if let Some(hot) = self.hot.get_mut(id.0 as usize) {
-            hot.mute();
+            hot.show(of);
         }
     }
 

@@ -86,11 +86,14 @@ pub struct Judgement {
 pub enum Wants {
     /// Nothing.
     Nothing,
-    /// Their payload.
-    Payload,
+    /// Their payload, of those ends.
+    Payload(Pair<bool>),
     /// Every one, with or without payload: the flow's state is looked at.
     All,
 }
+
+/// Either end.
+const BOTH: Pair<bool> = Pair { low: true, high: true };
 
 /// A statement, the packet that made it, and the end that sent it.
 pub type Heard = (PacketRef, Half, Statement);
@@ -111,6 +114,7 @@ impl Judgement {
             return 0;
         }
         let listening = self.protocol.is_some();
+        let (wanted, heard_before) = (*self.wants_more().of(from) || self.access.is_some(), heard.len());
         let copied = match self.where_it_lies(flow, from, carrier, payload) {
             Some(fresh) => {
                 let gist = self.gist(from, carrier, payload);
@@ -127,6 +131,7 @@ impl Judgement {
             self.glance(carrier, payload);
             self.listen(carrier, from, payload.at, payload.bytes, heard);
         }
+        debug_assert!(wanted || (copied == 0 && heard.len() == heard_before), "it need not have been shown");
         copied
     }
 
@@ -151,10 +156,17 @@ impl Judgement {
         // Of what is over nothing waits: a look at what is kept would be another line of memory.
         match (self.is_over(), self.access.is_some()) {
             (true, false) => Wants::Nothing,
-            (true, true) => Wants::Payload,
+            (true, true) => Wants::Payload(BOTH),
             (false, _) if self.is_waiting() => Wants::All,
-            (false, _) => Wants::Payload,
+            (false, true) => Wants::Payload(BOTH),
+            (false, false) => Wants::Payload(self.wants_more()),
         }
+    }
+
+    /// Of which ends more may be said that counts: an end of which all is kept that ever is has only those left who hear every message.
+    fn wants_more(&self) -> Pair<bool> {
+        let more = |half| self.listens || !self.prefix(half).is_some_and(Prefix::is_complete);
+        Pair { low: more(Half::Low), high: more(Half::High) }
     }
 
     /// Gives up on stretches that the mirror lost, as the acknowledgements show.

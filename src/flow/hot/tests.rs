@@ -121,7 +121,7 @@ fn told(packets: &[(PacketRef, Vec<u8>)], quickly: bool) -> (Vec<FlowRecord>, us
         let mut leave =
             |left: crate::flow::Left<'_, ()>, _| records.push(left.whole().0.tell(Proven::default()));
         if let Some(id) = table.take(hash, &place, &arrival, &mut leave) {
-            table.arm(id, false);
+            table.arm(id, Pair::default());
         }
     }
     table.finish(&mut |left, _| records.push(left.whole().0.tell(Proven::default())));
