@@ -1,8 +1,7 @@
 //! MQTT 3.1, 3.1.1 and 5.0: control packets of a session, also from its middle.
 
-use smallvec::SmallVec;
-
 use compact_str::ToCompactString;
+use smallvec::SmallVec;
 
 use super::About;
 use super::Carrier;

@@ -13,6 +13,9 @@ const ETHERNET: [u8; 4] = [2, 11, 16, 20];
 const IPV4: u8 = 22;
 const IPV6: u8 = 23;
 
+/// Length of the frame check sequence (IEEE 802.3 clause 3.2.9).
+const CHECK: usize = 4;
+
 /// More extension headers than any device writes.
 const MOST_EXTENSIONS: usize = 16;
 
@@ -40,11 +43,38 @@ pub(super) fn record(part: Part<'_>) -> Result<Layer<'_>, Undecodable> {
             // Offset and padding, so that the IP header is aligned.
             let (_, frame) = rest.split::<2>(Header::Erf)?;
             // Records are padded to eight bytes.
-            Ok(Layer::Ethernet(frame.limit(length)))
+            Ok(Layer::Ethernet(without_check(frame.limit(length))))
         }
         kind if HDLC.contains(&kind) => hdlc(rest.limit(length)),
         IPV4 => Ok(Layer::Ethertype(ethertype::IPV4, rest.limit(length))),
         IPV6 => Ok(Layer::Ethertype(ethertype::IPV6, rest.limit(length))),
         _ => Err(Undecodable::UnknownLinkType),
+    }
+}
+
+/// A frame without the check sequence that most devices leave at its end: one that is right is no payload.
+fn without_check(frame: Part<'_>) -> Part<'_> {
+    let Some((said, check)) = frame.bytes.split_last_chunk::<CHECK>().filter(|_| !frame.is_cut()) else {
+        return frame;
+    };
+    let mut sum = flate2::Crc::new();
+    sum.update(said);
+    if sum.sum() == u32::from_le_bytes(*check) { frame.limit(said.len() as u32) } else { frame }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_sequence_that_is_right_is_no_payload() {
+        let mut sum = flate2::Crc::new();
+        let frame = [7_u8; 60];
+        sum.update(&frame);
+        let with = [&frame[..], &sum.sum().to_le_bytes()].concat();
+        assert_eq!(without_check(Part::new(&with, 64)).length, 60);
+        assert_eq!(without_check(Part::new(&frame, 60)).length, 60);
+        let cut = without_check(Part::new(&with[..62], 64));
+        assert_eq!((cut.bytes.len(), cut.length), (62, 64));
     }
 }

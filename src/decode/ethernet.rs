@@ -145,7 +145,9 @@ fn llc(length: u16, part: Part<'_>) -> Result<Step<'_>, Undecodable> {
 /// What stands behind a link header of another kind that ends in LLC (IEEE 802.11, say), of whatever length.
 pub(super) fn logical_link(part: Part<'_>) -> Layer<'_> {
     match part.split::<8>(Header::Llc) {
-        Ok(([0xaa, 0xaa, 0x03, 0, 0, 0 | 0xf8, high, low], rest)) => {
+        Ok(([0xaa, 0xaa, 0x03, 0, 0, 0 | 0xf8, high, low], rest))
+            if u16::from_be_bytes([*high, *low]) > LONGEST_802_3 =>
+        {
             Layer::Ethertype(u16::from_be_bytes([*high, *low]), rest)
         }
         // As if it were the length of an 802.3 frame that ends with the packet.

@@ -20,7 +20,6 @@ pub fn shard_of(frame: &Frame<'_>) -> u64 {
 }
 
 /// The same hash for a pair of hosts, whatever names them.
-#[inline(never)]
 pub fn shard_of_pair(one: Host, other: Host) -> u64 {
     u64::from(pair::of_pair(pair::folded(one), pair::folded(other)))
 }

@@ -244,7 +244,7 @@ impl Ready {
         shows: false,
     };
 
-    /// What both kinds ask for: nothing is left to be told by the first packet, and times are known.
+    /// What all kinds ask for: nothing is left to be told by the first packet, and times are known.
     fn of(side: &Side, kind: Kind) -> Option<Self> {
         let looked_at = (side.ttl.is_some() || side.mac.is_some()) && side.neighbour.is_some();
         let marks = if side.first_payload.is_some() { PAYLOAD } else { 0 };

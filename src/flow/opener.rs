@@ -15,7 +15,7 @@ use super::live::Flow;
 const EPHEMERAL: u16 = 32_768;
 /// Below this a port belongs to a system service (RFC 6335 section 6).
 const SYSTEM: u16 = 1024;
-/// Registered ports (RFC 6335, IANA Service Name and Transport Protocol Port Number Registry) of services met in plants.
+/// Ports of services met in plants, system ports and registered ones (RFC 6335, IANA Service Name and Transport Protocol Port Number Registry).
 const REGISTERED: &[u16] = &[
     9, 21, 22, 23, 25, 37, 49, 53, 67, 69, 79, 80, 88, 102, 110, 111, 113, 119, 123, 135, 137, 138, 139, 143,
     161, 162, 177, 179, 319, 320, 389, 427, 443, 445, 464, 465, 500, 502, 512, 513, 514, 515, 520, 521, 546,

@@ -81,19 +81,29 @@ pub struct Judgement {
     pub questions: Option<Box<Questions>>,
 }
 
-/// What a judgement wants of a flow's packets.
+/// What a judgement wants of a flow's packets. The two lowest bits tell of which ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Wants {
     /// Nothing.
-    Nothing,
-    /// Their payload, of those ends.
-    Payload(Pair<bool>),
+    Nothing = 0,
+    /// The payload of the lower end.
+    OfLow = 1,
+    /// The payload of the higher end.
+    OfHigh = 2,
+    /// The payload of both ends.
+    OfBoth = 3,
     /// Every one, with or without payload: the flow's state is looked at.
-    All,
+    All = 7,
 }
 
-/// Either end.
-const BOTH: Pair<bool> = Pair { low: true, high: true };
+impl Wants {
+    /// The ends of which payload is wanted.
+    #[inline(always)]
+    pub fn ends(self) -> Pair<bool> {
+        Pair { low: self as u8 & 1 != 0, high: self as u8 & 2 != 0 }
+    }
+}
 
 /// A statement, the packet that made it, and the end that sent it.
 pub type Heard = (PacketRef, Half, Statement);
@@ -114,7 +124,7 @@ impl Judgement {
             return 0;
         }
         let listening = self.protocol.is_some();
-        let (wanted, heard_before) = (*self.wants_more().of(from) || self.access.is_some(), heard.len());
+        let (wanted, heard_before) = (!self.is_served(from) || self.access.is_some(), heard.len());
         let copied = match self.where_it_lies(flow, from, carrier, payload) {
             Some(fresh) => {
                 let gist = self.gist(from, carrier, payload);
@@ -122,7 +132,10 @@ impl Judgement {
                     return 0;
                 }
                 let copied = self.hear_in_place(flow, from, carrier, fresh, heard);
-                self.learn_gist(gist, from, carrier, payload);
+                // What is told must have been glanced at as well, which what proves a flow is not.
+                if listening {
+                    self.learn_gist(gist, from, carrier, payload);
+                }
                 copied
             }
             None => self.hear_kept(flow, from, carrier, payload, heard),
@@ -156,31 +169,37 @@ impl Judgement {
         // Of what is over nothing waits: a look at what is kept would be another line of memory.
         match (self.is_over(), self.access.is_some()) {
             (true, false) => Wants::Nothing,
-            (true, true) => Wants::Payload(BOTH),
+            (true, true) => Wants::OfBoth,
             (false, _) if self.is_waiting() => Wants::All,
-            (false, true) => Wants::Payload(BOTH),
-            (false, false) => Wants::Payload(self.wants_more()),
+            (false, true) => Wants::OfBoth,
+            (false, false) => match (self.is_served(Half::Low), self.is_served(Half::High)) {
+                (false, false) => Wants::OfBoth,
+                (true, false) => Wants::OfHigh,
+                (false, true) => Wants::OfLow,
+                (true, true) => Wants::Nothing,
+            },
         }
     }
 
-    /// Of which ends more may be said that counts: an end of which all is kept that ever is has only those left who hear every message.
-    fn wants_more(&self) -> Pair<bool> {
-        let more = |half| self.listens || !self.prefix(half).is_some_and(Prefix::is_complete);
-        Pair { low: more(Half::Low), high: more(Half::High) }
+    /// Whether all is kept of an end that ever is, and nobody hears every message: nothing comes of what it says then.
+    fn is_served(&self, half: Half) -> bool {
+        !self.listens && self.prefix(half).is_some_and(Prefix::is_complete)
     }
 
-    /// Gives up on stretches that the mirror lost, as the acknowledgements show.
-    pub fn settle(&mut self, flow: &Flow, carrier: Carrier, at: PacketRef, heard: &mut Vec<Heard>) {
-        let mut grew = false;
+    /// Gives up on stretches that the mirror lost, as the acknowledgements show. Returns how many bytes had to be copied for later.
+    pub fn settle(&mut self, flow: &Flow, carrier: Carrier, at: PacketRef, heard: &mut Vec<Heard>) -> u64 {
+        let (mut grew, mut copied) = (false, 0);
         for half in [Half::Low, Half::High] {
             let acknowledged = flow.sides.of(half).tcp.as_deref().and_then(|tcp| tcp.acknowledged());
             if let Some(prefix) = self.prefixes.of_mut(half) {
                 grew |= prefix.settle(acknowledged, at);
+                copied += prefix.take_copied();
             }
         }
         if grew {
             self.ask(flow, carrier, None, None, at, heard);
         }
+        copied
     }
 
     /// Judges by what there is, and frees what was kept.

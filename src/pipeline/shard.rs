@@ -18,7 +18,6 @@ use crate::flow::Half;
 use crate::flow::Key;
 use crate::flow::Leaves;
 use crate::flow::Limits;
-use crate::flow::Pair;
 use crate::flow::Payload;
 use crate::flow::Place;
 use crate::flow::Quick;
@@ -246,12 +245,11 @@ impl Shard {
             _ => Carrier::Udp,
         };
         match self.show(slot, (from, carrier), payload(&body, at).as_ref(), at) {
-            Some(Wants::Payload(of)) => self.table.show(slot, of),
-            Some(Wants::Nothing) => self.table.show(slot, NEITHER),
             None => {}
             Some(Wants::All) => {
                 self.table.settled(slot);
             }
+            Some(wants) => self.table.show(slot, wants.ends()),
         }
     }
 
@@ -391,9 +389,8 @@ impl Shard {
         }
         let payload = payload(&arrival.frame.body, arrival.at);
         match self.show(slot, (place.from, carrier), payload.as_ref(), arrival.at) {
-            Some(Wants::Payload(of)) => self.table.arm(slot, of),
-            Some(Wants::Nothing) => self.table.arm(slot, NEITHER),
-            Some(Wants::All) | None => {}
+            None | Some(Wants::All) => {}
+            Some(wants) => self.table.arm(slot, wants.ends()),
         }
     }
 
@@ -415,7 +412,7 @@ impl Shard {
         }
         let before = judgement.kept();
         if judgement.is_waiting() {
-            judgement.settle(flow, carrier, at, &mut self.heard);
+            self.learnt.tally.copied_bytes += judgement.settle(flow, carrier, at, &mut self.heard);
         }
         if let Some(payload) = payload.filter(|payload| !payload.bytes.is_empty()) {
             self.learnt.tally.copied_bytes += judgement.hear(flow, from, carrier, payload, &mut self.heard);
@@ -462,9 +459,6 @@ fn cut_error(cell: CellId, frame: &Frame<'_>) -> Option<IpAddr> {
     let read = icmp.quote.as_ref().is_some_and(|quote| Place::of_quote(cell, quote).is_some());
     (icmp.kind == if icmp.v6 { 1 } else { 3 } && !read).then_some(network.destination)
 }
-
-/// Of neither end payload is shown.
-const NEITHER: Pair<bool> = Pair { low: false, high: false };
 
 /// Why a decoded frame still can't be in a flow: nothing in it names two ends.
 const NO_HOSTS: &str = "no-addresses";

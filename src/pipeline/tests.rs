@@ -261,6 +261,20 @@ fn what_a_late_message_does_is_stated_with_its_packet() {
     assert_eq!(write.map(|at| at.number()), Some(1_001));
 }
 
+/// An OPC UA write in chunks that are not the last: what proves the flow is not glanced at, what follows and says the same is.
+#[test]
+fn what_proved_a_flow_hides_nothing_that_says_the_same() {
+    let mut made = Made::default();
+    for number in 0..4_u32 {
+        let numbers = [1, 1, number, number].map(u32::to_le_bytes).concat();
+        let mut chunk = [b"MSGC\x40\0\0\0", numbers.as_slice(), &[1, 0], &673_u16.to_le_bytes()].concat();
+        chunk.resize(64, 0);
+        let frame = tcp((CLIENT, 50_000), (SERVER, 4840), "A", 1000 + 64 * number, 500, &chunk);
+        made.frame(i64::from(number) * 20_000, frame);
+    }
+    assert_eq!(made.observe().flows[0].classification.facts.get("opc-ua.access"), Some("write"));
+}
+
 #[test]
 fn address_resolution_is_followed_across_shards() {
     let everyone = [0xff; 6];

@@ -402,6 +402,8 @@ pub(super) fn half_shown(flow: &FlowRecord) -> Option<String> {
             _ if seen.layers.contains(&"tls") => says("tls.application_data", "client"),
             // Both greet and say what they can do before either knows whether the other agrees (RFC 4253 section 7.1).
             Some("ssh") => says("ssh.key_exchange", "answered"),
+            // A channel is asked for after the acknowledgement, and refused after that (OPC 10000-6 section 7.1.3).
+            Some("opc-ua") => client.payload_packets > 2,
             _ => true,
         };
     (flow.from_server.packets == 0 && client.syn.count > 0 && handshake && !went_on).then(|| {

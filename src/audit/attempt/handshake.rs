@@ -118,11 +118,14 @@ fn tls(flow: &FlowRecord) -> Option<Begun> {
     let said = |key: &str| seen.facts.get(key).is_some();
     let (asked, answer) = (flow.from_client.last_payload?, flow.from_server.first_payload?);
     // Two directions may be captured by two interfaces, one after the other: the order alone is not enough.
+    // What is left of a session that was told of before, a day at a time, is no beginning.
+    let begins =
+        seen.facts.fact("tls.client_hello").is_some_and(|hello| hello.at.is_none_or(|at| at >= flow.first));
     let only_hello = asked < answer
+        && begins
         && flow.from_client.payload_packets <= MOST_OF_A_HELLO
         && seen.facts.all("tls.application_data").all(|end| end != "client");
     (seen.layers.first() == Some(&"tls")
-        && said("tls.client_hello")
         && (said("tls.server_hello") || said("tls.server_handshake"))
         && only_hello)
         .then_some(Begun {

@@ -129,21 +129,23 @@ fn mail(flow: &FlowRecord) -> Option<State> {
 
 /// Services whose first answer says that they do not let the client in.
 fn first_answer(flow: &FlowRecord) -> Option<State> {
-    /// The fact that says so, what it is in words, and the fact that shows that it came in all the same (MQTT 3.1.1 section 3.2.2.3; OPC 10000-6
-    /// section 7.1.2.5; MySQL's connection phase).
-    const REFUSALS: [(&str, &str, Option<&str>); 3] = [
-        ("mqtt.refused", "CONNACK with the code", None),
-        ("opc-ua.error", "the error", Some("opc-ua.security-policy")),
-        ("mysql.refused", "the error", Some("mysql.version")),
+    /// The fact that says so, what it is in words, and by how many messages a server has said no more than that (MQTT 3.1.1 section 3.2.2.3; OPC
+    /// 10000-6 section 7.1.2: an acknowledgement, then an error instead of the channel's opening; MySQL's connection phase).
+    const REFUSALS: [(&str, &str, u64); 3] = [
+        ("mqtt.refused", "CONNACK with the code", 1),
+        ("opc-ua.error", "the error", 2),
+        ("mysql.refused", "the error", 1),
     ];
-    let facts = &flow.classification.facts;
+    let (facts, says) = (&flow.classification.facts, &flow.from_server);
     let (client, server) = (flow.client.host, flow.server.host);
-    let (said, what) = REFUSALS.iter().find_map(|(key, what, otherwise)| {
-        let let_in = otherwise.is_some_and(|key| facts.get(key).is_some());
-        Some((facts.fact(key).filter(|_| !let_in)?, what))
+    // Of a session that was met midway, or of which more was said, it is known that it came in.
+    let opening = flow.from_client.syn.count > 0 || says.syn.count > 0;
+    let messages = says.payload_packets.saturating_sub(u64::from(says.retransmissions));
+    let (said, what) = REFUSALS.iter().find_map(|(key, what, most)| {
+        Some((facts.fact(key).filter(|_| opening && (1..=*most).contains(&messages))?, what))
     })?;
-    // Of a server's no: a client may end a session by an error of its own.
-    if flow.from_server.payload_packets == 0 {
+    // Of a server's no: a client may end a session by an error of its own, after what the server said last.
+    if said.at.is_some_and(|at| Some(at) < says.first_payload || Some(at) > says.last_payload) {
         return None;
     }
     let evidence =

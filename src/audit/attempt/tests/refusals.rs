@@ -26,17 +26,39 @@ fn what_a_service_refuses_is_told_beside_its_being_reached() {
 
 #[test]
 fn a_first_answer_that_says_no_is_no_success() {
-    for (protocol, refusal, otherwise) in [
-        ("mqtt", ("mqtt.refused", "5"), None),
-        ("opc-ua", ("opc-ua.error", "0x80130000"), Some(("opc-ua.security-policy", "None"))),
-        ("mysql", ("mysql.refused", "1130 Host is not allowed"), Some(("mysql.version", "8.0.36"))),
+    for (protocol, refusal, messages) in [
+        ("mqtt", ("mqtt.refused", "5"), 1),
+        ("opc-ua", ("opc-ua.error", "0x80130000"), 2),
+        ("mysql", ("mysql.refused", "1130 Host is not allowed"), 1),
     ] {
-        let mut flow = answered(0, protocol);
-        states(&mut flow, refusal.0, refusal.1);
+        let said_at = |at: PacketRef| {
+            let mut flow = answered(0, protocol);
+            flow.classification.facts.learn_one(refusal.0, refusal.1, at);
+            flow.from_server.last_payload = flow.from_server.first_payload;
+            flow.from_server.payload_packets = messages;
+            flow
+        };
+        let answer = answered(0, protocol).from_server.first_payload.unwrap();
+        let flow = said_at(answer);
         assert_eq!(verdict(flow.clone()), "failed closed C", "{protocol}");
-        if let Some((key, value)) = otherwise {
-            states(&mut flow, key, value);
-            assert_eq!(verdict(flow), "works", "{protocol}: it was let in");
-        }
+
+        let mut repeated = flow.clone();
+        repeated.from_server.payload_packets += 2;
+        repeated.from_server.retransmissions = 2;
+        assert_eq!(verdict(repeated), "failed closed C", "{protocol}: said again, it is no more");
+
+        let mut let_in = flow.clone();
+        let_in.from_server.payload_packets += 1;
+        assert_eq!(verdict(let_in), "works", "{protocol}: it was let in");
+
+        let mut midway = flow.clone();
+        (midway.from_client.syn, midway.from_server.syn) = Default::default();
+        assert_ne!(verdict(midway), "failed closed C", "{protocol}: met midway");
+
+        assert_eq!(
+            verdict(said_at(flow.last)),
+            "works",
+            "{protocol}: the client's own error, after the answer"
+        );
     }
 }
