@@ -165,7 +165,7 @@ fn sampled_values(exchanges: usize) -> Vec<Vec<u8>> {
 fn datagrams_v6(exchanges: usize) -> Vec<Vec<u8>> {
     let frame = |number: usize| {
         let ends: [(u8, u16); 2] = [(1, 50_000), (2, 51_000)];
-        let (from, to) = if number % 2 == 0 { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
+        let (from, to) = if number.is_multiple_of(2) { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
         let mut frame =
             vec![2, 0, 0, 0, 0, to.0, 2, 0, 0, 0, 0, from.0, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 17, 64];
         for (last, _) in [from, to] {

@@ -17,8 +17,9 @@ impl View<'_> {
         };
         let packets: u64 = dark().map(|(_, packets)| packets).sum();
         let reasons: Vec<_> = dark().map(|(reason, _)| reason).collect();
-        (packets > 0 && packets.saturating_mul(ONE_IN) >= tally.packets)
-            .then(|| format!("{packets} of {} packets hide what is in them ({})", tally.packets, reasons.join(", ")))
+        (packets > 0 && packets.saturating_mul(ONE_IN) >= tally.packets).then(|| {
+            format!("{packets} of {} packets hide what is in them ({})", tally.packets, reasons.join(", "))
+        })
     }
 }
 
