@@ -2,6 +2,7 @@
 
 use super::Header;
 use super::Undecodable;
+use super::ethernet::CHECK_SEQUENCE;
 use super::ethernet::ethertype;
 use super::link::hdlc;
 use super::part::Part;
@@ -12,9 +13,6 @@ const HDLC: [u8; 4] = [1, 10, 15, 19];
 const ETHERNET: [u8; 4] = [2, 11, 16, 20];
 const IPV4: u8 = 22;
 const IPV6: u8 = 23;
-
-/// Length of the frame check sequence (IEEE 802.3 clause 3.2.9).
-const CHECK: usize = 4;
 
 /// More extension headers than any device writes.
 const MOST_EXTENSIONS: usize = 16;
@@ -54,7 +52,8 @@ pub(super) fn record(part: Part<'_>) -> Result<Layer<'_>, Undecodable> {
 
 /// A frame without the check sequence that most devices leave at its end: one that is right is no payload.
 fn without_check(frame: Part<'_>) -> Part<'_> {
-    let Some((said, check)) = frame.bytes.split_last_chunk::<CHECK>().filter(|_| !frame.is_cut()) else {
+    let Some((said, check)) = frame.bytes.split_last_chunk::<CHECK_SEQUENCE>().filter(|_| !frame.is_cut())
+    else {
         return frame;
     };
     let mut sum = flate2::Crc::new();

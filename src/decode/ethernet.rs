@@ -17,6 +17,9 @@ use super::part::Part;
 use super::walk::{Layer, Step};
 use super::{ip, mpls};
 
+/// Length of the frame check sequence (IEEE 802.3 clause 3.2.9), the same in 802.11 (clause 9.2.4.8).
+pub(super) const CHECK_SEQUENCE: usize = 4;
+
 /// The greatest value of the type field that is an 802.3 length (IEEE 802.3 clause 3.2.6).
 pub(super) const LONGEST_802_3: u16 = 1500;
 

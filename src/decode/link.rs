@@ -31,9 +31,6 @@ const RADIOTAP: LinkType = LinkType(127);
 /// Endace's extensible record format.
 const ERF: LinkType = LinkType(197);
 
-/// Length of the Ethernet frame check sequence.
-const CHECK_SEQUENCE: u32 = 4;
-
 /// The first layer behind the link header. Addresses that the link header holds go into the context.
 pub(super) fn layer<'a>(
     context: &mut Context,
@@ -57,11 +54,11 @@ pub(super) fn layer<'a>(
         LinkType::NFLOG => nflog(context, part),
         NETANALYZER => {
             let (_, part) = part.split::<4>(Header::NetAnalyzer)?;
-            Ok(Layer::Ethernet(part.limit(part.length.saturating_sub(CHECK_SEQUENCE))))
+            Ok(Layer::Ethernet(part.limit(part.length.saturating_sub(ethernet::CHECK_SEQUENCE as u32))))
         }
         NETANALYZER_TRANSPARENT => {
             let (_, part) = part.split::<12>(Header::NetAnalyzer)?;
-            Ok(Layer::Ethernet(part.limit(part.length.saturating_sub(CHECK_SEQUENCE))))
+            Ok(Layer::Ethernet(part.limit(part.length.saturating_sub(ethernet::CHECK_SEQUENCE as u32))))
         }
         WIRELESS => wireless::frame(context, part),
         RADIOTAP => wireless::radiotap(context, part),

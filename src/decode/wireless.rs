@@ -15,8 +15,6 @@ use super::walk::Layer;
 
 /// Frame control, duration, three addresses and sequence control (clause 9.3.2.1).
 const HEADER: usize = 24;
-/// The check sequence behind a frame (clause 9.2.4.8).
-const CHECK_SEQUENCE: u32 = 4;
 
 /// Bits of the second byte of frame control (clause 9.2.4.1).
 const TO_DS: u8 = 0x01;
@@ -45,7 +43,7 @@ pub(super) fn radiotap<'a>(context: &mut Context, part: Part<'a>) -> Result<Laye
         return Err(Undecodable::Bad(Header::Wireless));
     }
     let frame = part.skip(length);
-    let behind = if flags & CHECKED == 0 { 0 } else { CHECK_SEQUENCE };
+    let behind = if flags & CHECKED == 0 { 0 } else { ethernet::CHECK_SEQUENCE as u32 };
     frame_of(context, frame.limit(frame.length.saturating_sub(behind)), flags & PADDED != 0)
 }
 

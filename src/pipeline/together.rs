@@ -101,12 +101,7 @@ impl Shards<'_> {
     fn ready<'p>(&self, packet: &Packet<'p>, all: &mut ArrayVec<Ready<'p>, TOGETHER>) -> bool {
         let Some(plain) = decode::plain_v4(packet) else { return false };
         let cell = self.cells.within(plain.vlans(), &[], packet.interface);
-        let (key, from) = Key::of_plain_v4(cell, &plain);
-        let Some(place) = self.share.place(dispatch::home(plain.shard_v4())) else { return false };
-        let Some(shard) = self.own.get(place) else { return false };
-        let hash = shard.hash(&key);
-        let (at, original) = (packet.at, packet.original);
-        all.try_push(Ready { at, original, plain, key, from, hash, probably: None, place }).is_ok()
+        self.put(packet, plain, Key::of_plain_v4(cell, &plain), plain.shard_v4(), all)
     }
 
     /// The same of one that is not of IPv4. Asks for the packet itself: what is handed over is written to memory first, for every packet.
@@ -120,8 +115,20 @@ impl Shards<'_> {
         let Some(packet) = &usual(job) else { return false };
         let Some(plain) = decode::plain_longer(packet) else { return false };
         let cell = self.cells.within(plain.vlans(), &[], packet.interface);
-        let (key, from) = Key::of_plain(cell, &plain);
-        let Some(place) = self.share.place(dispatch::home(plain.shard())) else { return false };
+        self.put(packet, plain, Key::of_plain(cell, &plain), plain.shard(), all)
+    }
+
+    /// Puts a packet where those are that are ready, if its shard is here.
+    #[inline(always)]
+    fn put<'p>(
+        &self,
+        packet: &Packet<'p>,
+        plain: Plain<'p>,
+        (key, from): (Key, Half),
+        shard: u64,
+        all: &mut ArrayVec<Ready<'p>, TOGETHER>,
+    ) -> bool {
+        let Some(place) = self.share.place(dispatch::home(shard)) else { return false };
         let Some(shard) = self.own.get(place) else { return false };
         let hash = shard.hash(&key);
         let (at, original) = (packet.at, packet.original);

@@ -117,10 +117,10 @@ fn tls(flow: &FlowRecord) -> Option<Begun> {
     let seen = &flow.classification;
     let said = |key: &str| seen.facts.get(key).is_some();
     let (asked, answer) = (flow.from_client.last_payload?, flow.from_server.first_payload?);
-    // Two directions may be captured by two interfaces, one after the other: the order alone is not enough.
     // What is left of a session that was told of before, a day at a time, is no beginning.
     let begins =
         seen.facts.fact("tls.client_hello").is_some_and(|hello| hello.at.is_none_or(|at| at >= flow.first));
+    // Two directions may be captured by two interfaces, one after the other: the order alone is not enough.
     let only_hello = asked < answer
         && begins
         && flow.from_client.payload_packets <= MOST_OF_A_HELLO
