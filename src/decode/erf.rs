@@ -50,7 +50,7 @@ pub(super) fn record(part: Part<'_>) -> Result<Layer<'_>, Undecodable> {
     }
 }
 
-/// A frame without the check sequence that most devices leave at its end: one that is right is no payload.
+/// A frame without the check sequence that may be left at its end: one that is right is no payload.
 fn without_check(frame: Part<'_>) -> Part<'_> {
     let Some((said, check)) = frame.bytes.split_last_chunk::<CHECK_SEQUENCE>().filter(|_| !frame.is_cut())
     else {
